@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: MIT
+"""Turns the readings of ``bench.kernels.run`` into the tables of ``bench/README.md``.
+
+``python -m bench.kernels.report kernels.json`` prints them; ``--write bench/README.md`` puts them between
+that file's two marker lines. Numbers reach the README in no other way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.kernels import results
+from bench.kernels.results import Cell
+from fastformers.benchmarking.measure import Spread
+
+BEGIN, END = "<!-- kernel tables: begin -->", "<!-- kernel tables: end -->"
+MISSED = "\u2717"  # ballot x, said in words under each table
+
+
+def describe_cell(cell: Cell) -> str:
+    """Tells one cell in one line, for the terminal."""
+    words = [f"{cell['threads']} thread(s)  {cell['N']:>4} x {cell['K']:<4} M={cell['M']:<3}"]
+    if f"{results.OURS}/kernel" in cell["readings"]:
+        share, ceiling = results.percent_of_ceiling(cell), results.ceiling_gops(cell)
+        words.append(f"{share.median:5.1f} % of {ceiling.median:.0f} GOP/s")
+    peer = results.best_peer(cell)
+    if peer is not None and results.OURS in cell["readings"]:
+        words.append(f"{results.ratio_to(cell, peer).median:5.2f}x {peer}")
+    words.append(f"worst cosine {min(cell['cosine'].values(), default=math.nan):.5f}")
+    return "  ".join([*words, *cell["errors"].values()])
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Writes a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def by_shape(cells: Sequence[Cell], entry: Callable[[Cell], str]) -> str:
+    """Writes one row per shape and one column per M; a cell that was not measured stays empty."""
+    rows_of_x = sorted({cell["M"] for cell in cells})
+    shapes = list(dict.fromkeys((cell["group"], cell["N"], cell["K"]) for cell in cells))
+    found = {(cell["N"], cell["K"], cell["M"]): entry(cell) for cell in cells}
+    lines = [
+        [group, f"{columns} x {depth}", *(found.get((columns, depth, rows), "") for rows in rows_of_x)]
+        for group, columns, depth in shapes
+    ]
+    return table(["group", "N x K", *(f"M={rows}" for rows in rows_of_x)], lines)
+
+
+def marked(value: Spread, to_reach: float, digits: int) -> str:
+    """Writes a median, with a mark and the figure to reach where it is missed."""
+    text = f"{value.median:.{digits}f}"
+    return text if value.median >= to_reach else f"{text} {MISSED}{to_reach:g}"
+
+
+def tally(values: Sequence[tuple[Spread, float]], unit: str) -> str:
+    """Says how many cells reach their figure and how far the readings of a cell spread."""
+    reached = sum(value.median >= to_reach for value, to_reach in values)
+    worst = max(value.relative for value, _ in values)
+    middle = sorted(value.relative for value, _ in values)[len(values) // 2]
+    return (
+        f"{reached} of {len(values)} cells reach their figure; {MISSED} marks a miss and names the {unit} to "
+        f"reach. Interquartile range of a cell's rounds: {100 * middle:.1f} % of the median (middle cell), "
+        f"{100 * worst:.1f} % (worst)."
+    )
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Geometric mean of positive numbers."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def ceiling_section(cells: Sequence[Cell]) -> str:
+    """Percentage of the measured ceiling per shape and M, one thread."""
+    values = [(results.percent_of_ceiling(cell), results.percent_to_reach(cell)) for cell in cells]
+    ceilings = sorted(results.ceiling_gops(cell).median for cell in cells)
+
+    def entry(cell: Cell) -> str:
+        return marked(results.percent_of_ceiling(cell), results.percent_to_reach(cell), 1)
+
+    return "\n\n".join([
+        "### Percentage of this machine's ceiling, 1 thread",
+        "Loop inside the core, float in and float out, quantization, bias and ReLU included. Ceiling measured "
+        f"beside each block: {ceilings[len(ceilings) // 2]:.0f} GOP/s ({ceilings[0]:.0f} to {ceilings[-1]:.0f} "
+        "over the run).",
+        by_shape(cells, entry),
+        tally(values, "percentage"),
+    ])  # fmt: skip
+
+
+def ratio_section(cells: Sequence[Cell], threads: int) -> str:
+    """How many times faster the call from Python is than the best contestant of each cell."""
+    best = [(cell, results.best_peer(cell)) for cell in cells]
+    ratios = {id(cell): results.ratio_to(cell, peer) for cell, peer in best if peer is not None}
+    compared = [cell for cell in cells if id(cell) in ratios]
+    mean = geometric_mean([ratio.median for ratio in ratios.values()])
+    limit = 1 - results.NOISE
+    return "\n\n".join([
+        f"### Times faster than the best contestant of each cell, {threads} thread(s)",
+        "Calls from Python on both sides, median over the rounds of the ratio inside a round.",
+        by_shape(compared, lambda cell: marked(ratios[id(cell)], limit, 2)),
+        tally([(ratio, limit) for ratio in ratios.values()], "ratio"),
+        f"Geometric mean over the table: **{mean:.2f}** (to reach: {results.MEAN_RATIO_TO_REACH}). "
+        f"{wins(best)}",
+    ])  # fmt: skip
+
+
+def wins(best: Sequence[tuple[Cell, str | None]]) -> str:
+    """Says in how many cells each contestant was the best one."""
+    names = [peer for _, peer in best if peer is not None]
+    counts = sorted(((names.count(name), name) for name in set(names)), reverse=True)
+    return "Best contestant: " + ", ".join(f"{name} in {count} cells" for count, name in counts) + "."
+
+
+def contestant_section(cells: Sequence[Cell], threads: int) -> str:
+    """Every contestant's speed, averaged over the shapes, and its worst cosine with float32."""
+    rows_of_x = sorted({cell["M"] for cell in cells})
+    names = list(dict.fromkeys(name for cell in cells for name in [results.OURS, *results.peers(cell)]))
+    lines = []
+    for name in names:
+        entered = [cell for cell in cells if name in cell["readings"]]
+        shares = [average_share([cell for cell in entered if cell["M"] == rows], name) for rows in rows_of_x]
+        lines.append([name, *shares, f"{min(cell['cosine'][name] for cell in entered):.5f}"])
+    return "\n\n".join([
+        f"### Every contestant: percentage of the ceiling, mean over the shapes, {threads} thread(s)",
+        "Calls from Python. The last column is the lowest cosine of a cell's output with float32.",
+        table(["contestant", *(f"M={rows}" for rows in rows_of_x), "cosine"], lines),
+    ])  # fmt: skip
+
+
+def average_share(cells: Sequence[Cell], name: str) -> str:
+    """Mean over cells of a contestant's percentage of the ceiling, the call from Python."""
+    shares = [
+        100 * results.operations(cell) / entry["seconds"] / 1e9 / results.ceiling_gops(cell).median
+        for cell in cells
+        for entry in cell["readings"][name]
+    ]
+    return f"{sum(shares) / len(shares):.1f}" if shares else ""
+
+
+def scaling_section(cells: Sequence[Cell], threads: int) -> str:
+    """Speed of several threads over one, base shapes with at least 128 rows."""
+    values = {
+        id(cell): results.scaling(cell) for cell in cells if cell["group"] == "base" and cell["M"] >= 128
+    }
+    measured = [(cell, value) for cell in cells if (value := values.get(id(cell))) is not None]
+    if not measured:
+        return ""
+    to_reach = results.SCALING_TO_REACH * threads / 2
+    found = {id(cell): value for cell, value in measured}
+    return "\n\n".join([
+        f"### {threads} threads over 1, loop inside the core",
+        by_shape([cell for cell, _ in measured], lambda cell: marked(found[id(cell)], to_reach, 2)),
+        tally([(value, to_reach) for _, value in measured], "factor"),
+    ])  # fmt: skip
+
+
+def one_row_section(cells: Sequence[Cell]) -> str:
+    """One row: percentage of the ceiling and of the bandwidth at which the weights can be read."""
+    lines, values = [], []
+    for cell in cells:
+        bandwidth = results.percent_of_bandwidth(cell) if cell["M"] == 1 else None
+        if bandwidth is None:
+            continue
+        values.append((bandwidth, results.ONE_ROW_BANDWIDTH_TO_REACH))
+        share = results.percent_of_ceiling(cell)
+        lines.append([
+            cell["group"], f"{cell['N']} x {cell['K']}", f"{cell['N'] * cell['K'] / 1024:.0f} KiB",
+            marked(share, results.ONE_ROW_PERCENT_TO_REACH, 1),
+            marked(bandwidth, results.ONE_ROW_BANDWIDTH_TO_REACH, 1),
+        ])  # fmt: skip
+    if not lines:
+        return ""
+    return "\n\n".join([
+        "### One row (M = 1), 1 thread",
+        "Bandwidth: a sequential read loop over as many bytes as the packed weights have, measured beside each "
+        "block.",
+        table(["group", "N x K", "weights", "% of the ceiling", "% of the read bandwidth"], lines),
+        tally(values, "percentage"),
+    ])  # fmt: skip
+
+
+def avx2_section(cells: Sequence[Cell]) -> str:
+    """Without VNNI: our AVX2 path against torch float32 that may not use AVX-512 either."""
+    compared = [
+        cell for cell in cells if {results.OURS_AVX2, results.CAPPED_PEER} <= cell["readings"].keys()
+    ]  # fmt: skip
+    if not compared:
+        return ""
+    to_reach = results.AVX2_RATIO_TO_REACH
+
+    def ratio(cell: Cell) -> Spread:
+        return results.ratio_to(cell, results.CAPPED_PEER, results.OURS_AVX2)
+
+    return "\n\n".join([
+        "### AVX2 forced: times faster than torch float32 capped to AVX2, 1 thread",
+        by_shape(compared, lambda cell: marked(ratio(cell), to_reach, 2)),
+        tally([(ratio(cell), to_reach) for cell in compared], "ratio"),
+    ])  # fmt: skip
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """Names the processor, its caches and the versions that were measured."""
+    cpu = machine["cpu"]
+    caches = f"L2 {cpu['l2_bytes'] >> 10} KiB, L3 {cpu['l3_bytes'] >> 20} MiB"
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    return (
+        f"Machine: {cpu['model']}, {cpu['physical_cores']} cores, {caches}, kernels {cpu['active_isa']}; "
+        f"Python {machine['python']}, {packages}."
+    )
+
+
+def preamble(document: Cell) -> str:
+    """Says which machine, versions and command the tables are from, and who could not take part."""
+    settings = document["settings"]
+    lines = [
+        f"Made by `{document['command']}`.",
+        machine_line(document["machine"]),
+        f"{settings['rounds']} rounds per cell, blocks of {settings['block_ms']:g} ms.",
+        *(f"Not measured: {name} ({remedy})." for name, remedy in document["missing"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def report(document: Cell) -> str:
+    """Writes all sections for which the document has readings."""
+    sections = [preamble(document)]
+    for threads in sorted({cell["threads"] for cell in document["cells"]}):
+        cells = [cell for cell in document["cells"] if cell["threads"] == threads]
+        ours = [cell for cell in cells if f"{results.OURS}/kernel" in cell["readings"]]
+        if ours and threads == 1:
+            sections += [ceiling_section(ours), one_row_section(ours)]
+        elif ours:
+            sections.append(scaling_section(ours, threads))
+        if any(results.peers(cell) for cell in ours):
+            sections += [ratio_section(ours, threads), contestant_section(ours, threads)]
+        sections.append(avx2_section(cells))
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def write_between_markers(path: Path, text: str) -> None:
+    """Replaces what stands between the two marker lines of a file.
+
+    Raises:
+        SystemExit: the file lacks a marker.
+    """
+    old = path.read_text(encoding="utf-8")
+    if BEGIN not in old or END not in old:
+        raise SystemExit(f"{path} needs the lines {BEGIN} and {END}")
+    before, after = old.split(BEGIN)[0], old.split(END)[1]
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the report or writes it into a file; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.kernels.report", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("json", type=Path, help="readings of bench.kernels.run")
+    parser.add_argument("--write", type=Path, help="file with the two marker lines, e.g. bench/README.md")
+    parsed = parser.parse_args(arguments)
+    text = report(json.loads(parsed.json.read_text(encoding="utf-8")))
+    if parsed.write is None:
+        print(text)
+    else:
+        write_between_markers(parsed.write, text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// The extension module: one line for each function, and the errors. What each one means: python/fastformers/_core.pyi.
+#include <pybind11/pybind11.h>
+
+#include "base/check.h"
+#include "bindings/register.h"
+#include "kernels/kernel_table.h"
+
+namespace py = pybind11;
+
+namespace {
+
+// The core's errors become the package's own classes (fastformers.errors), so that callers see one hierarchy.
+void register_errors() {
+  py::register_exception_translator([](std::exception_ptr raised) {
+    const auto set = [](const char* name, const char* message) {
+      py::set_error(py::module_::import("fastformers.errors").attr(name), message);
+    };
+    try {
+      if (raised) std::rethrow_exception(raised);
+    } catch (const fastformers::ShapeError& error) {
+      set("ShapeError", error.what());
+    } catch (const fastformers::IsaError& error) {
+      set("IsaError", error.what());
+    }
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+  module.attr("VERSION") = FASTFORMERS_VERSION;
+  module.attr("MAX_DEPTH") = fastformers::kMaxDepth;
+  register_errors();
+  fastformers::bindings::register_machine(module);
+  fastformers::bindings::register_packed_weight(module);
+  fastformers::bindings::register_compute(module);
+}

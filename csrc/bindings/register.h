@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// The three groups of bindings, each in its own file.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace fastformers::bindings {
+
+void register_machine(pybind11::module_& module);
+void register_packed_weight(pybind11::module_& module);
+void register_compute(pybind11::module_& module);
+
+}  // namespace fastformers::bindings

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// Computes  nothing: the two loops whose speed is this machine's limit for matmuls.
+// Layout    registers only, and one linear stream of 64-byte loads.
+// Registers 12 accumulators and 2 operands; 8 sums.
+// Bound     vpdpbusd throughput; load bandwidth of the cache level that holds the data.
+#include <immintrin.h>
+
+#include "kernels/avx512vnni/tables.h"
+
+namespace fastformers::avx512vnni {
+
+// 12 independent chains: enough to cover latency 4 on two ports.
+std::int64_t ceiling_u8s8(std::int64_t iterations) {
+  constexpr int kChains = 12;
+  __m512i sum_i32x16[kChains];
+  for (int i = 0; i < kChains; ++i) sum_i32x16[i] = _mm512_set1_epi32(i);
+  __m512i input_u8x64 = _mm512_set1_epi32(0x01020304);
+  __m512i weight_s8x64 = _mm512_set1_epi32(0x04030201);
+  __asm__ volatile("" : "+v"(input_u8x64), "+v"(weight_s8x64));
+  for (std::int64_t iteration = 0; iteration < iterations; ++iteration) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
+      sum_i32x16[i] = _mm512_dpbusd_epi32(sum_i32x16[i], input_u8x64, weight_s8x64);
+    }
+  }
+  for (int i = 1; i < kChains; ++i) sum_i32x16[0] = _mm512_add_epi32(sum_i32x16[0], sum_i32x16[i]);
+  __asm__ volatile("" : : "v"(sum_i32x16[0]));
+  return iterations * kChains * 64 * 2;
+}
+
+void read_bytes(const void* data, std::int64_t bytes) {
+  const auto* at = static_cast<const unsigned char*>(data);
+  const unsigned char* end = at + bytes / 4096 * 4096;
+  for (; at < end; at += 512) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const __m512i bytes_u8x64 = _mm512_load_si512(at + 64 * i);
+      __asm__ volatile("" : : "v"(bytes_u8x64));
+    }
+  }
+}
+
+}  // namespace fastformers::avx512vnni

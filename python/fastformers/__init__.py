@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""fastformers: transformer encoders that are several times cheaper to serve on CPUs, with the same answers.
+
+Importing the package is light and changes nothing: no torch, no environment variable, no thread. Each public
+name below is imported from its module the first time it is used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fastformers import compat, errors, kernels
+    from fastformers.config import Int8Config
+    from fastformers.modules import PackedLinear
+    from fastformers.quantization import quantize_
+    from fastformers.quantization.artefact import load_pretrained_torch, save_pretrained
+
+__all__ = [
+    "Int8Config",
+    "PackedLinear",
+    "__version__",
+    "compat",
+    "errors",
+    "kernels",
+    "load_pretrained_torch",
+    "quantize_",
+    "save_pretrained",
+]
+
+_HOME_OF_NAME = {
+    "Int8Config": "fastformers.config",
+    "PackedLinear": "fastformers.modules",
+    "load_pretrained_torch": "fastformers.quantization.artefact",
+    "quantize_": "fastformers.quantization",
+    "save_pretrained": "fastformers.quantization.artefact",
+}
+_SUBMODULES = frozenset({"compat", "errors", "kernels"})
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name on first use and keeps it, so that later look-ups cost nothing."""
+    if name in _SUBMODULES:
+        return import_module(f"fastformers.{name}")
+    if name not in _HOME_OF_NAME:
+        raise AttributeError(f"module 'fastformers' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOME_OF_NAME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, loaded or not."""
+    return sorted(__all__)

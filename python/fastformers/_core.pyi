@@ -1,0 +1,151 @@
+"""Types of the compiled core. Written by hand, verified against the binary by ``mypy.stubtest`` in CI.
+
+M = rows (tokens), K = depth (in_features), N = columns (out_features). Pointers are plain addresses
+(``ndarray.ctypes.data``, ``Tensor.data_ptr()``): only :mod:`fastformers.kernels` and
+:mod:`fastformers.modules` call this module, after they have checked dtype, device and layout.
+Every compute call releases the GIL.
+"""
+
+from typing import Any, Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+VERSION: Final[str]
+MAX_DEPTH: Final[int]
+
+def built_isas() -> list[str]: ...
+def supported_isas() -> list[str]: ...
+def active_isa() -> str: ...
+def set_active_isa(name: str, /) -> None: ...
+def last_used_isa() -> str: ...
+def cpu_facts() -> dict[str, Any]: ...
+def default_threads() -> int: ...
+def num_threads() -> int: ...
+def set_num_threads(threads: int, /) -> None: ...
+def pool_workers() -> int: ...
+def ceiling_gops(isa: str, threads: int, seconds: float) -> float: ...
+def read_bandwidth_gbps(nbytes: int, seconds: float) -> float: ...
+
+@final
+class PackedWeight:
+    """Canonical s8 [N, K] weights in the panel layout of one instruction set, with scales and column sums.
+
+    The bytes live in ``buffer`` (anything that exports a writable uint8 buffer, 64-byte aligned), which the
+    object keeps alive. A buffer is self-describing: a header names layout, N and K and is checked.
+    """
+
+    @staticmethod
+    def nbytes_for(columns: int, depth: int, isa: str | None = None) -> int: ...
+    @staticmethod
+    def pack(
+        weight: NDArray[np.int8], scales: NDArray[np.float32], buffer: NDArray[np.uint8], isa: str | None = None
+    ) -> PackedWeight: ...
+    @staticmethod
+    def view(address: int, nbytes: int, owner: object) -> PackedWeight: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def address(self) -> int: ...
+    def unpack(self) -> tuple[NDArray[np.int8], NDArray[np.float32]]: ...
+
+def linear(
+    x: int,
+    rows: int,
+    x_stride: int,
+    weight: PackedWeight,
+    bias: int,
+    factors: int,
+    residual: int,
+    residual_stride: int,
+    out: int,
+    out_stride: int,
+    activation: int,
+    per_tensor: bool,
+    threads: int,
+) -> None: ...
+def linear_quantized(
+    q: int,
+    rows: int,
+    q_stride: int,
+    row_scales: int,
+    row_zero_points: int,
+    weight: PackedWeight,
+    bias: int,
+    residual: int,
+    residual_stride: int,
+    out: int,
+    out_stride: int,
+    activation: int,
+    threads: int,
+) -> None: ...
+def linear_to_quantized(
+    x: int,
+    rows: int,
+    x_stride: int,
+    weight: PackedWeight,
+    bias: int,
+    factors: int,
+    activation: int,
+    next_factors: int,
+    q: int,
+    q_stride: int,
+    row_scales: int,
+    row_zero_points: int,
+    threads: int,
+) -> None: ...
+def matmul_s32(
+    q: int, rows: int, q_stride: int, weight: PackedWeight, out: int, out_stride: int, threads: int
+) -> None: ...
+def quantize_rows(
+    x: int,
+    rows: int,
+    depth: int,
+    x_stride: int,
+    factors: int,
+    per_tensor: bool,
+    q: int,
+    q_stride: int,
+    row_scales: int,
+    row_zero_points: int,
+    threads: int,
+) -> None: ...
+def layer_norm(
+    x: int,
+    rows: int,
+    depth: int,
+    x_stride: int,
+    residual: int,
+    residual_stride: int,
+    gamma: int,
+    beta: int,
+    epsilon: float,
+    out: int,
+    out_stride: int,
+    factors: int,
+    q: int,
+    q_stride: int,
+    row_scales: int,
+    row_zero_points: int,
+    threads: int,
+) -> None: ...
+def softmax(x: int, rows: int, depth: int, x_stride: int, out: int, out_stride: int, threads: int) -> None: ...
+def gelu(x: int, count: int, out: int, approximate_tanh: bool, threads: int) -> None: ...
+def time_linear(
+    x: int,
+    rows: int,
+    x_stride: int,
+    weight: PackedWeight,
+    bias: int,
+    out: int,
+    out_stride: int,
+    activation: int,
+    threads: int,
+    repetitions: int,
+) -> float: ...

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Draws the demo's result: texts per second of each row, with speed-up, memory and agreement beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from fastformers.benchmarking.demo_report import DemoReport, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw"]
+
+_GREYS = ("#d9dde3", "#a3b1c2", "#4f7fb0")  # light to dark: they stay apart when printed in grey
+_SIZE_INCHES, _DOTS_PER_INCH = (10.0, 4.6), 150
+_ROOM_FOR_LABELS = 1.5  # the axis ends this much beyond the longest bar
+
+
+def draw(report: DemoReport, path: Path) -> None:
+    """Writes the picture.
+
+    Args:
+        report: what was measured.
+        path: PNG file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    speeds = [row.queries_per_second for row in report.rows]
+    positions = range(len(report.rows))
+    axes.barh(
+        positions,
+        [speed.median for speed in speeds],
+        xerr=[[s.median - s.low for s in speeds], [s.high - s.median for s in speeds]],
+        color=_GREYS,
+        height=0.62,
+        error_kw={"ecolor": "black", "capsize": 3, "linewidth": 1},
+    )
+    for position, row in zip(positions, report.rows, strict=True):
+        _label(axes, row, position)
+    axes.set_yticks(positions, [fill(row.name, 14) for row in report.rows], fontsize=11)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(speed.high for speed in speeds) * _ROOM_FOR_LABELS)
+    axes.set_xlabel("texts per second, one at a time, tokenizing included (black line: half of the rounds)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(_title(report), loc="left", fontsize=11)
+    figure.savefig(path, format="png")
+
+
+def _label(axes: Axes, row: Row, position: int) -> None:
+    """Writes a row's figures to the right of its bar: speed in bold, the rest below."""
+    end, to_the_right = (
+        (row.queries_per_second.high, position),
+        {"textcoords": "offset points", "fontsize": 10},
+    )
+    speed = f"{row.queries_per_second.median:.1f} texts/s"
+    faster = "" if row.total_speedup.median == 1 else f", {row.total_speedup.median:.1f} times faster"
+    axes.annotate(speed + faster, end, xytext=(8, 15), va="center", weight="bold", **to_the_right)
+    details = (
+        f"{row.latency_ms.median:.1f} ms per text, linear layers {row.linear_mb:.1f} MB\n"
+        f"cosine {row.cosine_mean:.4f}, nearest text kept {100 * row.same_neighbour:.1f} %"
+    )
+    axes.annotate(details, end, xytext=(8, -7), va="center", **to_the_right)
+
+
+def _title(report: DemoReport) -> str:
+    last = report.rows[-1]
+    return (
+        f"{report.model}: {last.total_speedup.median:.1f} times faster, answers {last.cosine_mean:.4f} alike "
+        f"(cosine with float32), {report.texts['measured']} texts\n{report.machine_line()}"
+    )

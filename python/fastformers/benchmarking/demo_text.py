@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""What the demo prints: first what is compared; at its end the table, its meaning and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fastformers.benchmarking.demo_report import DemoReport, Row
+
+__all__ = ["announce", "show"]
+
+_HEADING_WIDTH = 12
+_SAME_COSINE = 0.9999
+
+
+def announce(console: Console, model: str, ways: Sequence[tuple[str, str]]) -> None:
+    """Says what will be compared.
+
+    Args:
+        console: where to print.
+        model: name of the encoder.
+        ways: name and meaning of each column of the table to come.
+    """
+    console.print(
+        f"[bold]{escape(model)}[/], a pretrained BERT-type sentence encoder, turns each text into a vector. "
+        "It runs in three ways on this CPU, one text at a time, as a service would receive them:",
+        highlight=False,
+    )
+    listing = Table.grid(padding=(0, 1))
+    for number, (name, meaning) in enumerate(ways, start=1):
+        listing.add_row(f" {number}", f"[bold]{escape(name)}[/]: {escape(meaning)}")
+    console.print(listing)
+
+
+def show(console: Console, report: DemoReport, json_path: Path, picture_path: Path) -> None:
+    """Prints the table, says what it means, and what to do next.
+
+    Args:
+        console: where to print.
+        report: what was measured.
+        json_path: where the numbers were saved.
+        picture_path: where the picture was saved.
+    """
+    texts = report.texts
+    console.print(
+        f"Machine: {escape(report.machine_line())}\n"
+        f"Texts: {texts['measured']} of {texts['bundled']}, {texts['shortest']} to {texts['longest']} tokens "
+        f"(median {texts['median']}); times include tokenizing\n",
+        highlight=False,
+    )
+    console.print(_table(report))
+    listing = Table.grid(padding=(0, 1))
+    for subject, sentence in _meaning(report):
+        listing.add_row(f"[bold]{subject}[/]", sentence)
+    saved = f"{json_path} (all numbers), {picture_path} (the same as a picture)"
+    listing.add_row("[bold]Saved[/]", escape(saved))
+    listing.add_row(
+        "[bold]Next[/]",
+        "[bold]fastformers quantize[/] does the same to a model of yours; [bold]fastformers doctor[/] says "
+        "what this machine offers; --help explains both.",
+    )
+    console.print(listing)
+
+
+def _table(report: DemoReport) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("", no_wrap=True)
+    for number, row in enumerate(report.rows, start=1):
+        table.add_column(f"{number} {fill(row.name, _HEADING_WIDTH)}", justify="right", vertical="bottom")
+    for title, cells in _lines(report.rows):
+        table.add_row(title, *cells)
+    return table
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    return [
+        ("median time of a text", [f"{row.latency_ms.median:.1f} ms" for row in rows]),
+        ("99 % of texts stay below", [f"{row.p99_ms:.1f} ms" for row in rows]),
+        ("texts per second", [f"{row.queries_per_second.median:.1f}" for row in rows]),
+        ("times faster, this step", ["", *(f"{row.step_speedup.median:.1f}x" for row in rows[1:])]),
+        (
+            "[bold]times faster, in total[/]",
+            ["", *(f"[bold]{r.total_speedup.median:.1f}x[/]" for r in rows[1:])],
+        ),
+        ("weights, whole model", [f"{row.model_mb:.1f} MB" for row in rows]),
+        ("weights, linear layers", [f"{row.linear_mb:.1f} MB" for row in rows]),
+        ("cosine to float32, mean", [f"{row.cosine_mean:.4f}" for row in rows]),
+        ("cosine to float32, worst", [f"{row.cosine_worst:.4f}" for row in rows]),
+        ("same nearest neighbour", [f"{100 * row.same_neighbour:.1f} %" for row in rows]),
+    ]
+
+
+def _meaning(report: DemoReport) -> list[tuple[str, str]]:
+    first, before, last = report.rows[0], report.rows[-2], report.rows[-1]
+    total = last.total_speedup
+    meaning = [
+        (
+            "Speed",
+            f"this machine answers {total.median:.1f} times as many texts as with padding (half of the "
+            f"rounds: {total.low:.1f} to {total.high:.1f} times) and {last.step_speedup.median:.1f} times as "
+            "many as plain float32.",
+        ),
+        (
+            "Answers",
+            f"a cosine of 1 means the same vector; INT8 comes to {last.cosine_mean:.4f} on average. For "
+            f"{100 * last.same_neighbour:.1f} % of the texts the most similar other text is still the same"
+            f"{_loss(last)}.",
+        ),
+        (
+            "Memory",
+            f"the linear layers, which INT8 changes, shrink {before.linear_mb / last.linear_mb:.1f} times; most "
+            "of the rest are word embeddings, which stay float32. Quantizing took "
+            f"{report.quantizing_seconds:.0f} s, once.",
+        ),
+    ]
+    if first.cosine_worst < _SAME_COSINE:
+        meaning.append(("[red]Warning[/]", "padding changed the answers of columns 1 and 2; it should not."))
+    return meaning
+
+
+def _loss(row: Row) -> str:
+    if row.neighbour_loss <= 0:
+        return ""
+    return f"; the others choose one whose float32 cosine is at most {row.neighbour_loss:.4f} lower"

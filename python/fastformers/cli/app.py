@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Puts the verbs together and turns our own errors into one line and an exit status instead of a traceback.
+
+Nothing heavy is imported here or at the top of a verb's module: ``fastformers --help`` answers without torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fastformers import __version__
+from fastformers.cli.demo import demo
+from fastformers.cli.doctor import doctor
+from fastformers.cli.exit_codes import exit_code_of
+from fastformers.cli.quantize import quantize
+from fastformers.errors import FastformersError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fastformers",
+    help="Transformer encoders several times cheaper to serve on CPUs, with the same answers.",
+    epilog="Exit status: 0 ok, 1 failed, 2 wrong usage, 3 gate missed, 4 bad file, 5 extra missing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(doctor)
+app.command()(demo)
+app.command()(quantize)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Holds the options that come before the verb."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command and exits the process.
+
+    Args:
+        arguments: words after the program's name; those of the process when ``None``.
+
+    Raises:
+        SystemExit: always, with one of :class:`fastformers.cli.exit_codes.ExitCode`.
+    """
+    try:
+        app(args=arguments if arguments is None else list(arguments), prog_name="fastformers")
+    except FastformersError as error:
+        typer.secho(f"fastformers: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(exit_code_of(error))

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""What a user can choose, as frozen dataclasses that refuse wrong values at once.
+
+One config per technique. Every field is checked when the object is made, so that nothing downstream has to;
+the error names the field, the value and what is allowed. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from math import isfinite
+from typing import Any, Literal
+
+from fastformers.errors import ConfigError
+
+__all__ = ["ActivationRange", "Int8Config", "Rounding"]
+
+Rounding = Literal["nearest", "compensated"]
+ActivationRange = Literal["per_token", "per_tensor"]
+
+_ROUNDINGS = ("nearest", "compensated")
+_ACTIVATION_RANGES = ("per_token", "per_tensor")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Config:
+    """How :func:`fastformers.quantize_` turns ``nn.Linear`` layers into INT8 ones.
+
+    Attributes:
+        equalize: move outlier input channels from the activations into the weights, from calibration texts.
+            Free at run time; it raises the fidelity of every model measured.
+        rounding: ``"nearest"``, or ``"compensated"``: each weight's rounding error is made up for by the weights
+            not yet rounded (GPTQ-style, from the same texts). Slower to convert, free at run time.
+        activation: ``"per_token"`` gives each row its own range, so a text's result cannot depend on its batch
+            mates. ``"per_tensor"`` (one range for the whole batch) is for comparison with published results.
+        exclude: names of modules, or :mod:`fnmatch` patterns, that stay float; a module's name covers everything
+            inside it. An entry that matches no module is an error.
+        include_head: quantize the pooler and the classifier too. By default they stay float: they are small, and
+            their rounding errors go straight into the answer.
+        max_disagreement: the largest share (0 to 1) of answers that may differ from the float32 model's on the
+            texts given, see :class:`fastformers.quantization.Agreement`. Missed: the originals are put back and
+            :class:`fastformers.errors.GateError` is raised. ``None`` reports and never raises.
+        min_speedup: a layer whose INT8 version is not this many times faster here stays float.
+        never_slower: measure each distinct layer shape before swapping it; ``False`` swaps without looking.
+        threads: threads both sides use while layers are timed; ``None`` measures the process as it is set up.
+        batch_size: texts per forward pass during calibration.
+        max_length: tokens after which a calibration text is cut.
+        max_texts: calibrate and compare on at most this many of the texts given, evenly spread over them.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range.
+
+    Example:
+        >>> Int8Config(rounding="compensated", exclude=("encoder.layer.0.*",)).rounding
+        'compensated'
+    """
+
+    equalize: bool = True
+    rounding: Rounding = "nearest"
+    activation: ActivationRange = "per_token"
+    exclude: tuple[str, ...] = ()
+    include_head: bool = False
+    max_disagreement: float | None = None
+    min_speedup: float = 1.05
+    never_slower: bool = True
+    threads: int | None = None
+    batch_size: int = 8
+    max_length: int = 256
+    max_texts: int = 128
+
+    def __post_init__(self) -> None:
+        """Checks every field; ``exclude`` may be given as any list or tuple of names."""
+        for name in ("equalize", "include_head", "never_slower"):
+            _require(isinstance(getattr(self, name), bool), self, name, "True or False")
+        _require(self.rounding in _ROUNDINGS, self, "rounding", _one_of(_ROUNDINGS))
+        _require(self.activation in _ACTIVATION_RANGES, self, "activation", _one_of(_ACTIVATION_RANGES))
+        object.__setattr__(self, "exclude", _names(self))
+        if self.max_disagreement is not None:
+            _require_number(self, "max_disagreement", 0.0, 1.0)
+        _require_number(self, "min_speedup", 0.0, 1000.0)
+        if self.threads is not None:
+            _require_count(self, "threads", 1024)
+        _require_count(self, "batch_size", 65536)
+        _require_count(self, "max_length", 1 << 20, least=2)
+        _require_count(self, "max_texts", 1 << 20, least=8)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values (``exclude`` as a list)."""
+        return {**asdict(self), "exclude": list(self.exclude)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Int8Config:
+        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
+
+        Args:
+            values: field name to value.
+
+        Raises:
+            ConfigError: a key is not a field (the message names close matches), or a value is refused.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                close = get_close_matches(str(key), known, n=3)
+                hint = f"did you mean {_one_of(close)}?" if close else f"known fields: {', '.join(known)}"
+                raise ConfigError(f"{cls.__name__} has no field {key!r}; {hint}")
+        return cls(**values)
+
+
+def _require(holds: bool, config: Int8Config, name: str, allowed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; allowed: {allowed}")
+
+
+def _require_number(config: Int8Config, name: str, least: float, most: float) -> None:
+    value = getattr(config, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    holds = is_number and isfinite(value) and least <= value <= most
+    _require(holds, config, name, f"a number from {least:g} to {most:g}")
+
+
+def _require_count(config: Int8Config, name: str, most: int, least: int = 1) -> None:
+    value = getattr(config, name)
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    _require(is_count and least <= value <= most, config, name, f"a whole number from {least} to {most}")
+
+
+def _names(config: Int8Config) -> tuple[str, ...]:
+    value: object = config.exclude
+    allowed = "a list or tuple of module names or patterns, none of them empty"
+    _require(isinstance(value, list | tuple), config, "exclude", allowed)
+    names = tuple(config.exclude)
+    _require(all(isinstance(name, str) and name for name in names), config, "exclude", allowed)
+    return names
+
+
+def _one_of(choices: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(repr(choice) for choice in choices)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Every error that fastformers raises on purpose, so that callers can catch one base class or one cause.
+
+Each class also derives from the built-in exception a caller would expect (``ValueError``, ...): code that
+knows nothing of fastformers still catches it. Messages name the offending value and the remedy.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CalibrationError",
+    "ConfigError",
+    "DeviceError",
+    "DtypeError",
+    "FastformersError",
+    "FormatError",
+    "GateError",
+    "IsaError",
+    "MissingExtraError",
+    "NonFiniteError",
+    "ShapeError",
+    "UnsupportedModelError",
+]
+
+
+class FastformersError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class ConfigError(FastformersError, ValueError):
+    """A configuration value is unknown, out of range or contradicts another one."""
+
+
+class ShapeError(FastformersError, ValueError):
+    """An array's shape, stride or depth is not one the operation accepts."""
+
+
+class DtypeError(FastformersError, TypeError):
+    """An array's element type is not one the operation accepts."""
+
+
+class DeviceError(FastformersError, ValueError):
+    """A tensor lives on a device other than the CPU."""
+
+
+class NonFiniteError(FastformersError, ValueError):
+    """Weights, scales or factors hold NaN or infinity where only finite numbers make sense."""
+
+
+class IsaError(FastformersError, ValueError):
+    """An instruction set is unknown, not supported by this CPU, or not the one a weight was packed for."""
+
+
+class MissingExtraError(FastformersError, ImportError):
+    """An optional dependency is absent; the message names the extra that installs it."""
+
+
+class FormatError(FastformersError, ValueError):
+    """A saved artefact is damaged, truncated, of an unknown version, or not one of ours."""
+
+
+class GateError(FastformersError, RuntimeError):
+    """A measured result missed the limit that the caller set; the model is as it was before the call."""
+
+
+class UnsupportedModelError(FastformersError, ValueError):
+    """The model holds nothing that the operation can work on, or is of a family it does not know."""
+
+
+class CalibrationError(FastformersError, ValueError):
+    """The calibration texts are too few, empty, or never reached a layer that needs them."""

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: MIT
+"""``PackedLinear``: an INT8 ``nn.Linear`` for inference on CPUs, with the activation fused into it.
+
+The module holds one copy of its weights: the bytes packed for the instruction set in use, as a non-persistent
+buffer. What it stores and pickles is canonical (int8 [N, K] and one scale per output column), worked out from the
+packed bytes on the fly, so one file serves every CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _get_tracing_state as is_traced
+from torch.compiler import is_compiling
+
+from fastformers import _core
+from fastformers._arrays import matrix_of
+from fastformers.errors import ConfigError, DeviceError, DtypeError, FastformersError, IsaError
+from fastformers.kernels import ACTIVATIONS, Activation, PackedWeight, active_isa
+from fastformers.modules.canonical import Canonical, check_vectors
+from fastformers.modules.custom_op import packed_linear
+from fastformers.modules.stored_form import read_entries, write_entries
+
+__all__ = ["PackedLinear"]
+
+_DERIVED = ("_weight", "_vectors", "_bias_address", "_factors_address")  # made by _bind, never copied or stored
+
+
+class PackedLinear(nn.Module):
+    """y = activation((x * input_factors) @ W.T + bias) with W in s8, x quantized per row on the fly, y float32.
+
+    Made with :meth:`from_linear` or :meth:`from_quantized`; the plain constructor gives all-zero weights, to be
+    filled by ``load_state_dict``. Inference only: the output never requires grad. A row's result does not depend
+    on the other rows, on the thread count or on the instruction set (with ``per_tensor=False``).
+
+    Args:
+        in_features: K, at most 65,536.
+        out_features: N.
+        bias: whether a bias is added.
+        activation: fused into the matmul: None, "relu", "gelu" (erf) or "gelu_tanh".
+        per_tensor: one activation range for all rows of a call instead of one per row.
+        input_factors: whether the K inputs are multiplied by equalisation factors first.
+
+    Raises:
+        ConfigError: the activation is unknown.
+        ShapeError: K or N is out of range.
+
+    Example:
+        >>> layer = PackedLinear.from_linear(nn.Linear(384, 1536), activation="gelu")
+        >>> layer(torch.randn(2, 7, 384)).shape
+        torch.Size([2, 7, 1536])
+    """
+
+    in_features: int
+    out_features: int
+    packed: Tensor
+    bias: nn.Parameter | None
+    input_factors: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        activation: Activation | None = None,
+        per_tensor: bool = False,
+        input_factors: bool = False,
+    ) -> None:
+        super().__init__()
+        canonical = Canonical.zeros(out_features, in_features, bias=bias, factors=input_factors)
+        self._assign(canonical, activation, per_tensor)
+
+    @classmethod
+    def from_linear(
+        cls,
+        linear: nn.Linear,
+        activation: Activation | None = None,
+        *,
+        factors: Tensor | None = None,
+        per_tensor: bool = False,
+    ) -> PackedLinear:
+        """Rounds a float layer's weights to the nearest of 255 steps per output column.
+
+        Args:
+            linear: float32 layer on the CPU; it is left as it is.
+            activation: applied to the output inside the kernel.
+            factors: float32 [K], multiply the inputs; the weights are divided by them before rounding.
+            per_tensor: one activation range for all rows of a call.
+
+        Raises:
+            DtypeError, DeviceError, ShapeError, NonFiniteError: the layer cannot be packed; says why.
+        """
+        canonical = Canonical.rounded(linear.weight, linear.bias, factors)
+        return cls._made_of(canonical, activation, per_tensor).train(linear.training)
+
+    @classmethod
+    def from_quantized(
+        cls,
+        weight: Tensor,
+        weight_scale: Tensor,
+        bias: Tensor | None = None,
+        *,
+        factors: Tensor | None = None,
+        activation: Activation | None = None,
+        per_tensor: bool = False,
+    ) -> PackedLinear:
+        """Packs weights that are already rounded.
+
+        Args:
+            weight: int8 [N, K] in [-127, 127]; already divided by ``factors``.
+            weight_scale: float32 [N], finite and not negative.
+            bias: float32 [N].
+            factors: float32 [K], positive; multiply the inputs.
+            activation: applied to the output inside the kernel.
+            per_tensor: one activation range for all rows of a call.
+
+        Raises:
+            DtypeError, DeviceError, ShapeError, NonFiniteError: an argument is refused; says which and why.
+        """
+        return cls._made_of(Canonical(weight, weight_scale, bias, factors), activation, per_tensor)
+
+    @classmethod
+    def _made_of(cls, canonical: Canonical, activation: Activation | None, per_tensor: bool) -> PackedLinear:
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer._assign(canonical, activation, per_tensor)
+        return layer
+
+    def _assign(self, canonical: Canonical, activation: Activation | None, per_tensor: bool) -> None:
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"activation is {activation!r}; allowed: {', '.join(map(repr, ACTIVATIONS))}")
+        self.out_features, self.in_features = canonical.weight.shape
+        self.activation = activation
+        self.per_tensor = bool(per_tensor)
+        self.register_buffer("packed", None, persistent=False)
+        self.register_buffer("input_factors", None)
+        self.register_parameter("bias", None)
+        self._fill(canonical)
+
+    def _fill(self, canonical: Canonical) -> None:
+        """Takes over canonical values; changes nothing when they are refused."""
+        packed = canonical.pack()
+        bias, factors = canonical.bias, canonical.factors
+        if bias is not None:
+            bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self._parameters["bias"] = bias
+        self._buffers["input_factors"] = None if factors is None else factors.detach().clone()
+        self._buffers["packed"] = packed
+        self._bind()
+
+    def _bind(self) -> None:
+        """Points the kernel at the tensors' current storage."""
+        packed = self.packed
+        object.__setattr__(self, "_weight", PackedWeight.view(packed.data_ptr(), packed.numel(), packed))
+        self._bind_vectors()
+
+    def _bind_vectors(self) -> None:
+        bias, factors = self.bias, self.input_factors
+        check_vectors(self.out_features, self.in_features, bias, factors)
+        bias = None if bias is None else bias.detach().contiguous()
+        factors = None if factors is None else factors.detach().contiguous()
+        # Held here, so that their storage outlives whatever is done to the parameter between two calls.
+        object.__setattr__(self, "_vectors", (bias, factors))
+        object.__setattr__(self, "_bias_address", 0 if bias is None else bias.data_ptr())
+        object.__setattr__(self, "_factors_address", 0 if factors is None else factors.data_ptr())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer.
+
+        Args:
+            x: float32 tensor on the CPU, shape [..., K]; no row at all gives an empty result. Rows with unit last
+                stride and even spacing are read in place, others are copied first.
+
+        Returns:
+            New float32 tensor of shape [..., N]. A row that holds NaN or infinity gives a row of NaN.
+
+        Raises:
+            DtypeError, DeviceError, ShapeError: the input is refused; says why.
+            IsaError: the instruction set was changed after packing; see :meth:`repack`.
+        """
+        if type(x) is not Tensor or is_compiling() or is_traced() is not None:
+            return self._forward_dispatched(x)
+        shape = x.shape
+        depth = self.in_features
+        stride = depth
+        if x.dtype is not torch.float32 or not x.is_cpu or not shape or shape[-1] != depth or not x.is_contiguous():
+            rows = matrix_of(x, "x", columns=depth)  # raises, or finds the rows of a strided view
+            x, stride = rows.owner, rows.stride
+        columns = self.out_features
+        out = x.new_empty((*shape[:-1], columns))
+        count = out.numel() // columns
+        if count == 0:
+            return out
+        bias, factors = self._parameters["bias"], self._buffers["input_factors"]
+        if (bias is not None and bias.data_ptr() != self._bias_address) or (
+            factors is not None and factors.data_ptr() != self._factors_address
+        ):
+            self._bind_vectors()
+        try:
+            _core.linear(
+                x.data_ptr(),
+                count,
+                stride,
+                self._weight,
+                self._bias_address,
+                self._factors_address,
+                0,
+                0,
+                out.data_ptr(),
+                columns,
+                ACTIVATIONS[self.activation],
+                self.per_tensor,
+                0,
+            )
+        except IsaError:
+            raise self._wrong_isa() from None
+        return out
+
+    def _forward_dispatched(self, x: Tensor) -> Tensor:
+        """The way of tracers and tensor subclasses: one node in the graph, no gradient."""
+        if not isinstance(x, Tensor):
+            raise DtypeError(f"x must be a torch.Tensor, got {type(x).__name__}")
+        return packed_linear(
+            x.detach(),
+            self.packed,
+            self.bias,
+            self.input_factors,
+            self.out_features,
+            ACTIVATIONS[self.activation],
+            self.per_tensor,
+        )
+
+    def _wrong_isa(self) -> IsaError:
+        return IsaError(
+            f"this layer was packed for {self.isa!r} and {active_isa()!r} is in use now: call its repack(), "
+            "or go back to the first instruction set"
+        )
+
+    def repack(self) -> PackedLinear:
+        """Packs the weights anew for the instruction set in use; returns the layer itself."""
+        self._fill(self.canonical())
+        return self
+
+    def canonical(self) -> Canonical:
+        """Returns the weights as they are stored: int8 [N, K], float32 scales [N], bias and factors."""
+        weight, scale = self._weight.unpack()
+        return Canonical(torch.from_numpy(weight), torch.from_numpy(scale), self.bias, self.input_factors)
+
+    @property
+    def isa(self) -> str:
+        """Instruction set the weights are packed for."""
+        return self._weight.isa
+
+    @property
+    def weight(self) -> Tensor:
+        """What the layer multiplies by, as float32 [N, K]: worked out anew at each access, for inspection."""
+        canonical = self.canonical()
+        weight = canonical.weight.float() * canonical.weight_scale[:, None]
+        return weight if canonical.factors is None else weight * canonical.factors
+
+    def extra_repr(self) -> str:
+        """Describes the layer in one line."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
+            f"activation={self.activation}, equalized={self.input_factors is not None}, isa={self.isa}"
+        )
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        write_entries(self.canonical(), destination, prefix, keep_vars)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        found = read_entries(
+            (self.out_features, self.in_features),
+            [name for name in ("bias", "input_factors") if getattr(self, name) is not None],
+            state_dict,
+            prefix,
+            missing_keys,
+            unexpected_keys if strict else [],
+            error_msgs,
+        )
+        if found is None:
+            return
+        try:
+            self._fill(found)
+        except FastformersError as error:
+            error_msgs.append(f"{prefix.rstrip('.') or 'PackedLinear'}: {error}")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedLinear:
+        """Follows moves within the CPU (``share_memory``); stays float32 and INT8 whatever dtype is asked for."""
+        for name, tensor in (("packed", self.packed), ("bias", self.bias), ("input_factors", self.input_factors)):
+            if tensor is None:
+                continue
+            moved = fn(tensor.detach())
+            if moved.device.type != "cpu":
+                raise DeviceError(f"PackedLinear runs on the CPU and cannot be moved to {moved.device}")
+            if moved.dtype != tensor.dtype or moved.data_ptr() == tensor.data_ptr():
+                continue
+            if name == "bias":
+                self._parameters["bias"] = nn.Parameter(moved, requires_grad=False)
+            else:
+                self._buffers[name] = moved
+        self._bind()
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        own = {key: value for key, value in self.__dict__.items() if key not in _DERIVED}
+        twin.__dict__.update(copy.deepcopy(own, memo))
+        twin._bind()
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {key: value for key, value in self.__dict__.items() if key not in _DERIVED}
+        state["_buffers"] = {**self._buffers, "packed": None}
+        canonical = self.canonical()
+        state["canonical"] = (canonical.weight, canonical.weight_scale)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        weight, scale = state.pop("canonical")
+        super().__setstate__(state)
+        self._buffers["packed"] = Canonical(weight, scale, self.bias, self.input_factors).pack()
+        self._bind()
