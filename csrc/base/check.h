@@ -14,6 +14,11 @@ struct ShapeError : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
+// A weight, scale or factor that must be finite and is not. Becomes NonFiniteError in Python.
+struct NonFiniteError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
 // An instruction set that is unknown, not supported here, or not the one the weights were packed for.
 struct IsaError : std::invalid_argument {
   using std::invalid_argument::invalid_argument;

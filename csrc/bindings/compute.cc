@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT
 // The compute calls: addresses in, nothing out, GIL released. dtype, device and layout were checked in Python.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <new>
+#include <utility>
+#include <vector>
 
+#include "base/aligned_buffer.h"
 #include "base/check.h"
 #include "bindings/packed_weight.h"
 #include "bindings/pointers.h"
@@ -109,6 +115,50 @@ void gelu_call(Address x, std::int64_t count, Address out, bool approximate_tanh
        pointer<float>(out));
 }
 
+// Whether this is exactly a NumPy array of float32, C-contiguous and aligned: what the short path below takes.
+bool is_plain_float(const py::handle& object) {
+  if (!py::isinstance<py::array>(object)) return false;
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  constexpr int kFlags = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  return array.dtype().num() == py::dtype::num_of<float>() && (array.flags() & kFlags) == kFlags;
+}
+
+// A NumPy array on memory of ours that starts on a cache line.
+py::array_t<float> aligned_array(py::array::ShapeContainer shape) {
+  std::size_t count = 1;
+  for (const py::ssize_t size : *shape) count *= static_cast<std::size_t>(size);
+  const std::size_t bytes = (count * sizeof(float) + kCacheLineBytes) / kCacheLineBytes * kCacheLineBytes;
+  void* data = std::aligned_alloc(kCacheLineBytes, bytes);
+  if (data == nullptr) throw std::bad_alloc();
+  const py::capsule owner(data, [](void* memory) { std::free(memory); });
+  return py::array_t<float>(std::move(shape), static_cast<const float*>(data), owner);
+}
+
+// The whole of kernels.linear for the plainest arguments, or None when they are not plain (the caller then checks them
+// properly and says what is wrong): 0.7 microseconds over the kernel instead of 6.
+py::object linear_plain(const py::object& x, const OwnedPackedWeight& weight, const py::object& bias, int activation,
+                        int threads) {
+  if (!is_plain_float(x) || (!bias.is_none() && !is_plain_float(bias))) return py::none();
+  const auto rows = py::reinterpret_borrow<py::array>(x);
+  const std::int64_t depth = weight.view.depth(), columns = weight.view.columns();
+  if (rows.ndim() < 1 || rows.shape(rows.ndim() - 1) != depth) return py::none();
+  Address bias_address = 0;
+  if (!bias.is_none()) {
+    const auto values = py::reinterpret_borrow<py::array>(bias);
+    if (values.ndim() != 1 || values.shape(0) != columns) return py::none();
+    bias_address = reinterpret_cast<Address>(values.data());
+  }
+  std::vector<py::ssize_t> shape(rows.shape(), rows.shape() + rows.ndim());
+  shape.back() = columns;
+  py::array_t<float> out = aligned_array(std::move(shape));
+  linear_call(reinterpret_cast<Address>(rows.data()), rows.size() / depth, depth, weight, bias_address, 0, 0, 0,
+              reinterpret_cast<Address>(out.mutable_data()), columns, activation, false, threads);
+  return std::move(out);
+}
+
+// The address of a NumPy array's first element, in a tenth of the time of array.ctypes.data.
+Address array_address(const py::array& array) { return reinterpret_cast<Address>(array.data()); }
+
 // Seconds a call takes inside a loop of `repetitions`: the kernel's own speed, without Python.
 double time_linear(Address x, std::int64_t rows, std::int64_t x_stride, const OwnedPackedWeight& weight,
                    Address bias, Address out, std::int64_t out_stride, int activation, int threads,
@@ -131,6 +181,9 @@ void register_compute(py::module_& module) {
   module.def("linear", &linear_call, arg("x"), arg("rows"), arg("x_stride"), arg("weight"), arg("bias"),
              arg("factors"), arg("residual"), arg("residual_stride"), arg("out"), arg("out_stride"),
              arg("activation"), arg("per_tensor"), arg("threads"));
+  module.def("linear_plain", &linear_plain, arg("x"), arg("weight"), arg("bias"), arg("activation"), arg("threads"),
+             py::pos_only());
+  module.def("array_address", &array_address, arg("array"), py::pos_only());
   module.def("linear_quantized", &linear_quantized_call, arg("q"), arg("rows"), arg("q_stride"), arg("row_scales"),
              arg("row_zero_points"), arg("weight"), arg("bias"), arg("residual"), arg("residual_stride"), arg("out"),
              arg("out_stride"), arg("activation"), arg("threads"));

@@ -20,6 +20,8 @@ void register_errors() {
       if (raised) std::rethrow_exception(raised);
     } catch (const fastformers::ShapeError& error) {
       set("ShapeError", error.what());
+    } catch (const fastformers::NonFiniteError& error) {
+      set("NonFiniteError", error.what());
     } catch (const fastformers::IsaError& error) {
       set("IsaError", error.what());
     }

@@ -116,7 +116,8 @@ struct KernelTable {
   void (*softmax_f32_rows)(const float* x, std::int64_t x_stride, std::int64_t row_count,
                            std::int64_t depth, float* out, std::int64_t out_stride);
 
-  void (*gelu_f32)(const float* x, std::int64_t count, Activation which, float* out);  // out may equal x
+  // which: kGeluErf or kGeluTanh. out may equal x.
+  void (*gelu_f32)(const float* x, std::int64_t count, Activation which, float* out);
 
   // Runs the u8 x s8 multiply-accumulate instruction on registers only and returns the number of operations
   // (2 per multiply-accumulate) done: the ceiling any matmul on this instruction set can reach. Null on reference.

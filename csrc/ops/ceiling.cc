@@ -36,7 +36,7 @@ double shortest(double seconds, const Work& work) {
 double ceiling_gops(const std::string& isa, int threads, double seconds) {
   const KernelTable& kernels = *find_kernels(isa).table;
   FF_CHECK(IsaError, kernels.ceiling_u8s8 != nullptr, "'", isa, "' is plain C++ and has no instruction to measure");
-  FF_CHECK(ShapeError, threads >= 1, "threads must be at least 1, got ", threads);
+  threads = threads_for_call(threads);
   constexpr std::int64_t kIterations = 20000;
   const std::int64_t operations = kernels.ceiling_u8s8(kIterations);
   const double best = shortest(seconds, [&] {

@@ -19,7 +19,7 @@ constexpr std::int64_t kMinElementsPerThread = 32768;
 constexpr std::int64_t kNormBlockRows = 16;  // a block's output is still in L1/L2 when it is quantized
 
 int tasks_for(std::int64_t elements, std::int64_t units, int threads) {
-  const std::int64_t wanted = threads > 0 ? threads : num_threads();
+  const std::int64_t wanted = threads_for_call(threads);
   return static_cast<int>(
       std::max<std::int64_t>(1, std::min({wanted, units, elements / kMinElementsPerThread})));
 }

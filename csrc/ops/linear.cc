@@ -45,7 +45,7 @@ struct Split {
 };
 
 Split split_work(std::int64_t rows, const PackedWeight& weight, int threads, bool whole_rows) {
-  const std::int64_t wanted = threads > 0 ? threads : num_threads();
+  const std::int64_t wanted = threads_for_call(threads);
   const std::int64_t macs = rows * weight.columns() * weight.depth();
   const std::int64_t useful = std::max<std::int64_t>(1, std::min(wanted, macs / kMinMacsPerThread));
   Split split;
@@ -157,6 +157,17 @@ void check_separate(const float* in, std::int64_t in_elements, const float* out,
   FF_CHECK(ShapeError, in + in_elements <= out || out + out_elements <= in, "out must not overlap x");
 }
 
+// out may be the residual itself, element for element, but not a shifted view of it.
+void check_residual(const LinearOptions& options, std::int64_t rows, std::int64_t columns, const float* out,
+                    std::int64_t out_stride) {
+  if (options.residual == nullptr) return;
+  check_rows(rows, options.residual_stride, columns, "residual");
+  if (options.residual == out && (options.residual_stride == out_stride || rows <= 1)) return;
+  const float* residual_end = options.residual + (rows - 1) * options.residual_stride + columns;
+  FF_CHECK(ShapeError, residual_end <= out || out + (rows - 1) * out_stride + columns <= options.residual,
+           "out overlaps the residual without being the same rows; pass the residual itself or another array");
+}
+
 SharedRange shared_range(const FloatRows& x, const PackedWeight& weight, const LinearOptions& options) {
   if (!options.per_tensor) return {};
   return range_of_matrix(weight.kernels_in_use(),
@@ -173,6 +184,7 @@ void linear(const FloatRows& x, const PackedWeight& weight, const LinearOptions&
   if (x.rows == 0) return;
   check_separate(x.data, (x.rows - 1) * x.stride + weight.depth(), out,
                  (x.rows - 1) * out_stride + weight.columns());
+  check_residual(options, x.rows, weight.columns(), out, out_stride);
   const SharedRange shared = shared_range(x, weight, options);
   const Split split = split_work(x.rows, weight, options.threads, false);
   parallel_tasks(split.tasks, [&](int task) {
@@ -188,6 +200,7 @@ void linear_from_quantized(const QuantizedRows& x, const PackedWeight& weight, c
   check_rows(x.rows, out_stride, weight.columns(), "out");
   const KernelTable& kernels = weight.kernels_in_use();
   if (x.rows == 0) return;
+  check_residual(options, x.rows, weight.columns(), out, out_stride);
   const Split split = split_work(x.rows, weight, options.threads, false);
   parallel_tasks(split.tasks, [&](int task) {
     const Range rows = split.rows(x.rows, task);
@@ -265,7 +278,7 @@ void quantize_matrix(const FloatRows& x, std::int64_t depth, const float* factor
   const KernelTable& kernels = *active_kernels().table;
   const SharedRange shared =
       per_tensor ? range_of_matrix(kernels, {x.data, x.stride, x.rows, depth, factors}) : SharedRange{};
-  const std::int64_t wanted = threads > 0 ? threads : num_threads();
+  const std::int64_t wanted = threads_for_call(threads);
   const auto tasks = static_cast<int>(std::max<std::int64_t>(1, std::min(wanted, x.rows * depth / 65536)));
   parallel_tasks(tasks, [&](int task) {
     const Range rows = part_of(x.rows, tasks, task);

@@ -54,8 +54,8 @@ PackedWeight PackedWeight::pack(const std::int8_t* weights, const float* scales,
   auto* column_scales = reinterpret_cast<float*>(bytes + kHeaderBytes);
   auto* column_sums = reinterpret_cast<std::int32_t*>(bytes + kHeaderBytes + column_bytes(columns));
   for (std::int64_t n = 0; n < columns; ++n) {
-    FF_CHECK(ShapeError, std::isfinite(scales[n]) && scales[n] >= 0.0f, "scale of column ", n,
-             " must be finite and not negative, got ", scales[n]);
+    FF_CHECK(NonFiniteError, std::isfinite(scales[n]), "scale of column ", n, " is ", scales[n], "; it must be finite");
+    FF_CHECK(ShapeError, scales[n] >= 0.0f, "scale of column ", n, " is negative: ", scales[n]);
     column_scales[n] = scales[n];
     std::int32_t sum = 0;
     for (std::int64_t k = 0; k < depth; ++k) {

@@ -178,9 +178,16 @@ int num_threads() {
   return threads;
 }
 
-void set_num_threads(int threads) {
+int threads_for_call(int threads) {
+  if (threads == 0) return num_threads();
   FF_CHECK(ShapeError, threads >= 1 && threads <= kMaxThreads, "threads must be between 1 and ", kMaxThreads,
            ", got ", threads);
+  return threads;
+}
+
+void set_num_threads(int threads) {
+  FF_CHECK(ShapeError, threads != 0, "threads must be between 1 and ", kMaxThreads, ", got 0");
+  threads = threads_for_call(threads);
   g_threads.store(threads, std::memory_order_relaxed);
 }
 

@@ -36,6 +36,9 @@ void parallel_tasks(int tasks, const TaskRef& task);
 int num_threads();
 void set_num_threads(int threads);
 
+// The thread count of a call that asked for `threads` (0: num_threads()); throws ShapeError beyond 1,024.
+int threads_for_call(int threads);
+
 // Workers alive in this process now (0 until a call used more than one thread).
 int pool_workers();
 

@@ -70,6 +70,10 @@ def linear(
     per_tensor: bool,
     threads: int,
 ) -> None: ...
+def linear_plain(
+    x: object, weight: PackedWeight, bias: object, activation: int, threads: int, /
+) -> NDArray[np.float32] | None: ...
+def array_address(array: NDArray[Any], /) -> int: ...
 def linear_quantized(
     q: int,
     rows: int,

@@ -20,13 +20,23 @@ Example:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
 from fastformers import _core
-from fastformers._arrays import Matrix, address_of, empty_like_kind, is_torch, matrix_of, out_matrix, vector_of
+from fastformers._arrays import (
+    Matrix,
+    address_of,
+    aligned_empty,
+    empty_like_kind,
+    is_torch,
+    matrix_of,
+    out_matrix,
+    vector_of,
+)
 from fastformers._core import PackedWeight
 from fastformers.errors import ConfigError, DtypeError, NonFiniteError, ShapeError
 
@@ -231,10 +241,7 @@ def quantize_weight(weight: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any
 
 def empty_packed_buffer(columns: int, depth: int, isa: str | None = None) -> np.ndarray[Any, Any]:
     """An uninitialised u8 buffer, aligned to 64 bytes, that holds a packed [N, K] weight of this instruction set."""
-    nbytes = PackedWeight.nbytes_for(columns, depth, isa)
-    raw = np.empty(nbytes + 63, dtype=np.uint8)
-    start = -address_of(raw) % 64
-    return raw[start : start + nbytes]
+    return aligned_empty((PackedWeight.nbytes_for(columns, depth, isa),), "uint8")
 
 
 def pack_canonical(weight: Array, scales: Array, isa: str | None = None) -> PackedWeight:
@@ -271,9 +278,10 @@ def pack(weight: Array, scales: Array | None = None, *, isa: str | None = None) 
 
 
 def _out(x: Any, out: Any | None, shape: tuple[int, ...]) -> Matrix:
-    if out is None:
-        out = empty_like_kind(x, shape)
-    return out_matrix(out, "out", shape)
+    if out is not None:
+        return out_matrix(out, "out", shape)
+    array = empty_like_kind(x, shape)
+    return Matrix(address_of(array), math.prod(shape[:-1]), shape[-1], shape[-1], shape, array)
 
 
 def linear(
@@ -312,6 +320,10 @@ def linear(
 
     Source: paper section 2.4 (INT8 with prepacked weights and fused epilogues).
     """
+    if factors is None and residual is None and out is None and not per_tensor:
+        plain: Any = _core.linear_plain(x, weight, bias, _activation_code(activation), _thread_count(threads))
+        if plain is not None:
+            return plain  # type: ignore[no-any-return] # an ndarray, as x is
     rows = matrix_of(x, "x", columns=weight.depth)
     shape = (*rows.shape[:-1], weight.columns)
     result = _out(x, out, shape)
@@ -555,7 +567,7 @@ def time_linear(
     """
     rows = _two_dimensional(matrix_of(x, "x", columns=weight.depth), "x")
     bias_address, _bias = vector_of(bias, "bias", weight.columns)
-    out = np.empty((rows.rows, weight.columns), np.float32)
+    out = aligned_empty((rows.rows, weight.columns))
     return _core.time_linear(
         rows.address, rows.rows, rows.stride, weight, bias_address, address_of(out), weight.columns,
         _activation_code(activation), threads, repetitions,

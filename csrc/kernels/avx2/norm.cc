@@ -2,7 +2,7 @@
 // Computes  LayerNorm (with residual and, on demand, the range of the result times factors), softmax, GELU.
 // Layout    row-major float32; row sums in 64 lanes = 8 vectors, folded as the reference does.
 // Registers 8 sums and a handful of constants.
-// Bound     L1 bandwidth; GELU by its five gathers.
+// Bound     L1 bandwidth; GELU by its six gathers.
 #include <immintrin.h>
 
 #include "kernels/avx2/tables.h"

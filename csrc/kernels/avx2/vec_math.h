@@ -34,20 +34,19 @@ static inline __m256 relu_above(__m256 x_f32x8, std::int32_t floor) {
   return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(x_f32x8), _mm256_set1_epi32(floor)));
 }
 
-static inline __m256 gelu(__m256 x_f32x8, const float table[5][32]) {
+static inline __m256 gelu(__m256 x_f32x8, const float table[6][16]) {
   const __m256 magic_f32x8 = _mm256_set1_ps(kGeluRoundingMagic);
   const __m256 absolute_f32x8 = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x_f32x8);
   const __m256 magnitude_f32x8 = _mm256_min_ps(absolute_f32x8, _mm256_set1_ps(kGeluLimit));
   const __m256 shifted_f32x8 =
       _mm256_fmadd_ps(magnitude_f32x8, _mm256_set1_ps(kGeluSegmentsPerUnit), magic_f32x8);
-  const __m256i segment_i32x8 = _mm256_and_si256(_mm256_castps_si256(shifted_f32x8), _mm256_set1_epi32(31));
+  const __m256i segment_i32x8 = _mm256_and_si256(_mm256_castps_si256(shifted_f32x8), _mm256_set1_epi32(15));
   const __m256 offset_f32x8 = _mm256_fmadd_ps(_mm256_sub_ps(shifted_f32x8, magic_f32x8),
                                               _mm256_set1_ps(-kGeluSegmentWidth), magnitude_f32x8);
-  __m256 h_f32x8 = _mm256_i32gather_ps(table[4], segment_i32x8, 4);
-  h_f32x8 = _mm256_fmadd_ps(h_f32x8, offset_f32x8, _mm256_i32gather_ps(table[3], segment_i32x8, 4));
-  h_f32x8 = _mm256_fmadd_ps(h_f32x8, offset_f32x8, _mm256_i32gather_ps(table[2], segment_i32x8, 4));
-  h_f32x8 = _mm256_fmadd_ps(h_f32x8, offset_f32x8, _mm256_i32gather_ps(table[1], segment_i32x8, 4));
-  h_f32x8 = _mm256_fmadd_ps(h_f32x8, offset_f32x8, _mm256_i32gather_ps(table[0], segment_i32x8, 4));
+  __m256 h_f32x8 = _mm256_i32gather_ps(table[5], segment_i32x8, 4);
+  unrolled<5>([&](auto step) FF_INLINE_LAMBDA {
+    h_f32x8 = _mm256_fmadd_ps(h_f32x8, offset_f32x8, _mm256_i32gather_ps(table[4 - step], segment_i32x8, 4));
+  });
   return _mm256_sub_ps(_mm256_max_ps(_mm256_setzero_ps(), x_f32x8), h_f32x8);
 }
 

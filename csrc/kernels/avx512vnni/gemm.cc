@@ -88,6 +88,26 @@ __attribute__((always_inline)) inline void multiply(const Tile& tile, __m512i (&
   }
 }
 
+// One row of one panel as a linear stream: four sums over depth groups 0, 4, 8 ... / 1, 5, 9 ... / ..., to cover the latency.
+// Reading the panels one after the other gets 98 % of the bandwidth of a plain read loop; four streams side by side get half
+// of it without prefetches and 90 % with them (Zen 4, weights in L2 or L3).
+__attribute__((always_inline)) inline __m512i multiply_row(const std::uint8_t* row, const std::int8_t* panel,
+                                                           std::int64_t groups, __m512i start_i32x16) {
+  __m512i sum_i32x16[4] = {start_i32x16, _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  const auto step = [&](__m512i& sum, std::int64_t group) FF_INLINE_LAMBDA {
+    std::int32_t four;
+    std::memcpy(&four, row + group * kDepthGroup, sizeof four);
+    accumulate(sum, _mm512_set1_epi32(four), _mm512_load_si512(panel + group * kDepthGroup * kPanelColumns));
+  };
+  std::int64_t group = 0;
+  for (; group + 4 <= groups; group += 4) {
+    unrolled<4>([&](auto i) FF_INLINE_LAMBDA { step(sum_i32x16[i], group + i); });
+  }
+  for (; group < groups; ++group) step(sum_i32x16[0], group);
+  return _mm512_add_epi32(_mm512_add_epi32(sum_i32x16[0], sum_i32x16[1]),
+                          _mm512_add_epi32(sum_i32x16[2], sum_i32x16[3]));
+}
+
 // One row of one panel: scale, bias, ReLU, residual, store.
 __attribute__((always_inline)) inline void store_f32(__m512i sum_i32x16, const FloatOutput& output, std::int64_t row,
                                                      std::int64_t column, __m512 column_scale_f32x16,
@@ -100,11 +120,7 @@ __attribute__((always_inline)) inline void store_f32(__m512i sum_i32x16, const F
     y_f32x16 = _mm512_add_ps(y_f32x16, _mm512_maskz_loadu_ps(valid, residual));
   }
   float* out = output.out + row * output.out_stride + column;
-  if (valid == 0xFFFF) {
-    _mm512_storeu_ps(out, y_f32x16);
-  } else {
-    _mm512_mask_storeu_ps(out, valid, y_f32x16);
-  }
+  store_lanes(out, y_f32x16, valid);
 }
 
 template <int kRows, int kPanels>
@@ -128,6 +144,22 @@ void tile_f32(const Tile& tile, const FloatOutput& output) {
       store_f32(sum_i32x16[row][panel], output, row, column, column_scale_f32x16, bias_f32x16, valid);
     });
   });
+}
+
+// A tile of one row and any number of panels.
+void row_f32(const Tile& tile, const FloatOutput& output, std::int64_t panels) {
+  const __m512i zero_point_i32x16 = _mm512_set1_epi32(-output.row_zero_points[0]);
+  for (std::int64_t panel = 0; panel < panels; ++panel) {
+    const std::int64_t column = panel * kPanelColumns;
+    const __m512i start_i32x16 =
+        _mm512_mullo_epi32(zero_point_i32x16, _mm512_loadu_si512(output.column_sums + column));
+    const __m512i sum_i32x16 =
+        multiply_row(tile.rows, tile.panels + panel * tile.panel_bytes, tile.groups, start_i32x16);
+    const __mmask16 valid = lanes_below(tile.columns - column);
+    const __m512 bias_f32x16 =
+        output.bias != nullptr ? _mm512_maskz_loadu_ps(valid, output.bias + column) : _mm512_setzero_ps();
+    store_f32(sum_i32x16, output, 0, column, _mm512_loadu_ps(output.column_scales + column), bias_f32x16, valid);
+  }
 }
 
 template <int kRows, int kPanels>
@@ -187,17 +219,22 @@ struct alignas(64) LinearTile {
 
 void finish_gelu(const GemmArgs& args, const LinearTile& tile, std::int64_t row, std::int64_t row_count,
                  std::int64_t column, std::int64_t columns) {
+  const GeluTable table(args.activation);
   for (std::int64_t m = 0; m < row_count; ++m) {
     const float* in = tile.values + m * LinearTile::kStride;
     float* out = args.out + (row + m) * args.out_stride + column;
     const float* residual =
         args.residual != nullptr ? args.residual + (row + m) * args.residual_stride + column : nullptr;
-    for (std::int64_t n = 0; n < columns; n += 16) {
+    __m512 y_f32x16[kMaxTilePanels];
+    unrolled<kMaxTilePanels>([&](auto i) FF_INLINE_LAMBDA { y_f32x16[i] = _mm512_load_ps(in + 16 * i); });
+    gelu(y_f32x16, table);
+    unrolled<kMaxTilePanels>([&](auto i) FF_INLINE_LAMBDA {
+      const std::int64_t n = 16 * i;
+      if (n >= columns) return;
       const __mmask16 valid = lanes_below(columns - n);
-      __m512 y_f32x16 = activate(_mm512_load_ps(in + n), args.activation);
-      if (residual != nullptr) y_f32x16 = _mm512_add_ps(y_f32x16, _mm512_maskz_loadu_ps(valid, residual + n));
-      _mm512_mask_storeu_ps(out + n, valid, y_f32x16);
-    }
+      if (residual != nullptr) y_f32x16[i] = _mm512_add_ps(y_f32x16[i], _mm512_maskz_loadu_ps(valid, residual + n));
+      store_lanes(out + n, y_f32x16[i], valid);
+    });
   }
 }
 
@@ -252,23 +289,31 @@ void gemm_u8s8_s32(const GemmS32Args& args) {
 void gemm_u8s8_f32(const GemmArgs& args) {
   const bool gelu = args.activation == Activation::kGeluErf || args.activation == Activation::kGeluTanh;
   LinearTile linear;
-  FloatOutput output{};
-  output.residual_stride = args.residual_stride;
-  output.floor = args.activation == Activation::kRelu ? 0 : INT32_MIN;
-  output.out_stride = gelu ? LinearTile::kStride : args.out_stride;
-  for_each_tile(args, [&](std::int64_t row, std::int64_t rows, std::int64_t panel, std::int64_t panels) {
+  const auto output_at = [&](std::int64_t row, std::int64_t panel) {
     const std::int64_t column = panel * kPanelColumns;
+    FloatOutput output{};
     output.row_scales = args.row_scales + row;
     output.row_zero_points = args.row_zero_points + row;
     output.column_scales = args.column_scales + column;
     output.column_sums = args.column_sums + column;
     output.bias = args.bias != nullptr ? args.bias + column : nullptr;
-    if (!gelu && args.residual != nullptr) output.residual = args.residual + row * args.residual_stride + column;
+    output.floor = args.activation == Activation::kRelu ? 0 : INT32_MIN;
     output.out = gelu ? linear.values : args.out + row * args.out_stride + column;
-    kTiles.f32.at[panels][rows](tile_at(args, row, panel), output);
-    if (gelu) {
-      finish_gelu(args, linear, row, rows, column, smaller(panels * kPanelColumns, args.columns - column));
-    }
+    output.out_stride = gelu ? LinearTile::kStride : args.out_stride;
+    if (gelu || args.residual == nullptr) return output;
+    output.residual = args.residual + row * args.residual_stride + column;
+    output.residual_stride = args.residual_stride;
+    return output;
+  };
+  if (args.row_count == 1 && !gelu) {
+    row_f32(tile_at(args, 0, args.first_panel), output_at(0, args.first_panel), args.last_panel - args.first_panel);
+    return;
+  }
+  for_each_tile(args, [&](std::int64_t row, std::int64_t rows, std::int64_t panel, std::int64_t panels) {
+    kTiles.f32.at[panels][rows](tile_at(args, row, panel), output_at(row, panel));
+    if (!gelu) return;
+    const std::int64_t column = panel * kPanelColumns;
+    finish_gelu(args, linear, row, rows, column, smaller(panels * kPanelColumns, args.columns - column));
   });
 }
 

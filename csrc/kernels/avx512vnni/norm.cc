@@ -7,6 +7,7 @@
 
 #include "kernels/avx512vnni/tables.h"
 #include "kernels/avx512vnni/vec_math.h"
+#include "kernels/unrolled.h"
 
 namespace fastformers::avx512vnni {
 namespace {
@@ -92,9 +93,17 @@ void softmax_f32_rows(const float* x, std::int64_t x_stride, std::int64_t row_co
 }
 
 void gelu_f32(const float* x, std::int64_t count, Activation which, float* out) {
-  for (std::int64_t i = 0; i < count; i += 16) {
-    const __mmask16 valid = lanes_below(count - i);
-    _mm512_mask_storeu_ps(out + i, valid, activate(_mm512_maskz_loadu_ps(valid, x + i), which));
+  const GeluTable table(which);
+  __m512 y_f32x16[4];
+  for (std::int64_t i = 0; i < count; i += 64) {
+    __mmask16 valid[4];
+    unrolled<4>([&](auto j) FF_INLINE_LAMBDA {
+      const std::int64_t left = count - i - 16 * j;
+      valid[j] = left > 0 ? lanes_below(left) : static_cast<__mmask16>(0);
+      y_f32x16[j] = _mm512_maskz_loadu_ps(valid[j], x + i + 16 * j);
+    });
+    gelu(y_f32x16, table);
+    unrolled<4>([&](auto j) FF_INLINE_LAMBDA { store_lanes(out + i + 16 * j, y_f32x16[j], valid[j]); });
   }
 }
 

@@ -93,7 +93,7 @@ void quantize_row(const float* row, std::int64_t depth, const float* factors, fl
     value_i32x16[i] =
         _mm512_maskz_cvtps_epi32(valid, _mm512_fmadd_ps(x_f32x16, inverse_f32x16, zero_f32x16));
   }
-  const __mmask64 stored = (1ull << (padded_depth(depth) - k)) - 1;
+  const __mmask64 stored = ~0ull >> (64 - (padded_depth(depth) - k));
   _mm512_mask_storeu_epi8(q + k, stored, narrow(value_i32x16));
 }
 

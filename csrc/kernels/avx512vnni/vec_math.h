@@ -9,6 +9,7 @@
 
 #include "kernels/gelu_tables.h"
 #include "kernels/kernel_table.h"
+#include "kernels/unrolled.h"
 
 namespace fastformers::avx512vnni {
 
@@ -17,43 +18,60 @@ static inline __mmask16 lanes_below(std::int64_t count) {
   return count >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1u << count) - 1u);
 }
 
-static inline __m512 lookup(const float table[32], __m512i segment_i32x16) {
-  return _mm512_permutex2var_ps(_mm512_load_ps(table), segment_i32x16, _mm512_load_ps(table + 16));
+// A plain store for whole vectors: masked ones take several times as long on Zen 4.
+static inline void store_lanes(float* out, __m512 y_f32x16, __mmask16 valid) {
+  if (valid == 0xFFFF) {
+    _mm512_storeu_ps(out, y_f32x16);
+  } else {
+    _mm512_mask_storeu_ps(out, valid, y_f32x16);
+  }
 }
 
-static inline __m512 gelu(__m512 x_f32x16, const float table[5][32]) {
+// The table of one GELU in six registers, so that a loop does not read it again from L1 for each vector.
+struct GeluTable {
+  __m512 power_f32x16[6];
+
+  explicit GeluTable(Activation which) {
+    const auto& table = which == Activation::kGeluTanh ? kGeluTanhTable : kGeluErfTable;
+    unrolled<6>([&](auto power) FF_INLINE_LAMBDA { power_f32x16[power] = _mm512_load_ps(table[power]); });
+  }
+};
+
+// GELU of several vectors in lockstep: one at a time is 40 cycles deep, and the scheduler holds about three of them.
+template <int kCount>
+static inline __attribute__((always_inline)) void gelu(__m512 (&x_f32x16)[kCount], const GeluTable& table) {
   const __m512 magic_f32x16 = _mm512_set1_ps(kGeluRoundingMagic);
-  const __m512 magnitude_f32x16 = _mm512_min_ps(_mm512_abs_ps(x_f32x16), _mm512_set1_ps(kGeluLimit));
-  const __m512 shifted_f32x16 =
-      _mm512_fmadd_ps(magnitude_f32x16, _mm512_set1_ps(kGeluSegmentsPerUnit), magic_f32x16);
-  const __m512i segment_i32x16 = _mm512_castps_si512(shifted_f32x16);  // the lookup reads its low 5 bits
-  const __m512 offset_f32x16 = _mm512_fmadd_ps(_mm512_sub_ps(shifted_f32x16, magic_f32x16),
-                                               _mm512_set1_ps(-kGeluSegmentWidth), magnitude_f32x16);
-  __m512 h_f32x16 = lookup(table[4], segment_i32x16);
-  h_f32x16 = _mm512_fmadd_ps(h_f32x16, offset_f32x16, lookup(table[3], segment_i32x16));
-  h_f32x16 = _mm512_fmadd_ps(h_f32x16, offset_f32x16, lookup(table[2], segment_i32x16));
-  h_f32x16 = _mm512_fmadd_ps(h_f32x16, offset_f32x16, lookup(table[1], segment_i32x16));
-  h_f32x16 = _mm512_fmadd_ps(h_f32x16, offset_f32x16, lookup(table[0], segment_i32x16));
-  return _mm512_sub_ps(_mm512_max_ps(_mm512_setzero_ps(), x_f32x16), h_f32x16);
+  const __m512i limit_u32x16 = _mm512_castps_si512(_mm512_set1_ps(kGeluLimit));
+  const __m512i positive_u32x16 = _mm512_set1_epi32(0x7FFFFFFF);
+  const __m512 per_unit_f32x16 = _mm512_set1_ps(kGeluSegmentsPerUnit);
+  const __m512 width_f32x16 = _mm512_set1_ps(-kGeluSegmentWidth);
+  __m512 shifted_f32x16[kCount], offset_f32x16[kCount], h_f32x16[kCount];
+  const auto coefficient = [&](auto power, auto i) FF_INLINE_LAMBDA {
+    const __m512i segment_i32x16 = _mm512_castps_si512(shifted_f32x16[i]);  // the lookup reads its low 4 bits
+    return _mm512_permutexvar_ps(segment_i32x16, table.power_f32x16[power]);
+  };
+  unrolled<kCount>([&](auto i) FF_INLINE_LAMBDA {
+    // |x| and its limit as integers, which spares the two multiplication ports; NaN goes to the limit, as it should.
+    const __m512i absolute_u32x16 = _mm512_and_si512(_mm512_castps_si512(x_f32x16[i]), positive_u32x16);
+    const __m512 magnitude_f32x16 = _mm512_castsi512_ps(_mm512_min_epu32(absolute_u32x16, limit_u32x16));
+    shifted_f32x16[i] = _mm512_fmadd_ps(magnitude_f32x16, per_unit_f32x16, magic_f32x16);
+    offset_f32x16[i] =
+        _mm512_fmadd_ps(_mm512_sub_ps(shifted_f32x16[i], magic_f32x16), width_f32x16, magnitude_f32x16);
+    h_f32x16[i] = coefficient(Constant<5>{}, i);
+  });
+  unrolled<5>([&](auto step) FF_INLINE_LAMBDA {
+    unrolled<kCount>([&](auto i) FF_INLINE_LAMBDA {
+      h_f32x16[i] = _mm512_fmadd_ps(h_f32x16[i], offset_f32x16[i], coefficient(Constant<4 - step>{}, i));
+    });
+  });
+  unrolled<kCount>([&](auto i) FF_INLINE_LAMBDA {
+    x_f32x16[i] = _mm512_sub_ps(_mm512_max_ps(_mm512_setzero_ps(), x_f32x16[i]), h_f32x16[i]);
+  });
 }
 
 // max(x, 0) on the bits, when floor is 0: an integer maximum leaves the two multiplication ports to the matmul.
 static inline __m512 relu_above(__m512 x_f32x16, std::int32_t floor) {
   return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(x_f32x16), _mm512_set1_epi32(floor)));
-}
-
-static inline __m512 activate(__m512 x_f32x16, Activation activation) {
-  switch (activation) {
-    case Activation::kNone:
-      return x_f32x16;
-    case Activation::kRelu:
-      return relu_above(x_f32x16, 0);
-    case Activation::kGeluErf:
-      return gelu(x_f32x16, kGeluErfTable);
-    case Activation::kGeluTanh:
-      return gelu(x_f32x16, kGeluTanhTable);
-  }
-  return x_f32x16;
 }
 
 static inline __m512 exp_nonpositive(__m512 x_f32x16) {

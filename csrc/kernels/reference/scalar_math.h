@@ -32,16 +32,13 @@ static inline float float_of(std::uint32_t bits) {
 static inline float relu(float x) { return static_cast<std::int32_t>(bits_of(x)) > 0 ? x : 0.0f; }
 
 // max(x, 0) - h(|x|), see gelu_tables.h. Absolute error below 3e-8 + 1 ulp of the result.
-static inline float gelu(float x, const float table[5][32]) {
+static inline float gelu(float x, const float table[6][16]) {
   const float magnitude = min_second(std::fabs(x), kGeluLimit);
   const float shifted = std::fmaf(magnitude, kGeluSegmentsPerUnit, kGeluRoundingMagic);
-  const std::uint32_t segment = bits_of(shifted) & 31;
+  const std::uint32_t segment = bits_of(shifted) & 15;
   const float offset = std::fmaf(shifted - kGeluRoundingMagic, -kGeluSegmentWidth, magnitude);
-  float h = table[4][segment];
-  h = std::fmaf(h, offset, table[3][segment]);
-  h = std::fmaf(h, offset, table[2][segment]);
-  h = std::fmaf(h, offset, table[1][segment]);
-  h = std::fmaf(h, offset, table[0][segment]);
+  float h = table[5][segment];
+  for (int power = 4; power >= 0; --power) h = std::fmaf(h, offset, table[power][segment]);
   return max_second(0.0f, x) - h;
 }
 
