@@ -20,7 +20,7 @@ namespace {
 constexpr std::int64_t kBlockRows = 48;
 constexpr std::int64_t kBlockBytes = 256 * 1024;
 // Below this many multiply-accumulates for each thread, waking another costs more than it saves.
-constexpr std::int64_t kMinMacsPerThread = 150 * 1000;
+constexpr std::int64_t kMinMacsPerThread = 64 * 1000;
 // From this many rows for each thread on, rows are split; below, panels are, and each thread quantizes all rows itself.
 constexpr std::int64_t kMinRowsPerThread = 32;
 
