@@ -11,6 +11,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/check.h"
+#include "bindings/gil.h"
 #include "bindings/packed_weight.h"
 #include "bindings/pointers.h"
 #include "bindings/register.h"
@@ -45,7 +46,7 @@ void linear_call(Address x, std::int64_t rows, std::int64_t x_stride, const Owne
                  std::int64_t out_stride, int activation, bool per_tensor, int threads) {
   const LinearOptions options =
       options_of(bias, factors, residual, residual_stride, activation, per_tensor, threads);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   linear({pointer<const float>(x), rows, x_stride}, weight.view, options, pointer<float>(out), out_stride);
 }
 
@@ -54,7 +55,7 @@ void linear_quantized_call(Address q, std::int64_t rows, std::int64_t q_stride, 
                            std::int64_t residual_stride, Address out, std::int64_t out_stride, int activation,
                            int threads) {
   const LinearOptions options = options_of(bias, 0, residual, residual_stride, activation, false, threads);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   linear_from_quantized({pointer<const std::uint8_t>(q), rows, q_stride, pointer<const float>(row_scales),
                          pointer<const std::int32_t>(row_zero_points)},
                         weight.view, options, pointer<float>(out), out_stride);
@@ -64,7 +65,7 @@ void linear_to_quantized_call(Address x, std::int64_t rows, std::int64_t x_strid
                               Address bias, Address factors, int activation, Address next_factors, Address q,
                               std::int64_t q_stride, Address row_scales, Address row_zero_points, int threads) {
   const LinearOptions options = options_of(bias, factors, 0, 0, activation, false, threads);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   linear_to_quantized({pointer<const float>(x), rows, x_stride}, weight.view, options,
                       pointer<const float>(next_factors),
                       {pointer<std::uint8_t>(q), q_stride, pointer<float>(row_scales),
@@ -73,7 +74,7 @@ void linear_to_quantized_call(Address x, std::int64_t rows, std::int64_t x_strid
 
 void matmul_s32_call(Address q, std::int64_t rows, std::int64_t q_stride, const OwnedPackedWeight& weight,
                      Address out, std::int64_t out_stride, int threads) {
-  const py::gil_scoped_release release;
+  const GilRelease release;
   matmul_s32({pointer<const std::uint8_t>(q), rows, q_stride, nullptr, nullptr}, weight.view, threads,
              pointer<std::int32_t>(out), out_stride);
 }
@@ -81,7 +82,7 @@ void matmul_s32_call(Address q, std::int64_t rows, std::int64_t q_stride, const 
 void quantize_rows_call(Address x, std::int64_t rows, std::int64_t depth, std::int64_t x_stride, Address factors,
                         bool per_tensor, Address q, std::int64_t q_stride, Address row_scales,
                         Address row_zero_points, int threads) {
-  const py::gil_scoped_release release;
+  const GilRelease release;
   quantize_matrix({pointer<const float>(x), rows, x_stride}, depth, pointer<const float>(factors), per_tensor,
                   threads,
                   {pointer<std::uint8_t>(q), q_stride, pointer<float>(row_scales),
@@ -97,7 +98,7 @@ void layer_norm_call(Address x, std::int64_t rows, std::int64_t depth, std::int6
   options.residual_stride = residual_stride;
   options.factors = pointer<const float>(factors);
   options.threads = threads;
-  const py::gil_scoped_release release;
+  const GilRelease release;
   layer_norm({pointer<const float>(x), rows, x_stride}, depth, options, pointer<float>(out), out_stride,
              {pointer<std::uint8_t>(q), q_stride, pointer<float>(row_scales),
               pointer<std::int32_t>(row_zero_points)});
@@ -105,22 +106,24 @@ void layer_norm_call(Address x, std::int64_t rows, std::int64_t depth, std::int6
 
 void softmax_call(Address x, std::int64_t rows, std::int64_t depth, std::int64_t x_stride, Address out,
                   std::int64_t out_stride, int threads) {
-  const py::gil_scoped_release release;
+  const GilRelease release;
   softmax({pointer<const float>(x), rows, x_stride}, depth, threads, pointer<float>(out), out_stride);
 }
 
 void gelu_call(Address x, std::int64_t count, Address out, bool approximate_tanh, int threads) {
-  const py::gil_scoped_release release;
+  const GilRelease release;
   gelu(pointer<const float>(x), count, approximate_tanh ? Activation::kGeluTanh : Activation::kGeluErf, threads,
        pointer<float>(out));
 }
 
-// Whether this is exactly a NumPy array of float32, C-contiguous and aligned: what the short path below takes.
+// Whether this is a NumPy array of native float32, C-contiguous and aligned: what the short path below takes. NumPy has one
+// descriptor object for native float32; one of another byte order is another object.
 bool is_plain_float(const py::handle& object) {
   if (!py::isinstance<py::array>(object)) return false;
   const auto array = py::reinterpret_borrow<py::array>(object);
   constexpr int kFlags = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  return array.dtype().num() == py::dtype::num_of<float>() && (array.flags() & kFlags) == kFlags;
+  static const PyObject* native_float = py::dtype::of<float>().release().ptr();
+  return array.dtype().ptr() == native_float && (array.flags() & kFlags) == kFlags;
 }
 
 // A NumPy array on memory of ours that starts on a cache line.
@@ -165,7 +168,7 @@ double time_linear(Address x, std::int64_t rows, std::int64_t x_stride, const Ow
                    std::int64_t repetitions) {
   FF_CHECK(ShapeError, repetitions >= 1, "repetitions must be at least 1, got ", repetitions);
   const LinearOptions options = options_of(bias, 0, 0, 0, activation, false, threads);
-  const py::gil_scoped_release release;
+  const GilRelease release;
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = 0; i < repetitions; ++i) {
     linear({pointer<const float>(x), rows, x_stride}, weight.view, options, pointer<float>(out), out_stride);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "cpu/isa.h"
 #include "cpu/topology.h"
@@ -54,7 +55,7 @@ py::dict cpu_facts() {
 }  // namespace
 
 void register_machine(py::module_& module) {
-  using release_gil = py::call_guard<py::gil_scoped_release>;
+  using release_gil = py::call_guard<GilRelease>;
   module.def("built_isas", [] { return names(built_kernels()); });
   module.def("supported_isas", [] { return names(supported_kernels()); });
   module.def("active_isa", [] { return active_kernels().table->name; });

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "bindings/gil.h"
 #include "bindings/packed_weight.h"
 #include "bindings/pointers.h"
 #include "bindings/register.h"
@@ -42,7 +43,7 @@ OwnedPackedWeight pack(const Int8Matrix& weight, const FloatVector& scales, Byte
   const std::int64_t bytes = buffer.size();
   PackedWeight packed;
   {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     packed = PackedWeight::pack(weights, column_scales, columns, depth, kernels, block, bytes);
   }
   return {packed, buffer};

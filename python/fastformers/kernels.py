@@ -302,7 +302,7 @@ def linear(
         x: float32, shape [..., K]; numpy or CPU torch. Rows may be strided; the last dimension is contiguous
             (other layouts are copied once).
         weight: from :func:`pack`.
-        bias: float32, shape [N].
+        bias: float32, shape [N], finite (not checked here: ReLU would turn some NaN of it into 0).
         activation: ``"relu"``, ``"gelu"`` (erf) or ``"gelu_tanh"``, fused into the matmul.
         factors: float32, shape [K]; multiply the inputs before quantization (equalisation, see
             ``fastformers.Int8Config``); the weights were divided by them before rounding.
