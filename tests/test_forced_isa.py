@@ -23,7 +23,9 @@ print(kernels.last_used_isa())
 
 def run_forced(isa: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FASTFORMERS_ISA": isa}
-    return subprocess.run([sys.executable, "-c", RUN_A_LINEAR], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", RUN_A_LINEAR], env=environment, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("isa", kernels.available_isas())

@@ -25,7 +25,7 @@ MISSED = "\u2717"  # ballot x, said in words under each table
 
 def describe_cell(cell: Cell) -> str:
     """Tells one cell in one line, for the terminal."""
-    words = [f"{cell['threads']} thread(s)  {cell['N']:>4} x {cell['K']:<4} M={cell['M']:<3}"]
+    words = [f"{counted(cell['threads'], 'thread'):<9}  {cell['N']:>4} x {cell['K']:<4} M={cell['M']:<3}"]
     if f"{results.OURS}/kernel" in cell["readings"]:
         share, ceiling = results.percent_of_ceiling(cell), results.ceiling_gops(cell)
         words.append(f"{share.median:5.1f} % of {ceiling.median:.0f} GOP/s")
@@ -72,6 +72,11 @@ def tally(values: Sequence[tuple[Spread, float]], unit: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Writes a number with its noun, e.g. ``2 threads``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     """Geometric mean of positive numbers."""
     return math.exp(sum(map(math.log, values)) / len(values))
@@ -87,9 +92,9 @@ def ceiling_section(cells: Sequence[Cell]) -> str:
 
     return "\n\n".join([
         "### Percentage of this machine's ceiling, 1 thread",
-        "Loop inside the core, float in and float out, quantization, bias and ReLU included. Ceiling measured "
-        f"beside each block: {ceilings[len(ceilings) // 2]:.0f} GOP/s ({ceilings[0]:.0f} to {ceilings[-1]:.0f} "
-        "over the run).",
+        "Loop inside the core, float in and float out, quantization, bias and ReLU included. Ceiling "
+        f"measured beside each block: {ceilings[len(ceilings) // 2]:.0f} GOP/s ({ceilings[0]:.0f} to "
+        f"{ceilings[-1]:.0f} over the run).",
         by_shape(cells, entry),
         tally(values, "percentage"),
     ])  # fmt: skip
@@ -103,7 +108,7 @@ def ratio_section(cells: Sequence[Cell], threads: int) -> str:
     mean = geometric_mean([ratio.median for ratio in ratios.values()])
     limit = 1 - results.NOISE
     return "\n\n".join([
-        f"### Times faster than the best contestant of each cell, {threads} thread(s)",
+        f"### Times faster than the best contestant of each cell, {counted(threads, 'thread')}",
         "Calls from Python on both sides, median over the rounds of the ratio inside a round.",
         by_shape(compared, lambda cell: marked(ratios[id(cell)], limit, 2)),
         tally([(ratio, limit) for ratio in ratios.values()], "ratio"),
@@ -116,7 +121,9 @@ def wins(best: Sequence[tuple[Cell, str | None]]) -> str:
     """Says in how many cells each contestant was the best one."""
     names = [peer for _, peer in best if peer is not None]
     counts = sorted(((names.count(name), name) for name in set(names)), reverse=True)
-    return "Best contestant: " + ", ".join(f"{name} in {count} cells" for count, name in counts) + "."
+    return (
+        "Best contestant: " + ", ".join(f"{name} in {counted(count, 'cell')}" for count, name in counts) + "."
+    )
 
 
 def contestant_section(cells: Sequence[Cell], threads: int) -> str:
@@ -129,7 +136,7 @@ def contestant_section(cells: Sequence[Cell], threads: int) -> str:
         shares = [average_share([cell for cell in entered if cell["M"] == rows], name) for rows in rows_of_x]
         lines.append([name, *shares, f"{min(cell['cosine'][name] for cell in entered):.5f}"])
     return "\n\n".join([
-        f"### Every contestant: percentage of the ceiling, mean over the shapes, {threads} thread(s)",
+        f"### Every contestant: percentage of the ceiling, mean over the shapes, {counted(threads, 'thread')}",
         "Calls from Python. The last column is the lowest cosine of a cell's output with float32.",
         table(["contestant", *(f"M={rows}" for rows in rows_of_x), "cosine"], lines),
     ])  # fmt: skip
@@ -180,8 +187,8 @@ def one_row_section(cells: Sequence[Cell]) -> str:
         return ""
     return "\n\n".join([
         "### One row (M = 1), 1 thread",
-        "Bandwidth: a sequential read loop over as many bytes as the packed weights have, measured beside each "
-        "block.",
+        "Bandwidth: a sequential read loop over as many bytes as the packed weights have, measured beside "
+        "each block.",
         table(["group", "N x K", "weights", "% of the ceiling", "% of the read bandwidth"], lines),
         tally(values, "percentage"),
     ])  # fmt: skip
@@ -212,7 +219,7 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     caches = f"L2 {cpu['l2_bytes'] >> 10} KiB, L3 {cpu['l3_bytes'] >> 20} MiB"
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
     return (
-        f"Machine: {cpu['model']}, {cpu['physical_cores']} cores, {caches}, kernels {cpu['active_isa']}; "
+        f"Machine: {cpu['model']}, {counted(cpu['physical_cores'], 'core')}, {caches}, kernels {cpu['active_isa']}; "
         f"Python {machine['python']}, {packages}."
     )
 

@@ -39,7 +39,7 @@ def takes_part(name: str, shape: Shape, rows: int, threads: int) -> bool:
 def readings_of(
     process: ContestantProcess, threads: int, seconds: float
 ) -> dict[str, Callable[[int], dict[str, Any]]]:
-    """Lists what is read of a contestant in each round: the call from Python and, of ours, the core's loop."""
+    """Lists what is read of a contestant in each round: the call from Python and, of us, the core."""
     name = process.name
     readings: dict[str, Callable[[int], dict[str, Any]]] = {
         name: lambda _: process.ask("block", seconds=seconds)
@@ -62,7 +62,9 @@ def measure_cell(
         The cell as JSON: its shape, ``cosine`` with float32 per contestant, ``readings`` (one entry per
         round), ``errors``.
     """
-    cosines, errors, readings = {}, {}, {}
+    cosines: dict[str, float] = {}
+    errors: dict[str, str] = {}
+    readings: dict[str, Callable[[int], dict[str, Any]]] = {}
     for name, process in processes.items():
         if not takes_part(name, shape, rows, threads):
             continue
@@ -146,7 +148,7 @@ def read_or_begin(path: Path, resume: bool, header: dict[str, Any]) -> dict[str,
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     for key in ("schema", "settings", "machine"):
         if document.get(key) != header[key]:
-            raise SystemExit(f"{path} was measured with another {key}: choose another file")
+            raise SystemExit(f"{path} has other {key} than this run: choose another file")
     return document
 
 
@@ -158,7 +160,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
 
 
 def chosen(names: Sequence[str]) -> tuple[list[Contestant], dict[str, str]]:
-    """Splits the wanted contestants into those that can run and those that lack a package (name -> remedy)."""
+    """Splits the wanted contestants into those that can run and, with the remedy, those that cannot."""
     wanted = [by_name(name) for name in names]
     missing = {contestant.name: contestant.missing() for contestant in wanted if contestant.missing()}
     for name, remedy in missing.items():
@@ -195,19 +197,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the table; returns the exit code."""
     parsed = parse(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     contestants, missing = chosen(parsed.contestants)
     header = {
         "schema": SCHEMA,
         "settings": {"rounds": parsed.rounds, "block_ms": parsed.block_ms, "cores": parsed.cores},
         "machine": machine_facts().to_dict(),
-        "command": f"python -m bench.kernels.run {' '.join(sys.argv[1:] if arguments is None else arguments)}",
+        "command": f"python -m bench.kernels.run {' '.join(words)}",
         "missing": missing,
     }
     document = read_or_begin(parsed.json, parsed.resume, header)
-    for cell in measure_table(parsed, contestants, document):
-        document["cells"].append(cell)
-        write(parsed.json, document)
-        print(describe_cell(cell), flush=True)
+    try:
+        for cell in measure_table(parsed, contestants, document):
+            document["cells"].append(cell)
+            write(parsed.json, document)
+            print(describe_cell(cell), flush=True)
+    except ContestantError as error:
+        print(f"stopped: {error}; the cells before are in {parsed.json}", file=sys.stderr)
+        return 1
     return 0
 
 

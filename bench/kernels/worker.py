@@ -73,7 +73,12 @@ def wait_until_quiet() -> None:
 
 def serve(worker: Worker, commands: TextIO, answers: TextIO) -> None:
     """Answers commands until the input ends."""
-    actions = {"prepare": worker.prepare, "block": worker.block, "kernel": worker.kernel, "load": worker.load}
+    actions: dict[str, Callable[..., dict[str, Any]]] = {
+        "prepare": worker.prepare,
+        "block": worker.block,
+        "kernel": worker.kernel,
+        "load": worker.load,
+    }
     for line in commands:
         command = json.loads(line)
         try:

@@ -67,16 +67,45 @@ struct alignas(64) Worker {
   Signal ticket;  // raised once for each job this worker takes part in
 };
 
+// The tasks of one job, claimed one by one: job number, task count and next task in a single word, so that a worker that
+// wakes up late finds either a task of the job it sees or nothing, never a task of a job that is over.
+class Claims {
+ public:
+  void open(std::uint32_t job, int tasks) {
+    const auto count = static_cast<std::uint64_t>(tasks);
+    word_.store(std::uint64_t{job} << 32 | count << 16, std::memory_order_release);
+  }
+
+  // The next task, or -1 when all are taken. `job` is set to the job the task belongs to.
+  int take(std::uint32_t& job) {
+    std::uint64_t word = word_.load(std::memory_order_acquire);
+    for (;;) {
+      const auto next = static_cast<int>(word & 0xFFFF), tasks = static_cast<int>(word >> 16 & 0xFFFF);
+      if (next >= tasks) return -1;
+      if (word_.compare_exchange_weak(word, word + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+        job = static_cast<std::uint32_t>(word >> 32);
+        return next;
+      }
+    }
+  }
+
+ private:
+  std::atomic<std::uint64_t> word_{0};
+};
+
 class Pool {
  public:
+  // The caller takes tasks like every worker: when another program (or torch's own threads) holds the other core, it does
+  // them all itself and waits only for tasks that a worker has really begun.
   void run(int tasks, const TaskRef& task) {
     grow(tasks - 1);
     task_ = &task;
     error_ = nullptr;
     const std::uint32_t job = ++job_;
-    pending_.store(tasks - 1, std::memory_order_relaxed);
+    pending_.store(tasks, std::memory_order_relaxed);
+    claims_.open(job, tasks);
     for (int i = 0; i < tasks - 1; ++i) workers_[static_cast<std::size_t>(i)]->ticket.raise(job);
-    attempt(0);
+    work();
     while (done_.load() != job) done_.wait_while(job - 1);
     if (error_) std::rethrow_exception(error_);
   }
@@ -90,13 +119,12 @@ class Pool {
     while (worker_count() < wanted) {
       workers_.push_back(std::make_unique<Worker>());
       Worker* worker = workers_.back().get();
-      const int index = static_cast<int>(workers_.size());
       // Workers take no signals: Ctrl-C belongs to the interpreter's main thread.
       sigset_t all, before;
       sigfillset(&all);
       pthread_sigmask(SIG_SETMASK, &all, &before);
       try {
-        std::thread([this, worker, index] { serve(*worker, index); }).detach();
+        std::thread([this, worker] { serve(*worker); }).detach();
       } catch (...) {
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
         workers_.pop_back();
@@ -107,19 +135,25 @@ class Pool {
     }
   }
 
-  void serve(Worker& worker, int index) {
+  void serve(Worker& worker) {
     std::uint32_t seen = 0;
     for (;;) {
       seen = worker.ticket.wait_while(seen);
-      attempt(index);
-      const std::uint32_t job = seen;
+      work();
+    }
+  }
+
+  void work() {
+    std::uint32_t job = 0;
+    for (int task = claims_.take(job); task >= 0; task = claims_.take(job)) {
+      attempt(task);
       if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.raise(job);
     }
   }
 
-  void attempt(int index) {
+  void attempt(int task) {
     try {
-      (*task_)(index);
+      (*task_)(task);
     } catch (...) {
       const std::lock_guard<std::mutex> lock(error_mutex_);
       if (!error_) error_ = std::current_exception();
@@ -131,6 +165,7 @@ class Pool {
   std::atomic<int> worker_count_{0};
   const TaskRef* task_ = nullptr;
   std::uint32_t job_ = 0;
+  alignas(64) Claims claims_;
   alignas(64) std::atomic<int> pending_{0};
   alignas(64) Signal done_;
   std::mutex error_mutex_;

@@ -27,8 +27,8 @@ class TaskRef {
   void (*invoke_)(const void* object, int task);
 };
 
-// Runs task(0) ... task(tasks - 1), task 0 on the calling thread and each other one on a worker of its own. Returns when all
-// are done; rethrows the first exception of a task. Safe from any thread, inside a task, and after fork.
+// Runs task(0) ... task(tasks - 1) on the calling thread and tasks - 1 workers, each taking the next one that is left; tasks
+// must be independent. Returns when all are done; rethrows the first exception of a task. Safe from any thread, inside a task, and after fork.
 void parallel_tasks(int tasks, const TaskRef& task);
 
 // The thread count used when a call asks for none: set_num_threads, else FASTFORMERS_NUM_THREADS, else

@@ -10,7 +10,13 @@ from fastformers.errors import MissingExtraError
 
 DISTRIBUTION = "fastformers-cpu"
 
-__all__ = ["DISTRIBUTION", "require"]
+__all__ = ["DISTRIBUTION", "how_to_install", "require"]
+
+
+def how_to_install(extra: str) -> str:
+    """Returns the command that installs an extra of this distribution, for messages."""
+    command = "python -m pip install"
+    return f"{command} '{DISTRIBUTION}[{extra}]' (from a clone: {command} '.[{extra}]')"
 
 
 def require(module: str, extra: str, purpose: str = "") -> ModuleType:
@@ -39,7 +45,5 @@ def require(module: str, extra: str, purpose: str = "") -> ModuleType:
             raise
         subject = purpose or "this"
         raise MissingExtraError(
-            f"{subject} needs {module}, which is not installed: python -m pip install "
-            f"'{DISTRIBUTION}[{extra}]' (from a clone: python -m pip install '.[{extra}]')",
-            name=error.name,
+            f"{subject} needs {module}, which is not installed: {how_to_install(extra)}", name=error.name
         ) from error

@@ -210,7 +210,7 @@ void environment_wins_and_nonsense_is_refused() {
   machine.cores(8);
   setenv("FASTFORMERS_NUM_THREADS", "3", 1);
   REQUIRE(machine.threads() == 3);
-  for (const char* nonsense : {"0", "-1", "two", "", "4097", "2.5"}) {
+  for (const char* nonsense : {"0", "-1", "two", "4097", "2.5"}) {
     setenv("FASTFORMERS_NUM_THREADS", nonsense, 1);
     bool refused = false;
     try {
@@ -220,6 +220,8 @@ void environment_wins_and_nonsense_is_refused() {
     }
     REQUIRE(refused);
   }
+  setenv("FASTFORMERS_NUM_THREADS", "", 1);  // an empty value counts as unset
+  REQUIRE(machine.threads() == 8);
   unsetenv("FASTFORMERS_NUM_THREADS");
 }
 

@@ -27,13 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "_optional": {"errors"},
     "config": {"errors"},
-    "_arrays": {"errors"},
+    "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "_arrays", "_core"},
     "modules": FOUNDATION | {"_core"},
     **{technique: BELOW_TECHNIQUES | {"tasks"} for technique in TECHNIQUES},
     "compat": BELOW_TECHNIQUES | {"quantization"},
     "recipes": BELOW_TECHNIQUES | TECHNIQUES | {"fastformers"},
     "benchmarking": BELOW_TECHNIQUES | TECHNIQUES | {"recipes", "fastformers"},
+    "__main__": {"cli"},
     "cli": BELOW_TECHNIQUES | TECHNIQUES | {"recipes", "benchmarking", "fastformers"},
 }
 

@@ -54,9 +54,11 @@ def release_builds(repository: Path) -> list[Path]:
 
 
 def built_objects(repository: Path, isa: str) -> list[Path] | None:
-    """Returns the objects of a folder's files from a build newer than all of csrc, if there is one."""
+    """Returns the objects of a folder's files from a build newer than what they are made of, if there is one."""
     csrc = repository / "csrc"
-    newest = max(path.stat().st_mtime for path in csrc.rglob("*") if path.suffix in (".h", ".cc"))
+    headers = [*(csrc / "base").glob("*.h"), *(csrc / "kernels").glob("*.h")]
+    sources = [*(csrc / "kernels" / isa).glob("*.*"), *headers, repository / "CMakeLists.txt"]
+    newest = max(path.stat().st_mtime for path in sources)
     names = sorted(path.name for path in (csrc / "kernels" / isa).glob("*.cc"))
     for build in release_builds(repository):
         objects = sorted(build.glob(f"**/csrc/kernels/{isa}/*.cc.o"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ONNX Runtime dynamic quantization: the layer as ``quantize_dynamic(per_channel=True)`` with s8 weights makes it.
+"""ONNX Runtime dynamic quantization: the layer as ``quantize_dynamic`` writes it, per channel, s8 weights.
 
 At load, ONNX Runtime fuses DynamicQuantizeLinear, MatMulInteger and the scaling into one
 DynamicQuantizeMatMul with bias, followed by Relu; ``prepare`` refuses to go on when it does not, because then

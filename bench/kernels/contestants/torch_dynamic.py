@@ -33,6 +33,6 @@ def prepare(case: Case, threads: int, engine: str) -> Callable[[], object]:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)
         fused = nn.Sequential(LinearReLU(linear, nn.ReLU()))
-        layer = torch.ao.quantization.quantize_dynamic(fused, {LinearReLU}, dtype=torch.qint8)[0]
-    x = torch.from_numpy(case.x)
+        quantized = torch.ao.quantization.quantize_dynamic(fused, {LinearReLU}, dtype=torch.qint8)
+    layer, x = quantized[0], torch.from_numpy(case.x)
     return lambda: layer(x)

@@ -26,6 +26,9 @@ from fastformers.errors import MissingExtraError
 if TYPE_CHECKING:
     from torch import nn
 
+    from fastformers.quantization.progress import ProgressCallback
+    from fastformers.quantization.report import QuantizationReport
+
 __all__ = ["run_demo"]
 
 _SCHEMA = "fastformers-demo/1"
@@ -44,10 +47,10 @@ _MEANINGS = {
     _INT8: "the same again after one line: ff.quantize_(model, ff.Int8Config(), tokenizer=tokenizer)",
 }
 _METHOD = (
-    "One text at a time, tokenizing included, mean-pooled embedding out. Rounds of about ten texts with the same "
-    "mix of lengths; each round runs every row over the same texts, the order reversed each round, the first call "
-    "after each switch not counted. Speed-ups are medians of the ratio inside a round. Agreement compares the "
-    "embeddings of the timed calls with those of unpadded float32."
+    "One text at a time, tokenizing included, mean-pooled embedding out. Rounds of about ten texts with the "
+    "same mix of lengths; each round runs every row over the same texts, the order reversed each round, the "
+    "first call after each switch not counted. Speed-ups are medians of the ratio inside a round. Agreement "
+    "compares the embeddings of the timed calls with those of unpadded float32."
 )
 
 
@@ -92,7 +95,7 @@ def run_demo(
 
 
 def find_model() -> Path:
-    """Returns the folder of the pretrained encoder inside its installed package, without importing that package.
+    """Returns the folder of the pretrained encoder inside its package, without importing that package.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -118,11 +121,14 @@ def _measure(model_folder: Path, texts: list[str], quick: bool, console: Console
         step = progress.add_task("loading the model", total=None)
         tokenizer, model = _load(model_folder)
         lengths = [min(len(ids), _MOST_TOKENS) for ids in tokenizer(texts)["input_ids"]]
-        progress.update(
-            step, description="quantizing: calibration on bundled texts, timing of each layer shape"
-        )
         start = time.perf_counter()
-        ways = _ways(tokenizer, model)
+        ways, quantized = _ways(
+            tokenizer,
+            model,
+            lambda stage, done, total: progress.update(
+                step, description=f"quantizing: {stage}", completed=done, total=total
+            ),
+        )
         quantizing_seconds = time.perf_counter() - start
         count = _QUICK_TEXTS if quick else texts_that_fit(ways, texts, _MEASURING_SECONDS)
         rows = _measure_with_progress(ways, texts[:count], lengths[:count], progress, step)
@@ -133,6 +139,8 @@ def _measure(model_folder: Path, texts: list[str], quick: bool, console: Console
         texts=_describe_texts(lengths[:count], len(texts)),
         rows=rows,
         quantizing_seconds=quantizing_seconds,
+        int8_layers=sum(layer.decision == "int8" for layer in quantized.layers),
+        linear_layers=len(quantized.layers),
         threads=_thread_counts(),
         machine=machine_facts().to_dict(),
     )
@@ -159,14 +167,14 @@ def _offline() -> Iterator[None]:
         logging.get_verbosity(),
     )
     os.environ["HF_HUB_OFFLINE"] = "1"
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if before is None:
             del os.environ["HF_HUB_OFFLINE"]
         else:
@@ -183,17 +191,20 @@ def _load(folder: Path) -> tuple[Any, nn.Module]:
     return tokenizer, model.eval()
 
 
-def _ways(tokenizer: Any, model: nn.Module) -> list[Way]:
-    """Makes the three rows; the quantized model is a copy, calibrated on the texts bundled for that purpose."""
+def _ways(
+    tokenizer: Any, model: nn.Module, progress: ProgressCallback
+) -> tuple[list[Way], QuantizationReport]:
+    """Makes the three rows and the report on the third, which is calibrated on other bundled texts."""
     from fastformers import Int8Config, quantize_
 
     quantized = copy.deepcopy(model)
-    quantize_(quantized, Int8Config(), tokenizer=tokenizer)
-    return [
+    report = quantize_(quantized, Int8Config(), tokenizer=tokenizer, progress=progress)
+    ways = [
         _way(_PADDED, tokenizer, model, padding="max_length"),
         _way(_FLOAT, tokenizer, model, padding=False),
         _way(_INT8, tokenizer, quantized, padding=False),
     ]
+    return ways, report
 
 
 def _way(name: str, tokenizer: Any, model: nn.Module, padding: str | bool) -> Way:

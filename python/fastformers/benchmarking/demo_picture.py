@@ -11,6 +11,7 @@ from fastformers.benchmarking.demo_report import DemoReport, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["draw"]
 
@@ -26,6 +27,11 @@ def draw(report: DemoReport, path: Path) -> None:
         report: what was measured.
         path: PNG file to write.
     """
+    figure_of(report).savefig(path, format="png")
+
+
+def figure_of(report: DemoReport) -> Figure:
+    """Draws one horizontal bar per row, without any window or global state of matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -50,23 +56,22 @@ def draw(report: DemoReport, path: Path) -> None:
     axes.set_xlabel("texts per second, one at a time, tokenizing included (black line: half of the rounds)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(_title(report), loc="left", fontsize=11)
-    figure.savefig(path, format="png")
+    return figure
 
 
 def _label(axes: Axes, row: Row, position: int) -> None:
     """Writes a row's figures to the right of its bar: speed in bold, the rest below."""
-    end, to_the_right = (
-        (row.queries_per_second.high, position),
-        {"textcoords": "offset points", "fontsize": 10},
-    )
+    end = (row.queries_per_second.high, position)
     speed = f"{row.queries_per_second.median:.1f} texts/s"
     faster = "" if row.total_speedup.median == 1 else f", {row.total_speedup.median:.1f} times faster"
-    axes.annotate(speed + faster, end, xytext=(8, 15), va="center", weight="bold", **to_the_right)
     details = (
         f"{row.latency_ms.median:.1f} ms per text, linear layers {row.linear_mb:.1f} MB\n"
         f"cosine {row.cosine_mean:.4f}, nearest text kept {100 * row.same_neighbour:.1f} %"
     )
-    axes.annotate(details, end, xytext=(8, -7), va="center", **to_the_right)
+    for text, height, weight in ((speed + faster, 15, "bold"), (details, -7, "normal")):
+        axes.annotate(
+            text, end, xytext=(8, height), textcoords="offset points", va="center", weight=weight, fontsize=10
+        )
 
 
 def _title(report: DemoReport) -> str:

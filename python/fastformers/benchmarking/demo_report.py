@@ -59,6 +59,8 @@ class DemoReport:
             tokens.
         rows: in the order in which each builds on the one before.
         quantizing_seconds: how long ``quantize_`` took.
+        int8_layers: linear layers that are INT8 in the last row; the others are not faster here.
+        linear_layers: linear layers of the model.
         threads: threads that torch and fastformers used.
         machine: what :func:`fastformers.benchmarking.machine.machine_facts` found.
     """
@@ -69,6 +71,8 @@ class DemoReport:
     texts: dict[str, int]
     rows: list[Row]
     quantizing_seconds: float
+    int8_layers: int
+    linear_layers: int
     threads: dict[str, int]
     machine: dict[str, Any]
 

@@ -51,7 +51,7 @@ def show(console: Console, report: DemoReport, json_path: Path, picture_path: Pa
     texts = report.texts
     console.print(
         f"Machine: {escape(report.machine_line())}\n"
-        f"Texts: {texts['measured']} of {texts['bundled']}, {texts['shortest']} to {texts['longest']} tokens "
+        f"Texts: {_how_many(texts)}, {texts['shortest']} to {texts['longest']} tokens "
         f"(median {texts['median']}); times include tokenizing\n",
         highlight=False,
     )
@@ -67,6 +67,12 @@ def show(console: Console, report: DemoReport, json_path: Path, picture_path: Pa
         "what this machine offers; --help explains both.",
     )
     console.print(listing)
+
+
+def _how_many(texts: dict[str, int]) -> str:
+    if texts["measured"] == texts["bundled"]:
+        return f"{texts['bundled']}"
+    return f"{texts['measured']} of {texts['bundled']}, as many as fit in the time"
 
 
 def _table(report: DemoReport) -> Table:
@@ -115,9 +121,9 @@ def _meaning(report: DemoReport) -> list[tuple[str, str]]:
         ),
         (
             "Memory",
-            f"the linear layers, which INT8 changes, shrink {before.linear_mb / last.linear_mb:.1f} times; most "
-            "of the rest are word embeddings, which stay float32. Quantizing took "
-            f"{report.quantizing_seconds:.0f} s, once.",
+            f"{report.int8_layers} of {report.linear_layers} linear layers are INT8 now; together the linear "
+            f"layers shrink {before.linear_mb / last.linear_mb:.1f} times. Most of the rest are word "
+            f"embeddings, which stay float32. Quantizing took {report.quantizing_seconds:.0f} s, once.",
         ),
     ]
     if first.cosine_worst < _SAME_COSINE:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from fastformers._optional import DISTRIBUTION
+from fastformers._optional import DISTRIBUTION, how_to_install
 
 __all__ = ["CpuFacts", "Finding", "Level", "MachineFacts", "diagnose", "machine_facts", "verdict"]
 
@@ -247,5 +247,5 @@ def _findings_about_packages(facts: MachineFacts) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{' and '.join(absent)} not installed: ff.kernels works, quantize_ and the demo do not",
-            f"python -m pip install '{DISTRIBUTION}[torch]'",
+            how_to_install("torch"),
         )

@@ -52,7 +52,7 @@ class Canonical:
             DtypeError, DeviceError, ShapeError, NonFiniteError: an argument cannot be packed; says why.
         """
         weight = weight.detach()
-        columns, depth = matrix_of(weight, "weight").shape
+        columns, depth = _shape_of(weight, "float32")
         check_vectors(columns, depth, bias, factors)
         rounded, scale = quantize_weight(weight if factors is None else weight / factors)
         return cls(torch.from_numpy(rounded), torch.from_numpy(scale), bias, factors)
@@ -66,13 +66,20 @@ class Canonical:
         Raises:
             DtypeError, DeviceError, ShapeError, NonFiniteError: a tensor is refused; names it and the value.
         """
-        columns, depth = matrix_of(self.weight, "weight", "int8").shape
+        columns, depth = _shape_of(self.weight, "int8")
         vector_of(self.weight_scale, "weight_scale", columns)
         check_vectors(columns, depth, self.bias, self.factors)
         packed = torch.empty(PackedWeight.nbytes_for(columns, depth), dtype=torch.uint8, device="cpu")
         weight, scale = self.weight.detach().contiguous(), self.weight_scale.detach().contiguous()
         PackedWeight.pack(weight.numpy(), scale.numpy(), packed.numpy())
         return packed
+
+
+def _shape_of(weight: Tensor, dtype: str) -> tuple[int, int]:
+    shape = matrix_of(weight, "weight", dtype).shape
+    if len(shape) != 2:
+        raise ShapeError(f"weight has shape {list(shape)}, must be a matrix [N, K]")
+    return shape[0], shape[1]
 
 
 def check_vectors(columns: int, depth: int, bias: Tensor | None, factors: Tensor | None) -> None:
@@ -89,5 +96,7 @@ def check_vectors(columns: int, depth: int, bias: Tensor | None, factors: Tensor
     if bool(wrong.any()):
         place = int(torch.nonzero(wrong)[0])
         value = float(factors[place])
-        problem = f"factors[{place}] is {value}; the weights are divided by them: all must be positive and finite"
+        problem = (
+            f"factors[{place}] is {value}; the weights are divided by them: all must be positive and finite"
+        )
         raise ShapeError(problem) if value <= 0 else NonFiniteError(problem)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastformers.errors import ConfigError, ShapeError
 from fastformers.kernels import ACTIVATIONS, PackedWeight, linear
 
 __all__ = ["packed_linear"]
@@ -34,6 +35,10 @@ def _run(
     per_tensor: bool,
 ) -> Tensor:
     weight = PackedWeight.view(packed.data_ptr(), packed.numel(), packed)
+    if out_features != weight.columns:
+        raise ShapeError(f"out_features is {out_features}, the packed weight has {weight.columns} columns")
+    if activation not in _ACTIVATION_OF_CODE:
+        raise ConfigError(f"activation is {activation}; allowed: {ACTIVATIONS}")
     name = _ACTIVATION_OF_CODE[activation]
     return linear(x, weight, bias, activation=name, factors=factors, per_tensor=per_tensor)
 

@@ -8,10 +8,6 @@ packed bytes on the fly, so one file serves every CPU.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch._C import _get_tracing_state as is_traced
@@ -19,18 +15,16 @@ from torch.compiler import is_compiling
 
 from fastformers import _core
 from fastformers._arrays import matrix_of
-from fastformers.errors import ConfigError, DeviceError, DtypeError, FastformersError, IsaError
-from fastformers.kernels import ACTIVATIONS, Activation, PackedWeight, active_isa
-from fastformers.modules.canonical import Canonical, check_vectors
+from fastformers.errors import ConfigError, DtypeError, IsaError
+from fastformers.kernels import ACTIVATIONS, Activation, active_isa
+from fastformers.modules.canonical import Canonical
 from fastformers.modules.custom_op import packed_linear
-from fastformers.modules.stored_form import read_entries, write_entries
+from fastformers.modules.packed_storage import PackedStorage
 
 __all__ = ["PackedLinear"]
 
-_DERIVED = ("_weight", "_vectors", "_bias_address", "_factors_address")  # made by _bind, never copied or stored
 
-
-class PackedLinear(nn.Module):
+class PackedLinear(PackedStorage):
     """y = activation((x * input_factors) @ W.T + bias) with W in s8, x quantized per row on the fly, y float32.
 
     Made with :meth:`from_linear` or :meth:`from_quantized`; the plain constructor gives all-zero weights, to be
@@ -54,12 +48,6 @@ class PackedLinear(nn.Module):
         >>> layer(torch.randn(2, 7, 384)).shape
         torch.Size([2, 7, 1536])
     """
-
-    in_features: int
-    out_features: int
-    packed: Tensor
-    bias: nn.Parameter | None
-    input_factors: Tensor | None
 
     def __init__(
         self,
@@ -134,40 +122,9 @@ class PackedLinear(nn.Module):
     def _assign(self, canonical: Canonical, activation: Activation | None, per_tensor: bool) -> None:
         if activation not in ACTIVATIONS:
             raise ConfigError(f"activation is {activation!r}; allowed: {', '.join(map(repr, ACTIVATIONS))}")
-        self.out_features, self.in_features = canonical.weight.shape
         self.activation = activation
         self.per_tensor = bool(per_tensor)
-        self.register_buffer("packed", None, persistent=False)
-        self.register_buffer("input_factors", None)
-        self.register_parameter("bias", None)
-        self._fill(canonical)
-
-    def _fill(self, canonical: Canonical) -> None:
-        """Takes over canonical values; changes nothing when they are refused."""
-        packed = canonical.pack()
-        bias, factors = canonical.bias, canonical.factors
-        if bias is not None:
-            bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-        self._parameters["bias"] = bias
-        self._buffers["input_factors"] = None if factors is None else factors.detach().clone()
-        self._buffers["packed"] = packed
-        self._bind()
-
-    def _bind(self) -> None:
-        """Points the kernel at the tensors' current storage."""
-        packed = self.packed
-        object.__setattr__(self, "_weight", PackedWeight.view(packed.data_ptr(), packed.numel(), packed))
-        self._bind_vectors()
-
-    def _bind_vectors(self) -> None:
-        bias, factors = self.bias, self.input_factors
-        check_vectors(self.out_features, self.in_features, bias, factors)
-        bias = None if bias is None else bias.detach().contiguous()
-        factors = None if factors is None else factors.detach().contiguous()
-        # Held here, so that their storage outlives whatever is done to the parameter between two calls.
-        object.__setattr__(self, "_vectors", (bias, factors))
-        object.__setattr__(self, "_bias_address", 0 if bias is None else bias.data_ptr())
-        object.__setattr__(self, "_factors_address", 0 if factors is None else factors.data_ptr())
+        self._hold(canonical)
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the layer.
@@ -188,7 +145,13 @@ class PackedLinear(nn.Module):
         shape = x.shape
         depth = self.in_features
         stride = depth
-        if x.dtype is not torch.float32 or not x.is_cpu or not shape or shape[-1] != depth or not x.is_contiguous():
+        if (
+            x.dtype is not torch.float32
+            or not x.is_cpu
+            or not shape
+            or shape[-1] != depth
+            or not x.is_contiguous()
+        ):
             rows = matrix_of(x, "x", columns=depth)  # raises, or finds the rows of a strided view
             x, stride = rows.owner, rows.stride
         columns = self.out_features
@@ -225,36 +188,17 @@ class PackedLinear(nn.Module):
         """The way of tracers and tensor subclasses: one node in the graph, no gradient."""
         if not isinstance(x, Tensor):
             raise DtypeError(f"x must be a torch.Tensor, got {type(x).__name__}")
-        return packed_linear(
-            x.detach(),
-            self.packed,
-            self.bias,
-            self.input_factors,
-            self.out_features,
-            ACTIVATIONS[self.activation],
-            self.per_tensor,
+        code, factors = ACTIVATIONS[self.activation], self.input_factors
+        out: Tensor = packed_linear(
+            x.detach(), self.packed, self.bias, factors, self.out_features, code, self.per_tensor
         )
+        return out
 
     def _wrong_isa(self) -> IsaError:
         return IsaError(
             f"this layer was packed for {self.isa!r} and {active_isa()!r} is in use now: call its repack(), "
             "or go back to the first instruction set"
         )
-
-    def repack(self) -> PackedLinear:
-        """Packs the weights anew for the instruction set in use; returns the layer itself."""
-        self._fill(self.canonical())
-        return self
-
-    def canonical(self) -> Canonical:
-        """Returns the weights as they are stored: int8 [N, K], float32 scales [N], bias and factors."""
-        weight, scale = self._weight.unpack()
-        return Canonical(torch.from_numpy(weight), torch.from_numpy(scale), self.bias, self.input_factors)
-
-    @property
-    def isa(self) -> str:
-        """Instruction set the weights are packed for."""
-        return self._weight.isa
 
     @property
     def weight(self) -> Tensor:
@@ -269,70 +213,3 @@ class PackedLinear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"activation={self.activation}, equalized={self.input_factors is not None}, isa={self.isa}"
         )
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        write_entries(self.canonical(), destination, prefix, keep_vars)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        found = read_entries(
-            (self.out_features, self.in_features),
-            [name for name in ("bias", "input_factors") if getattr(self, name) is not None],
-            state_dict,
-            prefix,
-            missing_keys,
-            unexpected_keys if strict else [],
-            error_msgs,
-        )
-        if found is None:
-            return
-        try:
-            self._fill(found)
-        except FastformersError as error:
-            error_msgs.append(f"{prefix.rstrip('.') or 'PackedLinear'}: {error}")
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedLinear:
-        """Follows moves within the CPU (``share_memory``); stays float32 and INT8 whatever dtype is asked for."""
-        for name, tensor in (("packed", self.packed), ("bias", self.bias), ("input_factors", self.input_factors)):
-            if tensor is None:
-                continue
-            moved = fn(tensor.detach())
-            if moved.device.type != "cpu":
-                raise DeviceError(f"PackedLinear runs on the CPU and cannot be moved to {moved.device}")
-            if moved.dtype != tensor.dtype or moved.data_ptr() == tensor.data_ptr():
-                continue
-            if name == "bias":
-                self._parameters["bias"] = nn.Parameter(moved, requires_grad=False)
-            else:
-                self._buffers[name] = moved
-        self._bind()
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        own = {key: value for key, value in self.__dict__.items() if key not in _DERIVED}
-        twin.__dict__.update(copy.deepcopy(own, memo))
-        twin._bind()
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {key: value for key, value in self.__dict__.items() if key not in _DERIVED}
-        state["_buffers"] = {**self._buffers, "packed": None}
-        canonical = self.canonical()
-        state["canonical"] = (canonical.weight, canonical.weight_scale)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        weight, scale = state.pop("canonical")
-        super().__setstate__(state)
-        self._buffers["packed"] = Canonical(weight, scale, self.bias, self.input_factors).pack()
-        self._bind()

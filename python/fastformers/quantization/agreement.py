@@ -84,7 +84,9 @@ def record_answers(
     ordered = [rows[position] for position in sorted(rows)]
     embeddings = torch.stack([embedding for embedding, _ in ordered])
     if not bool(torch.isfinite(embeddings).all()):
-        raise CalibrationError("the model's outputs on these examples hold NaN or infinity: nothing can be compared")
+        raise CalibrationError(
+            "the model's outputs on these examples hold NaN or infinity: nothing can be compared"
+        )
     answers = [answer for _, answer in ordered if answer is not None]
     if answers and answers[0].is_floating_point():
         return Answers(embeddings, None, torch.stack(answers))
@@ -106,9 +108,7 @@ def compare_answers(before: Answers, after: Answers) -> Agreement:
         disagreement, of = 1.0 - neighbor, "the nearest other text"
     else:
         disagreement, of = 1.0 - float(cosines.min()), "1 - cosine, for want of more texts"
-    return Agreement(
-        len(cosines), float(cosines.mean()), float(cosines.min()), neighbor, disagreement, of
-    )
+    return Agreement(len(cosines), float(cosines.mean()), float(cosines.min()), neighbor, disagreement, of)
 
 
 def _run(model: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor] | None]:
@@ -140,7 +140,9 @@ def _first_tensor(output: Any) -> Tensor:
     if isinstance(found, tuple | list):
         found = next((part for part in found if isinstance(part, Tensor) and part.is_floating_point()), None)
     if not isinstance(found, Tensor):
-        raise CalibrationError(f"cannot compare outputs of type {type(output).__name__}: they hold no float tensor")
+        raise CalibrationError(
+            f"cannot compare outputs of type {type(output).__name__}: they hold no float tensor"
+        )
     return found.float()
 
 

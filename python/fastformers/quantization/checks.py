@@ -29,7 +29,9 @@ def check_model(model: nn.Module) -> None:
     for kind, tensors in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in tensors:
             if tensor.device.type != "cpu":
-                raise DeviceError(f"{kind} {name} is on {tensor.device}; INT8 runs on the CPU: call model.cpu() first")
+                raise DeviceError(
+                    f"{kind} {name} is on {tensor.device}; INT8 runs on the CPU: call model.cpu() first"
+                )
 
 
 def check_layers(plans: Iterable[LayerPlan]) -> None:
@@ -51,11 +53,13 @@ def _check_layer(name: str, linear: nn.Linear) -> None:
         if tensor.device.type != "cpu":
             raise DeviceError(f"{name}.{kind} is on {tensor.device}: call model.cpu() first, {remedy}")
         if tensor.dtype != torch.float32:
-            raise DtypeError(f"{name}.{kind} is {tensor.dtype}, must be float32: call model.float() first, {remedy}")
+            raise DtypeError(
+                f"{name}.{kind} is {tensor.dtype}, must be float32: call model.float() first, {remedy}"
+            )
         finite = torch.isfinite(tensor)
         if not bool(finite.all()):
             place = torch.nonzero(~finite)[0].tolist()
-            value = float(tensor[tuple(place)])
+            value = float(tensor.detach()[tuple(place)])
             raise NonFiniteError(f"{name}.{kind}{place} is {value}: repair the checkpoint, {remedy}")
     if linear.in_features > MAX_DEPTH:
         raise ShapeError(

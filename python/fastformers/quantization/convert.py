@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Converts planned layers one by one: observe, choose, round, swap, forget.
+"""Converts chosen layers one by one: observe, equalise, round, swap, forget.
 
 Memory stays near that of the float model: each float weight is let go as soon as its layer is swapped, samples of
 the inputs are kept within a share of the model's size, and Hessians (compensated rounding) for a few layers at a time.
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fastformers.config import Int8Config
 from fastformers.modules import PackedLinear
 from fastformers.quantization.calibration import LayerObservation, observe
+from fastformers.quantization.choice import Choice
 from fastformers.quantization.equalization import equalization_factors
 from fastformers.quantization.inputs import Examples
 from fastformers.quantization.plan import LayerPlan
@@ -23,9 +24,8 @@ from fastformers.quantization.report import LayerReport
 from fastformers.quantization.rounding import quantize_weight
 from fastformers.quantization.sensitivity import sqnr_db
 from fastformers.quantization.swap import Swap
-from fastformers.quantization.timing import LayerTiming, TimingCache, row_buckets
 
-__all__ = ["Converter", "model_bytes"]
+__all__ = ["Converter", "model_bytes", "stays_float"]
 
 #: Share of the model's bytes that samples of layer inputs, and that Hessians, may take.
 _SAMPLES_SHARE = 0.04
@@ -41,7 +41,7 @@ class Converter:
         config: what is wanted.
         examples: what to observe; None converts without calibration.
         swap: makes the changes, so that they can be undone.
-        progress: told of every layer.
+        told: told of every layer.
     """
 
     def __init__(
@@ -50,26 +50,33 @@ class Converter:
         config: Int8Config,
         examples: Examples | None,
         swap: Swap,
-        progress: ProgressCallback,
+        told: ProgressCallback,
     ) -> None:
-        self.timings = TimingCache(config.threads)
         self._model = model
         self._config = config
         self._examples = examples
         self._swap = swap
-        self._progress = progress
+        self._told = told
         self._bytes = model_bytes(model)
 
-    def run(self, plans: list[LayerPlan]) -> dict[str, LayerReport]:
-        """Converts the layers whose plan gives no reason against it; returns a report per layer name."""
-        reports: dict[str, LayerReport] = {}
-        for group in self._groups(plans):
-            observations = self._observe(group)
+    def run(self, plans: list[LayerPlan], choices: dict[str, Choice]) -> dict[str, LayerReport]:
+        """Converts the layers that were chosen; returns a report for every one, by name."""
+        reports = {
+            plan.name: stays_float(plan, choices[plan.name].reason, choices[plan.name])
+            for plan in plans
+            if not choices[plan.name].swap
+        }
+        chosen = [plan for plan in plans if choices[plan.name].swap]
+        groups = list(self._groups(chosen))
+        for number, group in enumerate(groups):
+            observations = self._observe(group, number, len(groups))
             factors = self._factors(group, observations)
             for plan in group:
                 observation = observations.pop(plan.name, None)
-                reports[plan.name] = self._convert(plan, observation, factors.pop(plan.name, None))
-                self._progress("converting layers", len(reports), len(plans))
+                reports[plan.name] = self._convert(
+                    plan, choices[plan.name], observation, factors.pop(plan.name, None)
+                )
+                self._told("converting layers", sum(each.linear is None for each in chosen), len(chosen))
         return reports
 
     def _groups(self, plans: list[LayerPlan]) -> Iterator[list[LayerPlan]]:
@@ -90,66 +97,53 @@ class Converter:
         if group:
             yield group
 
-    def _observe(self, group: list[LayerPlan]) -> dict[str, LayerObservation]:
-        if self._examples is None:
+    def _observe(self, group: list[LayerPlan], number: int, groups: int) -> dict[str, LayerObservation]:
+        if self._examples is None or not group:
             return {}
         depth = sum(plan.shape[1] for plan in group)
         least, most = _SAMPLE_ROWS
+
+        def told(stage: str, done: int, total: int) -> None:
+            self._told(stage, number * total + done, groups * total)
+
         return observe(
             self._model,
             {plan.name: plan.linear for plan in group if plan.linear is not None},
             [batch.inputs for batch in self._examples.batches],
             want_hessian=self._config.rounding == "compensated",
             max_sample_rows=min(most, max(least, int(self._bytes * _SAMPLES_SHARE) // (4 * depth))),
-            progress=self._progress,
+            progress=told,
         )
 
-    def _factors(self, group: list[LayerPlan], observations: dict[str, LayerObservation]) -> dict[str, Tensor]:
+    def _factors(
+        self, group: list[LayerPlan], observations: dict[str, LayerObservation]
+    ) -> dict[str, Tensor]:
         """Equalisation factors by layer name; siblings that read the same input (query, key, value) share theirs."""
-        if not self._config.equalize:
+        if not self._config.equalize or not observations:
             return {}
         factors: dict[str, Tensor] = {}
         for siblings in _siblings(group, observations):
             weights = [plan.linear.weight.detach() for plan in siblings if plan.linear is not None]
-            peaks = torch.stack([weight.abs().amax(dim=0) for weight in weights])
-            shared = equalization_factors(observations[siblings[0].name].input_absmax, peaks)
+            shared = equalization_factors(observations[siblings[0].name].input_absmax, weights)
             factors.update({plan.name: shared for plan in siblings})
         return factors
 
     def _convert(
-        self, plan: LayerPlan, observation: LayerObservation | None, factors: Tensor | None
+        self, plan: LayerPlan, choice: Choice, observation: LayerObservation | None, factors: Tensor | None
     ) -> LayerReport:
-        if self._examples is not None and (observation is None or not observation.row_counts):
-            return _stays_float(plan, "not reached by the calibration examples")
-        timings = self._time(plan, [] if observation is None else observation.row_counts)
-        slowest = min((timing.speedup for timing in timings), default=None)
-        if slowest is not None and slowest < self._config.min_speedup:
-            reason = f"INT8 is {slowest:.2f}x as fast here, below {self._config.min_speedup:g}x"
-            return _stays_float(plan, reason, timings)
-        packed, sqnr = self._pack(plan, observation, factors)
-        activation = plan.activation
+        packed, noise = self._pack(plan, observation, factors)
         self._swap.replace_layer(plan, packed)
-        why = "swapped without timing" if slowest is None else f"INT8 is {slowest:.2f}x as fast here"
-        columns, depth = plan.shape
         return LayerReport(
             plan.name,
             plan.shape,
             "int8",
-            why,
-            packed.isa,
-            activation,
-            timings,
-            sqnr,
-            4 * columns * depth,
-            packed.packed.numel(),
-        )
-
-    def _time(self, plan: LayerPlan, row_counts: list[int]) -> tuple[LayerTiming, ...]:
-        if not self._config.never_slower or plan.linear is None:
-            return ()
-        per_tensor = self._config.activation == "per_tensor"
-        return tuple(
-            self.timings.time_layer(plan.linear, plan.activation, rows, per_tensor) for rows in row_buckets(row_counts)
+            choice.reason,
+            isa=packed.isa,
+            activation=plan.activation,
+            timings=choice.timings,
+            sqnr_db=noise,
+            float_bytes=4 * plan.shape[0] * plan.shape[1],
+            packed_bytes=packed.packed.numel(),
         )
 
     def _pack(
@@ -159,15 +153,13 @@ class Converter:
         weight, bias = plan.linear.weight.detach(), plan.linear.bias
         hessian = None if observation is None else observation.hessian
         rounded, scale = quantize_weight(weight, factors, self._config.rounding, hessian)
+        per_tensor = self._config.activation == "per_tensor"
         packed = PackedLinear.from_quantized(
-            rounded,
-            scale,
-            bias,
-            factors=factors,
-            activation=plan.activation,
-            per_tensor=self._config.activation == "per_tensor",
+            rounded, scale, bias, factors=factors, activation=plan.activation, per_tensor=per_tensor
         )
-        return packed, None if observation is None else sqnr_db(weight, bias, packed, observation.sample_inputs)
+        return packed, None if observation is None else sqnr_db(
+            weight, bias, packed, observation.sample_inputs
+        )
 
 
 def model_bytes(model: nn.Module) -> int:
@@ -176,25 +168,26 @@ def model_bytes(model: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _siblings(group: list[LayerPlan], observations: dict[str, LayerObservation]) -> Iterator[list[LayerPlan]]:
+def stays_float(plan: LayerPlan, reason: str, choice: Choice | None = None) -> LayerReport:
+    """The report of a layer that is left alone."""
+    timings = () if choice is None else choice.timings
+    columns, depth = plan.shape
+    return LayerReport(
+        plan.name, plan.shape, "float", reason, timings=timings, float_bytes=4 * columns * depth
+    )
+
+
+def _siblings(group: list[LayerPlan], observations: dict[str, LayerObservation]) -> list[list[LayerPlan]]:
     """Layers of one parent that saw exactly the same input, together."""
     found: list[list[LayerPlan]] = []
     for plan in group:
-        observation = observations.get(plan.name)
-        if observation is None or not observation.row_counts:
-            continue
+        peaks = observations[plan.name].input_absmax
         for siblings in found:
             first = siblings[0]
-            if first.sites[0].parent is plan.sites[0].parent and torch.equal(
-                observations[first.name].input_absmax, observation.input_absmax
-            ):
+            same_parent = first.sites[0].parent is plan.sites[0].parent
+            if same_parent and torch.equal(observations[first.name].input_absmax, peaks):
                 siblings.append(plan)
                 break
         else:
             found.append([plan])
-    yield from found
-
-
-def _stays_float(plan: LayerPlan, reason: str, timings: tuple[LayerTiming, ...] = ()) -> LayerReport:
-    columns, depth = plan.shape
-    return LayerReport(plan.name, plan.shape, "float", reason, timings=timings, float_bytes=4 * columns * depth)
+    return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Turns what the user gives (texts, text pairs, example tensors, or nothing) into batches a model can be called with."""
+"""Turns what the user gives (texts, text pairs, example tensors, or nothing) into batches for a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fastformers.config import Int8Config
@@ -84,7 +83,9 @@ def collect_examples(
         kept = _spread(bundled_texts(), config.max_texts)
         return _tokenized(model, config, tokenizer, kept, f"{len(kept)} bundled texts")
     if isinstance(texts, str | bytes | Mapping | Tensor):
-        raise CalibrationError(f"texts is one {type(texts).__name__}; pass a list of texts or of example inputs")
+        raise CalibrationError(
+            f"texts is one {type(texts).__name__}; pass a list of texts or of example inputs"
+        )
     given = list(texts)
     if all(_is_text(item) for item in given):
         return _from_texts(model, config, tokenizer, given)
@@ -106,9 +107,15 @@ def _from_texts(
             "at all to use the bundled ones"
         )
     if tokenizer is None:
-        raise CalibrationError("texts need a tokenizer: pass tokenizer=, or give example inputs instead of texts")
+        raise CalibrationError(
+            "texts need a tokenizer: pass tokenizer=, or give example inputs instead of texts"
+        )
     kept = _spread(given, config.max_texts)
-    origin = f"{len(kept)} of the {len(given)} texts given" if len(kept) < len(given) else f"{len(kept)} texts given"
+    origin = (
+        f"{len(kept)} of the {len(given)} texts given"
+        if len(kept) < len(given)
+        else f"{len(kept)} texts given"
+    )
     return _tokenized(model, config, tokenizer, kept, origin)
 
 
@@ -186,7 +193,9 @@ def _as_keywords(model: nn.Module, item: Any) -> dict[str, Tensor]:
         ) from error
     names = dict(bound.arguments)
     if any(not isinstance(value, Tensor) for value in names.values()):
-        raise CalibrationError(f"{type(model).__name__}.forward takes *args: give example inputs as dicts of tensors")
+        raise CalibrationError(
+            f"{type(model).__name__}.forward takes *args: give example inputs as dicts of tensors"
+        )
     return names
 
 
@@ -203,7 +212,9 @@ def _spread(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def _is_text(item: object) -> bool:
-    is_pair = isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item)
+    is_pair = (
+        isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item)
+    )
     return isinstance(item, str) or is_pair
 
 

@@ -76,8 +76,12 @@ def plan_layers(model: nn.Module, config: Int8Config) -> list[LayerPlan]:
         )
     sites = _sites_of_linears(model)
     if not sites:
-        raise UnsupportedModelError(f"{type(model).__name__} holds no nn.Linear: there is nothing to quantize")
-    excluded = _excluded_names([name for name, _ in model.named_modules(remove_duplicate=False)], config.exclude)
+        raise UnsupportedModelError(
+            f"{type(model).__name__} holds no nn.Linear: there is nothing to quantize"
+        )
+    excluded = _excluded_names(
+        [name for name, _ in model.named_modules(remove_duplicate=False)], config.exclude
+    )
     shared = _shared_weights(model)
     prefix = encoder_prefix(model)
     return [_plan_layer(module, found, excluded, shared, prefix, config) for module, found in sites]
@@ -94,7 +98,7 @@ def encoder_prefix(model: nn.Module) -> str | None:
 def _sites_of_linears(model: nn.Module) -> list[tuple[nn.Linear | PackedLinear, tuple[Site, ...]]]:
     found: dict[int, tuple[nn.Linear | PackedLinear, list[Site]]] = {}
     for parent_name, parent in model.named_modules():
-        for attribute, child in parent._modules.items(): # named_children() hides repetitions
+        for attribute, child in parent._modules.items():  # named_children() hides repetitions
             if isinstance(child, nn.Linear | PackedLinear):
                 name = f"{parent_name}.{attribute}".removeprefix(".")
                 found.setdefault(id(child), (child, []))[1].append(Site(parent, attribute, name))
@@ -183,4 +187,6 @@ def _plan_fusion(plan: LayerPlan) -> None:
     activation = activation_of(getattr(site.parent, attribute, None))
     if activation is not None:
         plan.activation = activation
-        plan.activation_site = Site(site.parent, attribute, f"{site.name.rpartition('.')[0]}.{attribute}".strip("."))
+        plan.activation_site = Site(
+            site.parent, attribute, f"{site.name.rpartition('.')[0]}.{attribute}".strip(".")
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,14 +17,20 @@ from fastformers.errors import CalibrationError, ConfigError, GateError
 from fastformers.modules import PackedLinear
 from fastformers.quantization.agreement import Agreement, Answers, compare_answers, record_answers
 from fastformers.quantization.checks import check_layers, check_model
-from fastformers.quantization.convert import Converter, model_bytes
-from fastformers.quantization.families import FAST_PATHS
+from fastformers.quantization.choice import choose_layers, counted_rows
+from fastformers.quantization.convert import Converter, model_bytes, stays_float
 from fastformers.quantization.inputs import Examples, collect_examples
 from fastformers.quantization.plan import LayerPlan, plan_layers
 from fastformers.quantization.progress import ProgressCallback, reporting
-from fastformers.quantization.report import LayerReport, QuantizationReport, disagreement_message
+from fastformers.quantization.report import (
+    REPORT_ATTRIBUTE,
+    LayerReport,
+    QuantizationReport,
+    disagreement_message,
+)
 from fastformers.quantization.sensitivity import least_faithful
 from fastformers.quantization.swap import Swap
+from fastformers.quantization.timing import TimingCache
 
 __all__ = ["quantize_"]
 
@@ -80,60 +87,61 @@ def _check_calibration(config: Int8Config, examples: Examples | None) -> None:
     if examples is not None:
         return
     if config.rounding == "compensated":
-        raise CalibrationError('rounding="compensated" needs calibration: pass tokenizer=, or texts= with examples')
+        raise CalibrationError(
+            'rounding="compensated" needs calibration: pass tokenizer=, or texts= with examples'
+        )
     if config.max_disagreement is not None:
-        raise ConfigError("max_disagreement needs answers to compare: pass tokenizer=, or texts= with examples")
+        raise ConfigError(
+            "max_disagreement needs answers to compare: pass tokenizer=, or texts= with examples"
+        )
 
 
 def _quantize(
-    model: nn.Module, config: Int8Config, plans: list[LayerPlan], examples: Examples | None, told: ProgressCallback
+    model: nn.Module,
+    config: Int8Config,
+    plans: list[LayerPlan],
+    examples: Examples | None,
+    told: ProgressCallback,
 ) -> QuantizationReport:
     candidates = [plan for plan in plans if plan.reason is None]
     before = model_bytes(model)
+    cache = TimingCache(config.threads)
     found: dict[str, LayerReport] = {}
     agreement: Agreement | None = None
     notes: list[str] = []
     with Swap(keep=config.max_disagreement is not None) as swap:
-        reference = _answers(model, examples, told, "float32 answers") if candidates else None
-        converter = Converter(model, config, examples, swap, told)
-        if candidates:
-            left = _leave_fast_paths(model, candidates, swap)
-            found = converter.run(candidates)
+        left = swap.leave_fast_paths(model, candidates)
+        with counted_rows(candidates) as rows:
+            reference = _answers(model, examples, told, "float32 answers") if candidates else None
+        choices = choose_layers(candidates, None if examples is None else rows, config, cache, told)
+        found = Converter(model, config, examples, swap, told).run(candidates, choices)
         if any(layer.decision == "int8" for layer in found.values()):
             after = _answers(model, examples, told, "INT8 answers")
             agreement = None if reference is None or after is None else compare_answers(reference, after)
             _check_gate(config, agreement, found)
             swap.commit()
-            notes.extend(left)
+            notes = [f"torch's own fused inference path was switched off in {left} modules"] if left else []
     _return_memory()
-    return QuantizationReport(
-        layers=tuple(found.get(plan.name) or _untouched(plan) for plan in plans),
+    earlier = {layer.name: layer for layer in getattr(getattr(model, REPORT_ATTRIBUTE, None), "layers", ())}
+    report = QuantizationReport(
+        layers=tuple(found.get(plan.name) or _untouched(plan, earlier.get(plan.name)) for plan in plans),
         agreement=agreement,
         config=config,
         calibration=_calibration_text(config, examples),
         machine=_machine(),
         model_bytes=(before, model_bytes(model)),
-        notes=(*notes, *swap.notes, *converter.timings.notes),
+        notes=(*notes, *swap.notes, *cache.notes),
     )
+    model.__dict__[REPORT_ATTRIBUTE] = report
+    return report
 
 
-def _answers(model: nn.Module, examples: Examples | None, told: ProgressCallback, stage: str) -> Answers | None:
+def _answers(
+    model: nn.Module, examples: Examples | None, told: ProgressCallback, stage: str
+) -> Answers | None:
     if examples is None:
         return None
     return record_answers(model, examples, lambda done, total: told(stage, done, total))
-
-
-def _leave_fast_paths(model: nn.Module, candidates: list[LayerPlan], swap: Swap) -> list[str]:
-    """Switches off torch's fused inference paths, which would read the weights of layers that are swapped."""
-    parents = {id(site.parent) for plan in candidates for site in plan.sites}
-    changed = 0
-    for module in model.modules():
-        for kind, attribute, value in FAST_PATHS:
-            holds_candidate = isinstance(module, kind) and any(id(part) in parents for part in module.modules())
-            if holds_candidate and getattr(module, attribute, value) != value:
-                swap.replace_attribute(module, attribute, value)
-                changed += 1
-    return [f"torch's own fused inference path was switched off in {changed} modules"] if changed else []
 
 
 def _check_gate(config: Int8Config, agreement: Agreement | None, found: dict[str, LayerReport]) -> None:
@@ -148,16 +156,23 @@ def _check_gate(config: Int8Config, agreement: Agreement | None, found: dict[str
     )
 
 
-def _untouched(plan: LayerPlan) -> LayerReport:
-    columns, depth = plan.shape
+def _untouched(plan: LayerPlan, earlier: LayerReport | None) -> LayerReport:
+    if plan.packed and earlier is not None:
+        return replace(earlier, decision="unchanged", reason="already INT8")
     if plan.packed:
         packed = getattr(plan.sites[0].parent, plan.sites[0].attribute)
         assert isinstance(packed, PackedLinear)
         nbytes = packed.packed.numel()
         return LayerReport(
-            plan.name, plan.shape, "unchanged", "already INT8", packed.isa, packed.activation, packed_bytes=nbytes
+            plan.name,
+            plan.shape,
+            "unchanged",
+            "already INT8",
+            packed.isa,
+            packed.activation,
+            packed_bytes=nbytes,
         )
-    return LayerReport(plan.name, plan.shape, "float", plan.reason or "", float_bytes=4 * columns * depth)
+    return stays_float(plan, plan.reason or "")
 
 
 def _calibration_text(config: Int8Config, examples: Examples | None) -> str:

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastformers.config import Int8Config
-from fastformers.errors import GateError
+from fastformers.errors import FormatError, GateError
 from fastformers.quantization.agreement import Agreement
 from fastformers.quantization.timing import LayerTiming
 
-__all__ = ["LayerReport", "QuantizationReport"]
+__all__ = ["REPORT_ATTRIBUTE", "LayerReport", "QuantizationReport"]
+
+#: Where a quantized model carries its report, for whoever saves it.
+REPORT_ATTRIBUTE = "fastformers_report"
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,15 @@ class QuantizationReport:
         """
         if min_speedup is not None and (self.speedup is None or self.speedup < min_speedup):
             measured = "was not measured" if self.speedup is None else f"is {self.speedup:.2f}x"
-            raise GateError(f"the speed-up of the linear layers {measured}, asked for: at least {min_speedup:g}x")
+            raise GateError(
+                f"the speed-up of the linear layers {measured}, asked for: at least {min_speedup:g}x"
+            )
         if max_disagreement is None:
             return
         if self.agreement is None:
-            raise GateError("the disagreement was not measured: pass a tokenizer or example inputs to quantize_")
+            raise GateError(
+                "the disagreement was not measured: pass a tokenizer or example inputs to quantize_"
+            )
         if self.agreement.disagreement > max_disagreement:
             raise GateError(disagreement_message(self.agreement, max_disagreement))
 
@@ -127,6 +135,27 @@ class QuantizationReport:
             "notes": list(self.notes),
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> QuantizationReport:
+        """Builds a report from :meth:`to_dict`'s result.
+
+        Raises:
+            FormatError: a field is missing or of the wrong kind.
+        """
+        try:
+            agreement = values["agreement"]
+            return cls(
+                layers=tuple(_layer_from_dict(layer) for layer in values["layers"]),
+                agreement=None if agreement is None else Agreement(**agreement),
+                config=Int8Config.from_dict(values["config"]),
+                calibration=str(values["calibration"]),
+                machine=dict(values["machine"]),
+                model_bytes=(int(values["model_bytes"][0]), int(values["model_bytes"][1])),
+                notes=tuple(str(note) for note in values["notes"]),
+            )
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"not a quantization report: {type(error).__name__}: {error}") from error
+
     def to_json(self) -> str:
         """Returns the report as indented JSON text."""
         return json.dumps(self.to_dict(), indent=2)
@@ -136,6 +165,16 @@ class QuantizationReport:
         from fastformers.quantization.report_text import render
 
         return render(self)
+
+
+def _layer_from_dict(values: Mapping[str, Any]) -> LayerReport:
+    fields = {key: value for key, value in values.items() if key != "speedup"}
+    shape, timings = fields.pop("shape"), fields.pop("timings")
+    return LayerReport(
+        shape=(int(shape[0]), int(shape[1])),
+        timings=tuple(LayerTiming(**timing) for timing in timings),
+        **fields,
+    )
 
 
 def disagreement_message(agreement: Agreement, limit: float) -> str:

@@ -44,6 +44,8 @@ def sqnr_db(weight: Tensor, bias: Tensor | None, packed: PackedLinear, inputs: T
 def least_faithful(layers: Iterable[LayerReport], count: int = 5) -> list[str]:
     """Names of the INT8 layers with the lowest SQNR, worst first: the first to exclude."""
     measured = [
-        (layer.sqnr_db, layer.name) for layer in layers if layer.decision == "int8" and layer.sqnr_db is not None
+        (layer.sqnr_db, layer.name)
+        for layer in layers
+        if layer.decision == "int8" and layer.sqnr_db is not None
     ]
     return [name for _, name in sorted(measured)[:count]]

@@ -9,6 +9,7 @@ conversion of a large model is undone from there, while the process never holds 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fastformers.modules import PackedLinear
+from fastformers.quantization.families import FAST_PATHS
 from fastformers.quantization.plan import LayerPlan, Site
 
 __all__ = ["Swap"]
@@ -71,7 +73,28 @@ class Swap:
             self._replace(site, packed, stored)
         if plan.activation_site is not None:
             site = plan.activation_site
-            self.replace_attribute(site.parent, site.attribute, nn.Identity())
+            self.replace_attribute(site.parent, site.attribute, nn.Identity().train(site.parent.training))
+
+    def leave_fast_paths(self, model: nn.Module, plans: Iterable[LayerPlan]) -> int:
+        """Switches off torch's fused inference paths, which would read the weights of layers that are swapped.
+
+        Args:
+            model: the model.
+            plans: layers that may be swapped.
+
+        Returns:
+            How many modules were changed.
+        """
+        parents = {id(site.parent) for plan in plans for site in plan.sites}
+        changed = 0
+        for module in model.modules():
+            for kind, attribute, value in FAST_PATHS:
+                if not isinstance(module, kind) or getattr(module, attribute, value) == value:
+                    continue
+                if any(id(part) in parents for part in module.modules()):
+                    self.replace_attribute(module, attribute, value)
+                    changed += 1
+        return changed
 
     def replace_attribute(self, parent: nn.Module, attribute: str, value: Any) -> None:
         """Sets any attribute of a module, a submodule or a plain value."""
@@ -89,7 +112,9 @@ class Swap:
             return _StoredLinear(linear, self._file)
         except OSError as error:
             if not self.notes:
-                self.notes.append(f"no room for an undo file ({error}): float weights were held until the end instead")
+                self.notes.append(
+                    f"no room for an undo file ({error}): float weights were held until the end instead"
+                )
             return linear
 
 
@@ -119,7 +144,7 @@ class _StoredLinear:
     def _read(self) -> Tensor:
         values = np.empty(self._shape, np.float32)
         self._file.seek(self._offset)
-        view = memoryview(values).cast("B")
+        view = memoryview(values.data).cast("B")
         while len(view):
             count = self._file.readinto(view)  # type: ignore[attr-defined] # a buffered binary file has it
             if not count:

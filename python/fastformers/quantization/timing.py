@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
 from typing import Any
 
 import torch
@@ -33,13 +33,13 @@ DEFAULT_ROWS = (32, 256)
 
 _SECONDS_PER_SHAPE = 0.15
 _SECONDS_PER_SAMPLE = 100e-6
-_LEAST_ROUNDS = 9
+_LEAST_ROUNDS = 5
 _CACHE_FORMAT = 1
 
 
 @dataclass(frozen=True)
 class LayerTiming:
-    """Median time of one call of a layer, activation included.
+    """Time of one call of a layer, activation included.
 
     Attributes:
         rows: row count M it was measured at, a power of two.
@@ -127,16 +127,18 @@ class TimingCache:
 
     def _read(self) -> dict[str, dict[str, float]]:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            content = self._path.read_bytes()
         except FileNotFoundError:
             return {}
         except OSError as error:
             self.notes.append(f"timing cache not readable ({error}); times were measured anew")
             return {}
         try:
-            return _checked_entries(json.loads(text))
-        except (ValueError, TypeError, KeyError):
-            self.notes.append(f"timing cache {self._path} was damaged and is ignored; times were measured anew")
+            return _checked_entries(json.loads(content))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self.notes.append(
+                f"timing cache {self._path} was damaged and is ignored; times were measured anew"
+            )
             return {}
 
     def _write(self) -> None:
@@ -148,7 +150,9 @@ class TimingCache:
                 json.dump({"format": _CACHE_FORMAT, "entries": self._entries}, file, indent=1, sort_keys=True)
             os.replace(name, self._path)
         except OSError as error:
-            note = f"times could not be cached ({error}); a later run may choose differently near the threshold"
+            note = (
+                f"times could not be cached ({error}); a later run may choose differently near the threshold"
+            )
             if note not in self.notes:
                 self.notes.append(note)
 
@@ -173,7 +177,7 @@ def measure_layer(
             torch.set_num_threads(threads)
             kernels.set_num_threads(threads)
         with torch.inference_mode():
-            float_us, packed_us = _interleaved(lambda: then(linear(x)), lambda: packed(x))
+            float_us, packed_us = _interleaved(lambda: then(linear(x)), lambda: packed(x), _clock())
     finally:
         torch.set_num_threads(before[0])
         kernels.set_num_threads(before[1])
@@ -196,28 +200,40 @@ _ACTIVATIONS: dict[Activation | None, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _interleaved(first: Callable[[], Tensor], second: Callable[[], Tensor]) -> tuple[float, float]:
-    """Median microseconds of a call of each, measured in turn so that both see the same machine."""
+def _clock() -> Callable[[], float]:
+    """Seconds: of this thread's CPU time where it does all the work, so that other processes do not count."""
+    alone = torch.get_num_threads() == kernels.num_threads() == 1
+    return time.thread_time if alone else time.perf_counter
+
+
+def _interleaved(
+    first: Callable[[], Tensor], second: Callable[[], Tensor], clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Microseconds of a call of each, measured in turn so that both see the same machine.
+
+    The lower quartile of the samples: interruptions only ever add time, and a choice is kept for good.
+    """
     calls = (first, second)
-    repetitions = [_repetitions(call) for call in calls]
+    repetitions = [_repetitions(call, clock) for call in calls]
     samples: tuple[list[float], list[float]] = ([], [])
     deadline = time.perf_counter() + _SECONDS_PER_SHAPE
     while len(samples[0]) < _LEAST_ROUNDS or time.perf_counter() < deadline:
         for call, count, found in zip(calls, repetitions, samples, strict=True):
-            found.append(_seconds(call, count) * 1e6)
-    return median(samples[0]), median(samples[1])
+            found.append(_seconds(call, count, clock) * 1e6)
+    low = [quantiles(found, n=4)[0] for found in samples]
+    return low[0], low[1]
 
 
-def _repetitions(call: Callable[[], Tensor]) -> int:
+def _repetitions(call: Callable[[], Tensor], clock: Callable[[], float]) -> int:
     call()
-    return max(1, round(_SECONDS_PER_SAMPLE / max(_seconds(call, 2), 1e-9)))
+    return max(1, round(_SECONDS_PER_SAMPLE / max(_seconds(call, 2, clock), 1e-9)))
 
 
-def _seconds(call: Callable[[], Tensor], count: int) -> float:
-    start = time.perf_counter()
+def _seconds(call: Callable[[], Tensor], count: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(count):
         call()
-    return (time.perf_counter() - start) / count
+    return (clock() - start) / count
 
 
 def _checked_entries(content: Any) -> dict[str, dict[str, float]]:

@@ -108,10 +108,19 @@ void fill_columns(const Case& drawn, const Problem& problem, Epilogue& epilogue,
   }
 }
 
+// The contract: a row scale is finite or a NaN with its sign bit clear, and a bias holds no other NaN (ReLU works on bits).
+void keep_contract(float* values, std::int64_t count, bool allow_infinity) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const bool refused = std::isnan(values[i]) || (std::isinf(values[i]) && !allow_infinity);
+    if (refused) values[i] = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
 Epilogue make_epilogue(const Case& drawn, const Problem& problem, Arena& arena, Random& random) {
   Epilogue epilogue{};
   const std::int64_t padded = panel_count(drawn.columns) * kPanelColumns;
   epilogue.row_scales = take_vector(arena, drawn.rows, drawn.placement, drawn.floats_fill, random);
+  keep_contract(epilogue.row_scales, drawn.rows, false);
   epilogue.zero_points = arena.take<std::int32_t>(drawn.rows, drawn.placement, random);
   for (std::int64_t m = 0; m < drawn.rows; ++m) {
     epilogue.zero_points[m] = static_cast<std::int32_t>(random.percent(20) ? 255 : random.below(256));
@@ -119,8 +128,11 @@ Epilogue make_epilogue(const Case& drawn, const Problem& problem, Arena& arena, 
   epilogue.column_scales = arena.take<float>(padded, drawn.placement, random);
   epilogue.column_sums = arena.take<std::int32_t>(padded, drawn.placement, random);
   fill_columns(drawn, problem, epilogue, random);
-  if (drawn.bias)
-    epilogue.bias = take_vector(arena, drawn.columns, drawn.placement, drawn.floats_fill, random);
+  if (drawn.bias) {
+    float* bias = take_vector(arena, drawn.columns, drawn.placement, drawn.floats_fill, random);
+    keep_contract(bias, drawn.columns, true);
+    epilogue.bias = bias;
+  }
   epilogue.out = take_matrix<float>(arena, drawn.rows, drawn.columns, drawn.columns + drawn.out_gap,
                                     drawn.placement, random);
   fill_f32(epilogue.out, drawn.floats_fill, random);

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""Writes a folder beside its final place and moves it there in one step: nobody sees it half-written."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastformers.errors import ConfigError
+
+__all__ = ["replaced_folder"]
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path]:
+    """Yields an empty folder to write into, which becomes ``target`` when the block ends without an exception.
+
+    Args:
+        target: where the folder is to be.
+        overwrite: replace a folder that is there.
+        marker: file that such a folder must hold, so that nothing else is ever deleted.
+
+    Raises:
+        ConfigError: the place is taken, or its parent does not exist.
+    """
+    target = target.absolute()
+    _check_place(target, overwrite, marker)
+    folder = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
+    folder.mkdir()
+    try:
+        yield folder
+        _move(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_place(target: Path, overwrite: bool, marker: str) -> None:
+    if not target.parent.is_dir():
+        raise ConfigError(f"{target.parent} is not a folder: make it first")
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise ConfigError(f"{target} is not a folder: choose another path")
+    if any(target.iterdir()):
+        if not overwrite:
+            raise ConfigError(
+                f"{target} exists and is not empty: choose another path, or pass overwrite=True"
+            )
+        if not (target / marker).is_file():
+            raise ConfigError(
+                f"{target} holds no {marker}, so it was not saved by fastformers: not overwritten"
+            )
+
+
+def _move(folder: Path, target: Path) -> None:
+    if not target.exists():
+        folder.rename(target)
+    elif not _exchange(folder, target):
+        old = target.with_name(f"{folder.name}-old")
+        target.rename(old)
+        folder.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step where the system can; the old content ends under ``one``."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return bool(renameat2(*arguments) == 0)
