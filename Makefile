@@ -42,7 +42,7 @@ lint: $(STAMPS)/dev ## check style of Python and C++
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
 format: $(STAMPS)/dev ## rewrite Python and C++ in the project's style
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Writes csrc/kernels/gelu_tables.h: the coefficients of the piecewise quintics behind both GELUs.
 
 GELU(x) = max(x, 0) - h(|x|) with h(t) = t * P(X > t) for the erf form (and its tanh twin). h is smooth, small

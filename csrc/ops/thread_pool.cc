@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "ops/thread_pool.h"
 
-#include <immintrin.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -49,7 +48,7 @@ class Signal {
     do {
       for (int i = 0; i < 64; ++i) {
         if (load() != old) return load();
-        _mm_pause();
+        __builtin_ia32_pause();
       }
     } while (std::chrono::steady_clock::now() < deadline);
     sleepers_.fetch_add(1, std::memory_order_seq_cst);

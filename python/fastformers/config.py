@@ -45,7 +45,7 @@ class Int8Config:
         min_speedup: a layer whose INT8 version is not this many times faster here stays float.
         never_slower: measure each distinct layer shape before swapping it; ``False`` swaps without looking.
         threads: threads both sides use while layers are timed; ``None`` measures the process as it is set up.
-        batch_size: texts per forward pass during calibration.
+        batch_size: texts per forward pass during calibration, at most; passes hold a few hundred tokens anyway.
         max_length: tokens after which a calibration text is cut.
         max_texts: calibrate and compare on at most this many of the texts given, evenly spread over them.
 

@@ -74,7 +74,7 @@ def test_layer_norm_quantized_is_layer_norm_then_quantize(
 def test_softmax_is_close_to_float64(
     selected_isa: str, draw: Draw, seed: int, shape: tuple[int, int], size: float
 ) -> None:
-    """The argument t = max - x of exp carries a rounding error of t u, and so exp a relative one; the rest is a few u."""
+    """The argument t = max - x of exp carries a rounding error of t u, so exp a relative one; the rest is a few u."""
     x = draw(seed, *shape) * np.float32(size)
     result = kernels.softmax(x)
     below = x.max(axis=1, keepdims=True).astype(np.float64) - x

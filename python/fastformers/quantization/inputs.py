@@ -20,6 +20,9 @@ __all__ = ["LEAST_TEXTS", "Batch", "Examples", "bundled_texts", "collect_example
 #: Fewer texts than this say too little about a model's activations.
 LEAST_TEXTS = 8
 
+#: Tokens of one forward pass: its activations must stay small beside the model's weights.
+TOKENS_PER_BATCH = 256
+
 Text = str | tuple[str, str]
 
 
@@ -139,28 +142,45 @@ def _tokenized(
     model: nn.Module, config: Int8Config, tokenizer: Callable[..., Any], texts: Sequence[Text], origin: str
 ) -> Examples:
     accepted = _accepted_inputs(model)
-    # Texts of like length share a batch, so that little of what is observed is padding.
-    order = sorted(range(len(texts)), key=lambda place: len("".join(texts[place])))
-    size = config.batch_size if getattr(tokenizer, "pad_token", None) is not None else 1
+    limit = _length_limit(model, config, tokenizer)
+    pads = getattr(tokenizer, "pad_token", None) is not None
+    lengths = [len(ids) for ids in _tokenize(tokenizer, texts, limit, None)["input_ids"]]
     batches = []
-    for start in range(0, len(order), size):
-        positions = tuple(order[start : start + size])
-        chosen = [texts[place] for place in positions]
-        inputs = _tokenize(tokenizer, chosen, _length_limit(model, config, tokenizer), size > 1)
+    for positions in _batches_by_length(lengths, config.batch_size if pads else 1):
+        inputs = _tokenize(tokenizer, [texts[place] for place in positions], limit, "pt", padding=pads)
         kept = {name: value for name, value in inputs.items() if accepted is None or name in accepted}
         batches.append(Batch(kept, positions, _mask(inputs)))
     return Examples(tuple(batches), len(texts), origin)
 
 
+def _batches_by_length(lengths: Sequence[int], most_texts: int) -> list[tuple[int, ...]]:
+    """Puts texts of like length together: little padding, and never more than a few hundred tokens at once.
+
+    The longest come first, so that the memory they leave fits what follows and the heap does not grow.
+    """
+    batches: list[tuple[int, ...]] = []
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if batch and (len(batch) == most_texts or (len(batch) + 1) * lengths[batch[0]] > TOKENS_PER_BATCH):
+            batches.append(tuple(batch))
+            batch = []
+        batch.append(place)
+    return [*batches, tuple(batch)]
+
+
 def _tokenize(
-    tokenizer: Callable[..., Any], texts: Sequence[Text], max_length: int, padding: bool
-) -> dict[str, Tensor]:
+    tokenizer: Callable[..., Any],
+    texts: Sequence[Text],
+    max_length: int,
+    return_tensors: str | None,
+    padding: bool = False,
+) -> dict[str, Any]:
     if isinstance(texts[0], str):
         arguments: tuple[Any, ...] = (list(texts),)
     else:
         arguments = tuple(list(side) for side in zip(*texts, strict=True))
     encoded = tokenizer(
-        *arguments, padding=padding, truncation=True, max_length=max_length, return_tensors="pt"
+        *arguments, padding=padding, truncation=True, max_length=max_length, return_tensors=return_tensors
     )
     return dict(encoded)
 

