@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Writes csrc/kernels/gelu_tables.h: the coefficients of the piecewise quintics behind both GELUs.
 
-GELU(x) = max(x, 0) - h(|x|) with h(t) = t * P(X > t) for the erf form (and its tanh twin). h is smooth, small
-(at most 0.17) and vanishes quickly, so 16 segments of width 3/8 with a quintic each reach it to a few 1e-8,
-which is below the float32 rounding of the result for |x| > 0.25. Segment i is centred at 3/8 i; the first has
-c0 = 0 and c1 = 1/2 exactly, so that tiny inputs keep their relative accuracy. 16, because one vpermps looks up 16 entries and vpermi2ps, which looks up 32,
-costs twice as much on Zen 4 (9 cycles a vector in all instead of 15).
+GELU(x) = max(x, 0) - h(|x|) with h(t) = t * P(X > t) for the erf form (and its tanh twin). h is smooth, small (at most
+0.17) and vanishes quickly, so 16 segments of width 3/8 with a quintic each reach it to a few 1e-8, which is below the
+float32 rounding of the result for |x| > 0.25. Segment i is centred at 3/8 i; the first has c0 = 0 and c1 = 1/2 exactly,
+so that tiny inputs keep their relative accuracy. 16, because one vpermps looks up 16 entries; vpermi2ps, which looks up
+32, costs twice as much on Zen 4 (9 cycles a vector in all instead of 15).
 
 usage: python tools/make_gelu_tables.py > csrc/kernels/gelu_tables.h
 """
@@ -23,7 +23,7 @@ DEGREE = 5
 
 
 def erf_form(t: float) -> float:
-    """t * (1 - Phi(t)), the part of GELU that is not the ramp."""
+    """Return t * (1 - Phi(t)), the part of GELU that is not the ramp."""
     return 0.5 * t * math.erfc(t / math.sqrt(2))
 
 
@@ -62,8 +62,10 @@ def table(name: str, function: Callable[[float], float]) -> str:
 def main() -> None:
     """Print the header."""
     print("// SPDX-License-Identifier: MIT")
-    print("// Coefficients of GELU(x) = max(x, 0) - h(|x|): h is a quintic on each of 16 segments of width 3/8.")
-    print("// Written by tools/make_gelu_tables.py (which says how they are fitted); checked by tests/kernels/test_gelu_tables.py.")
+    print(
+        "// Coefficients of GELU(x) = max(x, 0) - h(|x|): h is a quintic on each of 16 segments of width 3/8."
+    )
+    print("// Written by tools/make_gelu_tables.py ; checked by tests/kernels/test_gelu_tables.py.")
     print("// Shared by every instruction set, so that all of them give the same bits.")
     print("#pragma once\n\nnamespace fastformers {\n")
     print("// clang-format off")

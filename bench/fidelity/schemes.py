@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The quantization schemes that are compared. Those the package offers run through ``quantize_``; the others, kept to
-show why they were not chosen, are simulated in float32 with the same rounding.
+"""The quantization schemes that are compared.
+
+Those the package offers run through ``quantize_``; the others, kept to show why they were not chosen, are simulated
+in float32 with the same rounding.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ SIMULATED_SCHEMES = {
 class _SimulatedLinear(nn.Module):
     """A linear layer on rounded weights (as float32) and, perhaps, rounded activations."""
 
-    def __init__(self, linear: nn.Linear, factors: Tensor | None, activations: Callable[[Tensor], Tensor] | None) -> None:
+    def __init__(
+        self, linear: nn.Linear, factors: Tensor | None, activations: Callable[[Tensor], Tensor] | None
+    ) -> None:
         super().__init__()
         s8, scales = quantize_weight(linear.weight, factors)
         self.weight = s8.float() * scales[:, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Real text to compare on: news sentences, passages and short reviews, read from a folder that is not part of the project."""
+"""Real text to compare on: news, passages and short reviews, from a folder that is not part of the project."""
 
 from __future__ import annotations
 

@@ -35,11 +35,11 @@ std::string concat(const Parts&... parts) {
 
 }  // namespace internal
 
-#define FF_CHECK(Error, condition, ...)                              \
-  do {                                                               \
-    if (!(condition)) {                                              \
-      throw Error(::fastformers::internal::concat(__VA_ARGS__));     \
-    }                                                                \
+#define FF_CHECK(Error, condition, ...)                          \
+  do {                                                           \
+    if (!(condition)) {                                          \
+      throw Error(::fastformers::internal::concat(__VA_ARGS__)); \
+    }                                                            \
   } while (false)
 
 }  // namespace fastformers

@@ -3,9 +3,9 @@
 #pragma once
 
 #if defined(FASTFORMERS_DEBUG_CHECKS)
-#define FF_DCHECK(condition)                 \
-  do {                                       \
-    if (!(condition)) __builtin_trap();      \
+#define FF_DCHECK(condition)            \
+  do {                                  \
+    if (!(condition)) __builtin_trap(); \
   } while (false)
 #else
 #define FF_DCHECK(condition) static_cast<void>(0)

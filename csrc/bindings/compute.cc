@@ -24,7 +24,8 @@ namespace fastformers::bindings {
 namespace {
 
 Activation activation_of(int code) {
-  FF_CHECK(ShapeError, code >= 0 && code <= 3, "activation code must be 0 (none), 1 (relu), 2 (gelu) or 3 (gelu_tanh), got ", code);
+  FF_CHECK(ShapeError, code >= 0 && code <= 3,
+           "activation code must be 0 (none), 1 (relu), 2 (gelu) or 3 (gelu_tanh), got ", code);
   return static_cast<Activation>(code);
 }
 
@@ -41,8 +42,8 @@ LinearOptions options_of(Address bias, Address factors, Address residual, std::i
   return options;
 }
 
-void linear_call(Address x, std::int64_t rows, std::int64_t x_stride, const OwnedPackedWeight& weight, Address bias,
-                 Address factors, Address residual, std::int64_t residual_stride, Address out,
+void linear_call(Address x, std::int64_t rows, std::int64_t x_stride, const OwnedPackedWeight& weight,
+                 Address bias, Address factors, Address residual, std::int64_t residual_stride, Address out,
                  std::int64_t out_stride, int activation, bool per_tensor, int threads) {
   const LinearOptions options =
       options_of(bias, factors, residual, residual_stride, activation, per_tensor, threads);
@@ -51,9 +52,9 @@ void linear_call(Address x, std::int64_t rows, std::int64_t x_stride, const Owne
 }
 
 void linear_quantized_call(Address q, std::int64_t rows, std::int64_t q_stride, Address row_scales,
-                           Address row_zero_points, const OwnedPackedWeight& weight, Address bias, Address residual,
-                           std::int64_t residual_stride, Address out, std::int64_t out_stride, int activation,
-                           int threads) {
+                           Address row_zero_points, const OwnedPackedWeight& weight, Address bias,
+                           Address residual, std::int64_t residual_stride, Address out,
+                           std::int64_t out_stride, int activation, int threads) {
   const LinearOptions options = options_of(bias, 0, residual, residual_stride, activation, false, threads);
   const GilRelease release;
   linear_from_quantized({pointer<const std::uint8_t>(q), rows, q_stride, pointer<const float>(row_scales),
@@ -61,9 +62,10 @@ void linear_quantized_call(Address q, std::int64_t rows, std::int64_t q_stride, 
                         weight.view, options, pointer<float>(out), out_stride);
 }
 
-void linear_to_quantized_call(Address x, std::int64_t rows, std::int64_t x_stride, const OwnedPackedWeight& weight,
-                              Address bias, Address factors, int activation, Address next_factors, Address q,
-                              std::int64_t q_stride, Address row_scales, Address row_zero_points, int threads) {
+void linear_to_quantized_call(Address x, std::int64_t rows, std::int64_t x_stride,
+                              const OwnedPackedWeight& weight, Address bias, Address factors, int activation,
+                              Address next_factors, Address q, std::int64_t q_stride, Address row_scales,
+                              Address row_zero_points, int threads) {
   const LinearOptions options = options_of(bias, factors, 0, 0, activation, false, threads);
   const GilRelease release;
   linear_to_quantized({pointer<const float>(x), rows, x_stride}, weight.view, options,
@@ -79,9 +81,9 @@ void matmul_s32_call(Address q, std::int64_t rows, std::int64_t q_stride, const 
              pointer<std::int32_t>(out), out_stride);
 }
 
-void quantize_rows_call(Address x, std::int64_t rows, std::int64_t depth, std::int64_t x_stride, Address factors,
-                        bool per_tensor, Address q, std::int64_t q_stride, Address row_scales,
-                        Address row_zero_points, int threads) {
+void quantize_rows_call(Address x, std::int64_t rows, std::int64_t depth, std::int64_t x_stride,
+                        Address factors, bool per_tensor, Address q, std::int64_t q_stride,
+                        Address row_scales, Address row_zero_points, int threads) {
   const GilRelease release;
   quantize_matrix({pointer<const float>(x), rows, x_stride}, depth, pointer<const float>(factors), per_tensor,
                   threads,
@@ -89,10 +91,10 @@ void quantize_rows_call(Address x, std::int64_t rows, std::int64_t depth, std::i
                    pointer<std::int32_t>(row_zero_points)});
 }
 
-void layer_norm_call(Address x, std::int64_t rows, std::int64_t depth, std::int64_t x_stride, Address residual,
-                     std::int64_t residual_stride, Address gamma, Address beta, float epsilon, Address out,
-                     std::int64_t out_stride, Address factors, Address q, std::int64_t q_stride, Address row_scales,
-                     Address row_zero_points, int threads) {
+void layer_norm_call(Address x, std::int64_t rows, std::int64_t depth, std::int64_t x_stride,
+                     Address residual, std::int64_t residual_stride, Address gamma, Address beta,
+                     float epsilon, Address out, std::int64_t out_stride, Address factors, Address q,
+                     std::int64_t q_stride, Address row_scales, Address row_zero_points, int threads) {
   LayerNormOptions options{pointer<const float>(gamma), pointer<const float>(beta), epsilon};
   options.residual = pointer<const float>(residual);
   options.residual_stride = residual_stride;
@@ -112,8 +114,8 @@ void softmax_call(Address x, std::int64_t rows, std::int64_t depth, std::int64_t
 
 void gelu_call(Address x, std::int64_t count, Address out, bool approximate_tanh, int threads) {
   const GilRelease release;
-  gelu(pointer<const float>(x), count, approximate_tanh ? Activation::kGeluTanh : Activation::kGeluErf, threads,
-       pointer<float>(out));
+  gelu(pointer<const float>(x), count, approximate_tanh ? Activation::kGeluTanh : Activation::kGeluErf,
+       threads, pointer<float>(out));
 }
 
 // Whether this is a NumPy array of native float32, C-contiguous and aligned: what the short path below takes. NumPy has one
@@ -139,8 +141,8 @@ py::array_t<float> aligned_array(py::array::ShapeContainer shape) {
 
 // The whole of kernels.linear for the plainest arguments, or None when they are not plain (the caller then checks them
 // properly and says what is wrong): 0.7 microseconds over the kernel instead of 6.
-py::object linear_plain(const py::object& x, const OwnedPackedWeight& weight, const py::object& bias, int activation,
-                        int threads) {
+py::object linear_plain(const py::object& x, const OwnedPackedWeight& weight, const py::object& bias,
+                        int activation, int threads) {
   if (!is_plain_float(x) || (!bias.is_none() && !is_plain_float(bias))) return py::none();
   const auto rows = py::reinterpret_borrow<py::array>(x);
   const std::int64_t depth = weight.view.depth(), columns = weight.view.columns();
@@ -154,8 +156,8 @@ py::object linear_plain(const py::object& x, const OwnedPackedWeight& weight, co
   std::vector<py::ssize_t> shape(rows.shape(), rows.shape() + rows.ndim());
   shape.back() = columns;
   py::array_t<float> out = aligned_array(std::move(shape));
-  linear_call(reinterpret_cast<Address>(rows.data()), rows.size() / depth, depth, weight, bias_address, 0, 0, 0,
-              reinterpret_cast<Address>(out.mutable_data()), columns, activation, false, threads);
+  linear_call(reinterpret_cast<Address>(rows.data()), rows.size() / depth, depth, weight, bias_address, 0, 0,
+              0, reinterpret_cast<Address>(out.mutable_data()), columns, activation, false, threads);
   return std::move(out);
 }
 
@@ -184,23 +186,24 @@ void register_compute(py::module_& module) {
   module.def("linear", &linear_call, arg("x"), arg("rows"), arg("x_stride"), arg("weight"), arg("bias"),
              arg("factors"), arg("residual"), arg("residual_stride"), arg("out"), arg("out_stride"),
              arg("activation"), arg("per_tensor"), arg("threads"));
-  module.def("linear_plain", &linear_plain, arg("x"), arg("weight"), arg("bias"), arg("activation"), arg("threads"),
-             py::pos_only());
+  module.def("linear_plain", &linear_plain, arg("x"), arg("weight"), arg("bias"), arg("activation"),
+             arg("threads"), py::pos_only());
   module.def("array_address", &array_address, arg("array"), py::pos_only());
-  module.def("linear_quantized", &linear_quantized_call, arg("q"), arg("rows"), arg("q_stride"), arg("row_scales"),
-             arg("row_zero_points"), arg("weight"), arg("bias"), arg("residual"), arg("residual_stride"), arg("out"),
-             arg("out_stride"), arg("activation"), arg("threads"));
-  module.def("linear_to_quantized", &linear_to_quantized_call, arg("x"), arg("rows"), arg("x_stride"), arg("weight"),
-             arg("bias"), arg("factors"), arg("activation"), arg("next_factors"), arg("q"), arg("q_stride"),
-             arg("row_scales"), arg("row_zero_points"), arg("threads"));
-  module.def("matmul_s32", &matmul_s32_call, arg("q"), arg("rows"), arg("q_stride"), arg("weight"), arg("out"),
-             arg("out_stride"), arg("threads"));
+  module.def("linear_quantized", &linear_quantized_call, arg("q"), arg("rows"), arg("q_stride"),
+             arg("row_scales"), arg("row_zero_points"), arg("weight"), arg("bias"), arg("residual"),
+             arg("residual_stride"), arg("out"), arg("out_stride"), arg("activation"), arg("threads"));
+  module.def("linear_to_quantized", &linear_to_quantized_call, arg("x"), arg("rows"), arg("x_stride"),
+             arg("weight"), arg("bias"), arg("factors"), arg("activation"), arg("next_factors"), arg("q"),
+             arg("q_stride"), arg("row_scales"), arg("row_zero_points"), arg("threads"));
+  module.def("matmul_s32", &matmul_s32_call, arg("q"), arg("rows"), arg("q_stride"), arg("weight"),
+             arg("out"), arg("out_stride"), arg("threads"));
   module.def("quantize_rows", &quantize_rows_call, arg("x"), arg("rows"), arg("depth"), arg("x_stride"),
              arg("factors"), arg("per_tensor"), arg("q"), arg("q_stride"), arg("row_scales"),
              arg("row_zero_points"), arg("threads"));
-  module.def("layer_norm", &layer_norm_call, arg("x"), arg("rows"), arg("depth"), arg("x_stride"), arg("residual"),
-             arg("residual_stride"), arg("gamma"), arg("beta"), arg("epsilon"), arg("out"), arg("out_stride"),
-             arg("factors"), arg("q"), arg("q_stride"), arg("row_scales"), arg("row_zero_points"), arg("threads"));
+  module.def("layer_norm", &layer_norm_call, arg("x"), arg("rows"), arg("depth"), arg("x_stride"),
+             arg("residual"), arg("residual_stride"), arg("gamma"), arg("beta"), arg("epsilon"), arg("out"),
+             arg("out_stride"), arg("factors"), arg("q"), arg("q_stride"), arg("row_scales"),
+             arg("row_zero_points"), arg("threads"));
   module.def("softmax", &softmax_call, arg("x"), arg("rows"), arg("depth"), arg("x_stride"), arg("out"),
              arg("out_stride"), arg("threads"));
   module.def("gelu", &gelu_call, arg("x"), arg("count"), arg("out"), arg("approximate_tanh"), arg("threads"));

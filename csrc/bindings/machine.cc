@@ -66,8 +66,10 @@ void register_machine(py::module_& module) {
   module.def("num_threads", &num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("threads"), py::pos_only());
   module.def("pool_workers", &pool_workers);
-  module.def("ceiling_gops", &ceiling_gops, py::arg("isa"), py::arg("threads"), py::arg("seconds"), release_gil());
-  module.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("nbytes"), py::arg("seconds"), release_gil());
+  module.def("ceiling_gops", &ceiling_gops, py::arg("isa"), py::arg("threads"), py::arg("seconds"),
+             release_gil());
+  module.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("nbytes"), py::arg("seconds"),
+             release_gil());
 }
 
 }  // namespace fastformers::bindings

@@ -32,8 +32,8 @@ IsaKernels kernels_named(const std::optional<std::string>& isa) {
 OwnedPackedWeight pack(const Int8Matrix& weight, const FloatVector& scales, Bytes buffer,
                        const std::optional<std::string>& isa) {
   FF_CHECK(ShapeError, weight.ndim() == 2, "weight must be [N, K], got ", weight.ndim(), " dimensions");
-  FF_CHECK(ShapeError, scales.ndim() == 1 && scales.shape(0) == weight.shape(0), "scales must have one value for each of the ",
-           weight.shape(0), " columns, got ", scales.size());
+  FF_CHECK(ShapeError, scales.ndim() == 1 && scales.shape(0) == weight.shape(0),
+           "scales must have one value for each of the ", weight.shape(0), " columns, got ", scales.size());
   FF_CHECK(ShapeError, buffer.ndim() == 1, "buffer must be one-dimensional");
   const IsaKernels kernels = kernels_named(isa);
   void* block = buffer.mutable_data();
@@ -79,7 +79,8 @@ void register_packed_weight(py::module_& module) {
       .def_property_readonly("depth", [](const OwnedPackedWeight& self) { return self.view.depth(); })
       .def_property_readonly("nbytes", [](const OwnedPackedWeight& self) { return self.view.nbytes(); })
       .def_property_readonly(
-          "address", [](const OwnedPackedWeight& self) { return reinterpret_cast<Address>(self.view.block()); })
+          "address",
+          [](const OwnedPackedWeight& self) { return reinterpret_cast<Address>(self.view.block()); })
       .def("unpack", &unpack);
 }
 

@@ -6,11 +6,12 @@
 namespace fastformers::cpu {
 namespace {
 
-constexpr std::uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;  // leaf 1 ecx
-constexpr std::uint32_t kBmi1 = 1u << 3, kAvx2 = 1u << 5, kBmi2 = 1u << 8;                         // leaf 7 ebx
-constexpr std::uint32_t kAvx512f = 1u << 16, kAvx512dq = 1u << 17, kAvx512cd = 1u << 28,
-                        kAvx512bw = 1u << 30, kAvx512vl = 1u << 31;  // leaf 7 ebx
-constexpr std::uint32_t kAvx512vnni = 1u << 11;                      // leaf 7 ecx
+constexpr std::uint32_t kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28,
+                        kF16c = 1u << 29;                                   // leaf 1 ecx
+constexpr std::uint32_t kBmi1 = 1u << 3, kAvx2 = 1u << 5, kBmi2 = 1u << 8;  // leaf 7 ebx
+constexpr std::uint32_t kAvx512f = 1u << 16, kAvx512dq = 1u << 17, kAvx512cd = 1u << 28, kAvx512bw = 1u << 30,
+                        kAvx512vl = 1u << 31;    // leaf 7 ebx
+constexpr std::uint32_t kAvx512vnni = 1u << 11;  // leaf 7 ecx
 constexpr std::uint64_t kXmmYmmState = 0x6, kOpmaskZmmState = 0xE0;
 
 bool has_all(std::uint32_t word, std::uint32_t bits) { return (word & bits) == bits; }
@@ -51,8 +52,7 @@ bool supports(Isa isa, const CpuidWords& words) {
     case Isa::kAvx2:
       return avx2;
     case Isa::kAvx512Vnni:
-      return avx2 &&
-             has_all(words.leaf7_ebx, kAvx512f | kAvx512dq | kAvx512cd | kAvx512bw | kAvx512vl) &&
+      return avx2 && has_all(words.leaf7_ebx, kAvx512f | kAvx512dq | kAvx512cd | kAvx512bw | kAvx512vl) &&
              has_all(words.leaf7_ecx, kAvx512vnni) && os_saves_avx512(words);
   }
   return false;

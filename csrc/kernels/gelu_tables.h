@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Coefficients of GELU(x) = max(x, 0) - h(|x|): h is a quintic on each of 16 segments of width 3/8.
-// Written by tools/make_gelu_tables.py (which says how they are fitted); checked by tests/kernels/test_gelu_tables.py.
+// Written by tools/make_gelu_tables.py ; checked by tests/kernels/test_gelu_tables.py.
 // Shared by every instruction set, so that all of them give the same bits.
 #pragma once
 

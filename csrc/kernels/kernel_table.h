@@ -29,16 +29,16 @@ struct GemmArgs {
   std::int64_t rows_stride;
   std::int64_t row_count;
   std::int64_t depth;
-  const void* panels;          // packed weights, whole matrix, 64-byte aligned
-  std::int64_t columns;        // of the whole matrix
-  std::int64_t first_panel;    // the panels to compute: [first_panel, last_panel)
+  const void* panels;        // packed weights, whole matrix, 64-byte aligned
+  std::int64_t columns;      // of the whole matrix
+  std::int64_t first_panel;  // the panels to compute: [first_panel, last_panel)
   std::int64_t last_panel;
-  const float* row_scales;                // [row_count]; NaN (sign bit clear) makes the output row NaN
-  const std::int32_t* row_zero_points;    // [row_count], in [0, 255]
-  const float* column_scales;             // [16 * panel_count(columns)], padding zero
-  const std::int32_t* column_sums;        // [16 * panel_count(columns)], padding zero
-  const float* bias;                      // [columns] or null
-  const float* residual;                  // [row_count, columns] or null
+  const float* row_scales;              // [row_count]; NaN (sign bit clear) makes the output row NaN
+  const std::int32_t* row_zero_points;  // [row_count], in [0, 255]
+  const float* column_scales;           // [16 * panel_count(columns)], padding zero
+  const std::int32_t* column_sums;      // [16 * panel_count(columns)], padding zero
+  const float* bias;                    // [columns] or null
+  const float* residual;                // [row_count, columns] or null
   std::int64_t residual_stride;
   Activation activation;
   float* out;  // [row_count, columns]; may equal residual
@@ -113,8 +113,8 @@ struct KernelTable {
   void (*layer_norm_f32_rows)(const LayerNormArgs& args);
 
   // out = exp(x - max) / sum; a row with a NaN, a +inf or only -inf gives NaN. out may equal x.
-  void (*softmax_f32_rows)(const float* x, std::int64_t x_stride, std::int64_t row_count,
-                           std::int64_t depth, float* out, std::int64_t out_stride);
+  void (*softmax_f32_rows)(const float* x, std::int64_t x_stride, std::int64_t row_count, std::int64_t depth,
+                           float* out, std::int64_t out_stride);
 
   // which: kGeluErf or kGeluTanh. out may equal x.
   void (*gelu_f32)(const float* x, std::int64_t count, Activation which, float* out);

@@ -29,7 +29,8 @@ std::atomic<const char*> g_source{"detected"};
 
 std::string names_of(const std::vector<IsaKernels>& kernels) {
   std::string names;
-  for (const IsaKernels& entry : kernels) names += (names.empty() ? "" : ", ") + std::string(entry.table->name);
+  for (const IsaKernels& entry : kernels)
+    names += (names.empty() ? "" : ", ") + std::string(entry.table->name);
   return names;
 }
 
@@ -80,9 +81,11 @@ IsaKernels find_kernels(const std::string& name) {
   }
   for (const IsaKernels& entry : built_kernels()) {
     FF_CHECK(IsaError, name != entry.table->name, "instruction set '", name,
-             "' is not supported by this CPU or operating system; supported here: ", names_of(supported_kernels()));
+             "' is not supported by this CPU or operating system; supported here: ",
+             names_of(supported_kernels()));
   }
-  throw IsaError("unknown instruction set '" + name + "'; built into this package: " + names_of(built_kernels()));
+  throw IsaError("unknown instruction set '" + name +
+                 "'; built into this package: " + names_of(built_kernels()));
 }
 
 IsaKernels active_kernels() {

@@ -15,7 +15,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 // Repeats work() until `seconds` are over and returns its shortest time. The shortest and not the median: a limit is what
 // the hardware can do, and other load on the machine only ever adds.
@@ -35,13 +37,13 @@ double shortest(double seconds, const Work& work) {
 
 double ceiling_gops(const std::string& isa, int threads, double seconds) {
   const KernelTable& kernels = *find_kernels(isa).table;
-  FF_CHECK(IsaError, kernels.ceiling_u8s8 != nullptr, "'", isa, "' is plain C++ and has no instruction to measure");
+  FF_CHECK(IsaError, kernels.ceiling_u8s8 != nullptr, "'", isa,
+           "' is plain C++ and has no instruction to measure");
   threads = threads_for_call(threads);
   constexpr std::int64_t kIterations = 20000;
   const std::int64_t operations = kernels.ceiling_u8s8(kIterations);
-  const double best = shortest(seconds, [&] {
-    parallel_tasks(threads, [&](int) { kernels.ceiling_u8s8(kIterations); });
-  });
+  const double best =
+      shortest(seconds, [&] { parallel_tasks(threads, [&](int) { kernels.ceiling_u8s8(kIterations); }); });
   return static_cast<double>(operations) * threads / best * 1e-9;
 }
 

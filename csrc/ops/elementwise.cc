@@ -25,10 +25,10 @@ int tasks_for(std::int64_t elements, std::int64_t units, int threads) {
 }
 
 void check_matrix(const FloatRows& x, std::int64_t depth, std::int64_t out_stride) {
-  FF_CHECK(ShapeError, x.rows >= 0 && depth >= 1, "expected at least one column, got shape [", x.rows, ", ", depth,
-           "]");
-  FF_CHECK(ShapeError, x.rows <= 1 || (x.stride >= depth && out_stride >= depth), "row strides ", x.stride, " and ",
-           out_stride, " are shorter than the ", depth, " columns");
+  FF_CHECK(ShapeError, x.rows >= 0 && depth >= 1, "expected at least one column, got shape [", x.rows, ", ",
+           depth, "]");
+  FF_CHECK(ShapeError, x.rows <= 1 || (x.stride >= depth && out_stride >= depth), "row strides ", x.stride,
+           " and ", out_stride, " are shorter than the ", depth, " columns");
 }
 
 void norm_block(const KernelTable& kernels, LayerNormArgs args, std::int64_t first, std::int64_t count,
@@ -62,10 +62,10 @@ void layer_norm(const FloatRows& x, std::int64_t depth, const LayerNormOptions& 
            "epsilon must be finite and not negative, got ", options.epsilon);
   if (x.rows == 0) return;
   const KernelTable& kernels = *active_kernels().table;
-  const LayerNormArgs args = {x.data,         x.stride,       options.residual, options.residual_stride,
-                              x.rows,         depth,          options.gamma,    options.beta,
-                              options.epsilon, out,           out_stride,       options.factors,
-                              nullptr,        nullptr};
+  const LayerNormArgs args = {x.data,          x.stride, options.residual, options.residual_stride,
+                              x.rows,          depth,    options.gamma,    options.beta,
+                              options.epsilon, out,      out_stride,       options.factors,
+                              nullptr,         nullptr};
   const int tasks = tasks_for(x.rows * depth, x.rows, options.threads);
   parallel_tasks(tasks, [&](int task) {
     const std::int64_t last = x.rows * (task + 1) / tasks;
@@ -81,8 +81,8 @@ void softmax(const FloatRows& x, std::int64_t depth, int threads, float* out, st
   const int tasks = tasks_for(x.rows * depth, x.rows, threads);
   parallel_tasks(tasks, [&](int task) {
     const std::int64_t first = x.rows * task / tasks, last = x.rows * (task + 1) / tasks;
-    kernels.softmax_f32_rows(x.data + first * x.stride, x.stride, last - first, depth, out + first * out_stride,
-                             out_stride);
+    kernels.softmax_f32_rows(x.data + first * x.stride, x.stride, last - first, depth,
+                             out + first * out_stride, out_stride);
   });
 }
 

@@ -11,12 +11,12 @@
 namespace fastformers {
 
 struct LayerNormOptions {
-  const float* gamma;               // [depth]
-  const float* beta;                // [depth]
+  const float* gamma;  // [depth]
+  const float* beta;   // [depth]
   float epsilon;
   const float* residual = nullptr;  // [rows, depth], added before the norm
   std::int64_t residual_stride = 0;
-  const float* factors = nullptr;   // [depth], multiply the result before it is quantized
+  const float* factors = nullptr;  // [depth], multiply the result before it is quantized
   int threads = 0;
 };
 

@@ -40,8 +40,12 @@ struct Split {
   int tasks = 1;
   bool by_rows = true;
 
-  Range rows(std::int64_t count, int task) const { return by_rows ? part_of(count, tasks, task) : Range{0, count}; }
-  Range panels(std::int64_t count, int task) const { return by_rows ? Range{0, count} : part_of(count, tasks, task); }
+  Range rows(std::int64_t count, int task) const {
+    return by_rows ? part_of(count, tasks, task) : Range{0, count};
+  }
+  Range panels(std::int64_t count, int task) const {
+    return by_rows ? Range{0, count} : part_of(count, tasks, task);
+  }
 };
 
 Split split_work(std::int64_t rows, const PackedWeight& weight, int threads, bool whole_rows) {
@@ -98,8 +102,9 @@ Block take_block(Workspace& workspace, std::int64_t rows, const PackedWeight& we
   return block;
 }
 
-GemmArgs gemm_args(const QuantizedRows& x, const PackedWeight& weight, Range panels, const LinearOptions& options,
-                   std::int64_t first_row, void* scratch, float* out, std::int64_t out_stride) {
+GemmArgs gemm_args(const QuantizedRows& x, const PackedWeight& weight, Range panels,
+                   const LinearOptions& options, std::int64_t first_row, void* scratch, float* out,
+                   std::int64_t out_stride) {
   GemmArgs args{};
   args.rows = x.q;
   args.rows_stride = x.stride;
@@ -142,8 +147,8 @@ void linear_slice(const FloatRows& x, const PackedWeight& weight, const LinearOp
     quantize_block(kernels, x, weight, now, options, shared, block);
     const QuantizedRows q = {block.q, now.last - now.first, block.q_stride, block.params.scales,
                              block.params.zero_points};
-    kernels.gemm_u8s8_f32(gemm_args(q, weight, panels, options, row, block.gemm_scratch, out + row * out_stride,
-                                    out_stride));
+    kernels.gemm_u8s8_f32(
+        gemm_args(q, weight, panels, options, row, block.gemm_scratch, out + row * out_stride, out_stride));
   }
 }
 
@@ -164,8 +169,9 @@ void check_residual(const LinearOptions& options, std::int64_t rows, std::int64_
   check_rows(rows, options.residual_stride, columns, "residual");
   if (options.residual == out && (options.residual_stride == out_stride || rows <= 1)) return;
   const float* residual_end = options.residual + (rows - 1) * options.residual_stride + columns;
-  FF_CHECK(ShapeError, residual_end <= out || out + (rows - 1) * out_stride + columns <= options.residual,
-           "out overlaps the residual without being the same rows; pass the residual itself or another array");
+  FF_CHECK(
+      ShapeError, residual_end <= out || out + (rows - 1) * out_stride + columns <= options.residual,
+      "out overlaps the residual without being the same rows; pass the residual itself or another array");
 }
 
 SharedRange shared_range(const FloatRows& x, const PackedWeight& weight, const LinearOptions& options) {
@@ -209,8 +215,8 @@ void linear_from_quantized(const QuantizedRows& x, const PackedWeight& weight, c
     Workspace workspace(block_bytes(step, weight, false));
     const Block block = take_block(workspace, step, weight, false);
     for (std::int64_t row = rows.first; row < rows.last; row += step) {
-      const QuantizedRows now = {x.q + row * x.stride, std::min(step, rows.last - row), x.stride, x.scales + row,
-                                 x.zero_points + row};
+      const QuantizedRows now = {x.q + row * x.stride, std::min(step, rows.last - row), x.stride,
+                                 x.scales + row, x.zero_points + row};
       kernels.gemm_u8s8_f32(gemm_args(now, weight, panels, options, row, block.gemm_scratch,
                                       out + row * out_stride, out_stride));
     }
@@ -239,7 +245,8 @@ void linear_to_quantized(const FloatRows& x, const PackedWeight& weight, const L
                                block.params.zero_points};
       kernels.gemm_u8s8_f32(
           gemm_args(q, weight, panels, options, row, block.gemm_scratch, block.out, weight.columns()));
-      const RowsArgs result = {block.out, weight.columns(), now.last - now.first, weight.columns(), next_factors};
+      const RowsArgs result = {block.out, weight.columns(), now.last - now.first, weight.columns(),
+                               next_factors};
       const RowParams params = {out.scales + row, block.params.inverse_scales, out.zero_points + row};
       quantize_rows(kernels, result, {}, block.low, block.high, params, out.q + row * out.stride, out.stride);
     }
@@ -269,9 +276,10 @@ void matmul_s32(const QuantizedRows& x, const PackedWeight& weight, int threads,
   g_last_used.store(kernels.name, std::memory_order_relaxed);
 }
 
-void quantize_matrix(const FloatRows& x, std::int64_t depth, const float* factors, bool per_tensor, int threads,
-                     const MutableQuantizedRows& out) {
-  FF_CHECK(ShapeError, depth >= 1 && depth <= kMaxDepth, "K must be between 1 and ", kMaxDepth, ", got ", depth);
+void quantize_matrix(const FloatRows& x, std::int64_t depth, const float* factors, bool per_tensor,
+                     int threads, const MutableQuantizedRows& out) {
+  FF_CHECK(ShapeError, depth >= 1 && depth <= kMaxDepth, "K must be between 1 and ", kMaxDepth, ", got ",
+           depth);
   check_rows(x.rows, x.stride, depth, "x");
   check_rows(x.rows, out.stride, padded_depth(depth), "q");
   if (x.rows == 0) return;
@@ -288,8 +296,8 @@ void quantize_matrix(const FloatRows& x, std::int64_t depth, const float* factor
     float* high = workspace.take<float>(count);
     const RowParams params = {out.scales + rows.first, workspace.take<float>(count),
                               out.zero_points + rows.first};
-    quantize_rows(kernels, {x.data + rows.first * x.stride, x.stride, count, depth, factors}, shared, low, high,
-                  params, out.q + rows.first * out.stride, out.stride);
+    quantize_rows(kernels, {x.data + rows.first * x.stride, x.stride, count, depth, factors}, shared, low,
+                  high, params, out.q + rows.first * out.stride, out.stride);
   });
 }
 

@@ -62,8 +62,8 @@ void matmul_s32(const QuantizedRows& x, const PackedWeight& weight, int threads,
                 std::int64_t out_stride);
 
 // Row quantization on its own.
-void quantize_matrix(const FloatRows& x, std::int64_t depth, const float* factors, bool per_tensor, int threads,
-                     const MutableQuantizedRows& out);
+void quantize_matrix(const FloatRows& x, std::int64_t depth, const float* factors, bool per_tensor,
+                     int threads, const MutableQuantizedRows& out);
 
 // Name of the instruction set the last matmul of this process ran on; "none" before the first.
 const char* last_used_isa();

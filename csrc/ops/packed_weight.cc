@@ -29,10 +29,10 @@ static_assert(sizeof(Header) <= kHeaderBytes);
 std::int64_t column_bytes(std::int64_t columns) { return panel_count(columns) * kPanelColumns * 4; }
 
 void check_limits(std::int64_t columns, std::int64_t depth) {
-  FF_CHECK(ShapeError, columns >= 1 && columns <= kMaxColumns, "N (columns, out_features) must be between 1 and ",
-           kMaxColumns, ", got ", columns);
-  FF_CHECK(ShapeError, depth >= 1 && depth <= kMaxDepth, "K (depth, in_features) must be between 1 and ", kMaxDepth,
-           ", got ", depth, "; a larger K could overflow the int32 accumulators: split the layer");
+  FF_CHECK(ShapeError, columns >= 1 && columns <= kMaxColumns,
+           "N (columns, out_features) must be between 1 and ", kMaxColumns, ", got ", columns);
+  FF_CHECK(ShapeError, depth >= 1 && depth <= kMaxDepth, "K (depth, in_features) must be between 1 and ",
+           kMaxDepth, ", got ", depth, "; a larger K could overflow the int32 accumulators: split the layer");
 }
 
 }  // namespace
@@ -54,13 +54,15 @@ PackedWeight PackedWeight::pack(const std::int8_t* weights, const float* scales,
   auto* column_scales = reinterpret_cast<float*>(bytes + kHeaderBytes);
   auto* column_sums = reinterpret_cast<std::int32_t*>(bytes + kHeaderBytes + column_bytes(columns));
   for (std::int64_t n = 0; n < columns; ++n) {
-    FF_CHECK(NonFiniteError, std::isfinite(scales[n]), "scale of column ", n, " is ", scales[n], "; it must be finite");
+    FF_CHECK(NonFiniteError, std::isfinite(scales[n]), "scale of column ", n, " is ", scales[n],
+             "; it must be finite");
     FF_CHECK(ShapeError, scales[n] >= 0.0f, "scale of column ", n, " is negative: ", scales[n]);
     column_scales[n] = scales[n];
     std::int32_t sum = 0;
     for (std::int64_t k = 0; k < depth; ++k) {
       const std::int8_t weight = weights[n * depth + k];
-      FF_CHECK(ShapeError, weight != -128, "weight [", n, ", ", k, "] is -128; weights must lie in [-127, 127]");
+      FF_CHECK(ShapeError, weight != -128, "weight [", n, ", ", k,
+               "] is -128; weights must lie in [-127, 127]");
       sum += weight;
     }
     column_sums[n] = sum;
@@ -101,8 +103,9 @@ void PackedWeight::unpack(std::int8_t* weights, float* scales) const {
 
 const KernelTable& PackedWeight::kernels_in_use() const {
   const IsaKernels active = active_kernels();
-  FF_CHECK(IsaError, active.isa == kernels_.isa, "this weight was packed for ", isa(), ", but ", active.table->name,
-           " is in use; pack it again under ", active.table->name, " or go back with use_isa('", isa(), "')");
+  FF_CHECK(IsaError, active.isa == kernels_.isa, "this weight was packed for ", isa(), ", but ",
+           active.table->name, " is in use; pack it again under ", active.table->name,
+           " or go back with use_isa('", isa(), "')");
   return *active.table;
 }
 

@@ -22,7 +22,8 @@ class PackedWeight {
   // Packs canonical weights s8 [columns, depth] and scales [columns] into block (64-byte aligned, nbytes_for bytes).
   // Throws ShapeError when a weight is -128 (outside [-127, 127]) or a scale is negative, NonFiniteError when it is not finite.
   static PackedWeight pack(const std::int8_t* weights, const float* scales, std::int64_t columns,
-                           std::int64_t depth, const IsaKernels& kernels, void* block, std::int64_t block_bytes);
+                           std::int64_t depth, const IsaKernels& kernels, void* block,
+                           std::int64_t block_bytes);
 
   // A view of a block that pack() made; checks magic, version, sizes and that its instruction set was built.
   static PackedWeight view(const void* block, std::int64_t block_bytes);

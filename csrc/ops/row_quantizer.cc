@@ -25,7 +25,8 @@ void params_from_ranges(const float* low, const float* high, std::int64_t count,
     params.scales[m] = too_small ? 0.0f : scale;
     params.inverse_scales[m] = inverse;
     // The comparison is false for NaN, so a row with NaN gets zero point 0.
-    params.zero_points[m] = static_cast<std::int32_t>(zero_point > 0.0f ? (zero_point < 255.0f ? zero_point : 255.0f) : 0.0f);
+    params.zero_points[m] =
+        static_cast<std::int32_t>(zero_point > 0.0f ? (zero_point < 255.0f ? zero_point : 255.0f) : 0.0f);
   }
 }
 

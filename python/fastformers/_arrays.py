@@ -74,7 +74,9 @@ def _check_kind(array: Any, name: str, dtype: str) -> None:
     if torch_tensor and array.is_neg():
         raise DtypeError(f"{name} is a lazily negated view; pass {name}.resolve_neg()")
     if torch_tensor and (array.device.type != "cpu" or str(array.layout) != "torch.strided"):
-        raise DeviceError(f"{name} is on {array.device} ({array.layout}); pass a dense CPU tensor: {name}.cpu()")
+        raise DeviceError(
+            f"{name} is on {array.device} ({array.layout}); pass a dense CPU tensor: {name}.cpu()"
+        )
     found = str(array.dtype).removeprefix("torch.")
     if found != dtype:
         remedy = f"{name}.to(torch.{dtype})" if torch_tensor else f"{name}.astype('{dtype}')"

@@ -104,7 +104,7 @@ class QuantizedRows:
     depth: int
 
 
-class use_isa:  # noqa: N801 - reads as a verb: use_isa("avx2"), with use_isa("avx2"): ...
+class use_isa:
     """Chooses the instruction set of all later calls in this process; as a context manager, for a while.
 
     Args:
@@ -230,7 +230,9 @@ def quantize_weight(weight: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any
     finite = np.isfinite(values)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
-        raise NonFiniteError(f"weight [{row}, {column}] is {values[row, column]}; packed weights must be finite")
+        raise NonFiniteError(
+            f"weight [{row}, {column}] is {values[row, column]}; packed weights must be finite"
+        )
     largest = np.abs(values).max(axis=1, initial=0.0)
     scales = (largest / np.float32(127)).astype(np.float32)
     safe = np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1))
@@ -459,7 +461,13 @@ def matmul_s32(q: Array, weight: PackedWeight, *, threads: int | None = None) ->
     matrix = _quantized_matrix(q, weight)
     result = empty_like_kind(q, (matrix.rows, weight.columns), "int32")
     _core.matmul_s32(
-        matrix.address, matrix.rows, matrix.stride, weight, address_of(result), weight.columns, _thread_count(threads)
+        matrix.address,
+        matrix.rows,
+        matrix.stride,
+        weight,
+        address_of(result),
+        weight.columns,
+        _thread_count(threads),
     )
     return result
 
@@ -529,7 +537,13 @@ def softmax(x: _A, *, threads: int | None = None) -> _A:
     rows = matrix_of(x, "x")
     result = _out(x, None, rows.shape)
     _core.softmax(
-        rows.address, rows.rows, rows.columns, rows.stride, result.address, result.stride, _thread_count(threads)
+        rows.address,
+        rows.rows,
+        rows.columns,
+        rows.stride,
+        result.address,
+        result.stride,
+        _thread_count(threads),
     )
     array: _A = result.owner
     return array
@@ -547,7 +561,9 @@ def gelu(x: _A, *, approximate: Literal["none", "tanh"] = "none", threads: int |
         contiguous = rows.owner.contiguous() if is_torch(rows.owner) else np.ascontiguousarray(rows.owner)
         rows = matrix_of(contiguous, "x")
     result = _out(x, None, rows.shape)
-    _core.gelu(rows.address, rows.rows * rows.columns, result.address, approximate == "tanh", _thread_count(threads))
+    _core.gelu(
+        rows.address, rows.rows * rows.columns, result.address, approximate == "tanh", _thread_count(threads)
+    )
     array: _A = result.owner
     return array
 

@@ -18,9 +18,8 @@ std::int64_t ceiling_u8s8(std::int64_t iterations) {
   const __m256i input_s16x16 = _mm256_set1_epi32(0x00010002);
   const __m256i weight_s16x16 = _mm256_set1_epi32(0x00030004);
   for (std::int64_t iteration = 0; iteration < iterations; ++iteration) {
-    unrolled<kChains>([&](auto i) FF_INLINE_LAMBDA {
-      accumulate(sum_i32x8[i], input_s16x16, weight_s16x16);
-    });
+    unrolled<kChains>([&](auto i)
+                          FF_INLINE_LAMBDA { accumulate(sum_i32x8[i], input_s16x16, weight_s16x16); });
   }
   unrolled<kChains>([&](auto i) FF_INLINE_LAMBDA {
     if constexpr (i > 0) sum_i32x8[0] = _mm256_add_epi32(sum_i32x8[0], sum_i32x8[i]);

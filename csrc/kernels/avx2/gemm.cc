@@ -69,8 +69,9 @@ __attribute__((always_inline)) inline void multiply(const Tile& tile, __m256i (&
 }
 
 // One row of half a panel: zero point, scale, bias, activation, residual, store.
-__attribute__((always_inline)) inline void store_f32(__m256i sum_i32x8, const FloatOutput& output, std::int64_t row,
-                                                     std::int64_t column, __m256i valid_s32x8) {
+__attribute__((always_inline)) inline void store_f32(__m256i sum_i32x8, const FloatOutput& output,
+                                                     std::int64_t row, std::int64_t column,
+                                                     __m256i valid_s32x8) {
   const __m256i column_sum_i32x8 =
       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(output.column_sums + column));
   const __m256i zero_i32x8 =
@@ -91,7 +92,8 @@ __attribute__((always_inline)) inline void store_f32(__m256i sum_i32x8, const Fl
 template <int kRows>
 void tile_f32(const Tile& tile, const FloatOutput& output) {
   __m256i sum_i32x8[kRows][2];
-  unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA { sum_i32x8[row][0] = sum_i32x8[row][1] = _mm256_setzero_si256(); });
+  unrolled<kRows>([&](auto row)
+                      FF_INLINE_LAMBDA { sum_i32x8[row][0] = sum_i32x8[row][1] = _mm256_setzero_si256(); });
   multiply<kRows>(tile, sum_i32x8);
   const __m256i low_s32x8 = lanes_below(tile.columns);
   const __m256i high_s32x8 = lanes_below(tile.columns - 8);
@@ -104,7 +106,8 @@ void tile_f32(const Tile& tile, const FloatOutput& output) {
 template <int kRows>
 void tile_s32(const Tile& tile, const IntOutput& output) {
   __m256i sum_i32x8[kRows][2];
-  unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA { sum_i32x8[row][0] = sum_i32x8[row][1] = _mm256_setzero_si256(); });
+  unrolled<kRows>([&](auto row)
+                      FF_INLINE_LAMBDA { sum_i32x8[row][0] = sum_i32x8[row][1] = _mm256_setzero_si256(); });
   multiply<kRows>(tile, sum_i32x8);
   unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA {
     std::int32_t* out = output.out + row * output.out_stride;
@@ -119,8 +122,8 @@ constexpr void (*kIntTiles[kTileRows + 1])(const Tile&, const IntOutput&) = {
     nullptr, tile_s32<1>, tile_s32<2>, tile_s32<3>, tile_s32<4>, tile_s32<5>, tile_s32<6>};
 
 // u8 rows -> s16 rows of padded_depth values in scratch.
-void widen_rows(const std::uint8_t* rows, std::int64_t rows_stride, std::int64_t row_count, std::int64_t depth,
-                std::int16_t* wide) {
+void widen_rows(const std::uint8_t* rows, std::int64_t rows_stride, std::int64_t row_count,
+                std::int64_t depth, std::int16_t* wide) {
   const std::int64_t length = padded_depth(depth);
   for (std::int64_t m = 0; m < row_count; ++m, rows += rows_stride, wide += length) {
     std::int64_t k = 0;

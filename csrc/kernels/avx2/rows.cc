@@ -91,7 +91,8 @@ void quantize_row(const float* row, std::int64_t depth, const float* factors, fl
   if (k >= padded_depth(depth)) return;
   for (int i = 0; i < 4; ++i) {
     const __m256i valid_s32x8 = lanes_below(depth - k - 8 * i);
-    const std::int64_t offset = k + 8 * i < depth ? k + 8 * i : 0;  // stay inside the row when no lane is valid
+    const std::int64_t offset =
+        k + 8 * i < depth ? k + 8 * i : 0;  // stay inside the row when no lane is valid
     const __m256 x_f32x8 = load_scaled<kFactors>(row + offset, factors + offset, valid_s32x8);
     value_i32x8[i] = _mm256_and_si256(
         valid_s32x8, _mm256_cvtps_epi32(_mm256_fmadd_ps(x_f32x8, inverse_f32x8, zero_f32x8)));
@@ -110,8 +111,8 @@ void range_f32_rows(const RowsArgs& args, float* low, float* high) {
   }
 }
 
-void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales,
-                          const std::int32_t* zero_points, std::uint8_t* q, std::int64_t q_stride) {
+void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales, const std::int32_t* zero_points,
+                          std::uint8_t* q, std::int64_t q_stride) {
   const auto row_bytes = args.factors != nullptr ? quantize_row<true> : quantize_row<false>;
   for (std::int64_t m = 0; m < args.row_count; ++m) {
     row_bytes(args.x + m * args.x_stride, args.depth, args.factors, inverse_scales[m], zero_points[m],

@@ -5,10 +5,20 @@ namespace fastformers::avx2 {
 
 extern const KernelTable kTable;
 const KernelTable kTable = {
-    "avx2",    panels_bytes,   gemm_scratch_bytes,   pack_s8,
-    unpack_s8,      gemm_u8s8_f32,  gemm_u8s8_s32,        range_f32_rows,
-    quantize_f32_u8_rows, layer_norm_f32_rows, softmax_f32_rows, gelu_f32,
-    ceiling_u8s8,   read_bytes,
+    "avx2",
+    panels_bytes,
+    gemm_scratch_bytes,
+    pack_s8,
+    unpack_s8,
+    gemm_u8s8_f32,
+    gemm_u8s8_s32,
+    range_f32_rows,
+    quantize_f32_u8_rows,
+    layer_norm_f32_rows,
+    softmax_f32_rows,
+    gelu_f32,
+    ceiling_u8s8,
+    read_bytes,
 };
 
 }  // namespace fastformers::avx2

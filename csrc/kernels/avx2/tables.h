@@ -13,11 +13,11 @@ void unpack_s8(const void* panels, std::int64_t columns, std::int64_t depth, std
 void gemm_u8s8_f32(const GemmArgs& args);
 void gemm_u8s8_s32(const GemmS32Args& args);
 void range_f32_rows(const RowsArgs& args, float* low, float* high);
-void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales,
-                          const std::int32_t* zero_points, std::uint8_t* q, std::int64_t q_stride);
+void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales, const std::int32_t* zero_points,
+                          std::uint8_t* q, std::int64_t q_stride);
 void layer_norm_f32_rows(const LayerNormArgs& args);
-void softmax_f32_rows(const float* x, std::int64_t x_stride, std::int64_t row_count,
-                      std::int64_t depth, float* out, std::int64_t out_stride);
+void softmax_f32_rows(const float* x, std::int64_t x_stride, std::int64_t row_count, std::int64_t depth,
+                      float* out, std::int64_t out_stride);
 void gelu_f32(const float* x, std::int64_t count, Activation which, float* out);
 std::int64_t ceiling_u8s8(std::int64_t iterations);
 void read_bytes(const void* data, std::int64_t bytes);

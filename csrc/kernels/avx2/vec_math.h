@@ -76,7 +76,8 @@ static inline __m256 exp_nonpositive(__m256 x_f32x8) {
   p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(4.16657962e-2f));
   p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(1.66666657e-1f));
   p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(0.5f));
-  p_f32x8 = _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(p_f32x8, r_f32x8), r_f32x8, r_f32x8), _mm256_set1_ps(1.0f));
+  p_f32x8 =
+      _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(p_f32x8, r_f32x8), r_f32x8, r_f32x8), _mm256_set1_ps(1.0f));
   const __m256i exponent_i32x8 = _mm256_slli_epi32(_mm256_castps_si256(shifted_f32x8), 23);
   const __m256i scaled_i32x8 = _mm256_add_epi32(_mm256_castps_si256(p_f32x8), exponent_i32x8);
   const __m256 keep_f32x8 = _mm256_cmp_ps(x_f32x8, _mm256_set1_ps(-87.3f), _CMP_NLT_UQ);
@@ -85,7 +86,8 @@ static inline __m256 exp_nonpositive(__m256 x_f32x8) {
 
 // 8 -> 4 -> 2 -> 1, lane i with lane i + half: the tail of the reference's tree.
 static inline float fold(__m256 sum_f32x8) {
-  const __m128 quarter_f32x4 = _mm_add_ps(_mm256_castps256_ps128(sum_f32x8), _mm256_extractf128_ps(sum_f32x8, 1));
+  const __m128 quarter_f32x4 =
+      _mm_add_ps(_mm256_castps256_ps128(sum_f32x8), _mm256_extractf128_ps(sum_f32x8, 1));
   const __m128 pair_f32x4 = _mm_add_ps(quarter_f32x4, _mm_movehl_ps(quarter_f32x4, quarter_f32x4));
   return _mm_cvtss_f32(_mm_add_ss(pair_f32x4, _mm_movehdup_ps(pair_f32x4)));
 }

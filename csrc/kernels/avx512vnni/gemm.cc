@@ -100,7 +100,8 @@ __attribute__((always_inline)) inline void multiply(const Tile& tile, __m512i (&
 // of it without prefetches and 90 % with them (Zen 4, weights in L2 or L3).
 __attribute__((always_inline)) inline __m512i multiply_row(const std::uint8_t* row, const std::int8_t* panel,
                                                            std::int64_t groups, __m512i start_i32x16) {
-  __m512i sum_i32x16[4] = {start_i32x16, _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  __m512i sum_i32x16[4] = {start_i32x16, _mm512_setzero_si512(), _mm512_setzero_si512(),
+                           _mm512_setzero_si512()};
   const auto step = [&](__m512i& sum, std::int64_t group) FF_INLINE_LAMBDA {
     std::int32_t four;
     std::memcpy(&four, row + group * kDepthGroup, sizeof four);
@@ -116,9 +117,10 @@ __attribute__((always_inline)) inline __m512i multiply_row(const std::uint8_t* r
 }
 
 // One row of one panel: scale, bias, ReLU, residual, store.
-__attribute__((always_inline)) inline void store_f32(__m512i sum_i32x16, const FloatOutput& output, std::int64_t row,
-                                                     std::int64_t column, __m512 column_scale_f32x16,
-                                                     __m512 bias_f32x16, __mmask16 valid) {
+__attribute__((always_inline)) inline void store_f32(__m512i sum_i32x16, const FloatOutput& output,
+                                                     std::int64_t row, std::int64_t column,
+                                                     __m512 column_scale_f32x16, __m512 bias_f32x16,
+                                                     __mmask16 valid) {
   const __m512 scale_f32x16 = _mm512_mul_ps(_mm512_set1_ps(output.row_scales[row]), column_scale_f32x16);
   __m512 y_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16), scale_f32x16, bias_f32x16);
   y_f32x16 = relu_above(y_f32x16, output.floor);
@@ -165,7 +167,8 @@ void row_f32(const Tile& tile, const FloatOutput& output, std::int64_t panels) {
     const __mmask16 valid = lanes_below(tile.columns - column);
     const __m512 bias_f32x16 =
         output.bias != nullptr ? _mm512_maskz_loadu_ps(valid, output.bias + column) : _mm512_setzero_ps();
-    store_f32(sum_i32x16, output, 0, column, _mm512_loadu_ps(output.column_scales + column), bias_f32x16, valid);
+    store_f32(sum_i32x16, output, 0, column, _mm512_loadu_ps(output.column_scales + column), bias_f32x16,
+              valid);
   }
 }
 
@@ -179,8 +182,8 @@ void tile_s32(const Tile& tile, const IntOutput& output) {
   unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA {
     unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA {
       const std::int64_t column = panel * kPanelColumns;
-      _mm512_mask_storeu_epi32(output.out + row * output.out_stride + column, lanes_below(tile.columns - column),
-                               sum_i32x16[row][panel]);
+      _mm512_mask_storeu_epi32(output.out + row * output.out_stride + column,
+                               lanes_below(tile.columns - column), sum_i32x16[row][panel]);
     });
   });
 }
@@ -236,7 +239,8 @@ void finish_gelu(const GemmArgs& args, const LinearTile& tile, std::int64_t row,
       const std::int64_t n = 16 * i;
       if (n >= columns) return;
       const __mmask16 valid = lanes_below(columns - n);
-      if (residual != nullptr) y_f32x16[i] = _mm512_add_ps(y_f32x16[i], _mm512_maskz_loadu_ps(valid, residual + n));
+      if (residual != nullptr)
+        y_f32x16[i] = _mm512_add_ps(y_f32x16[i], _mm512_maskz_loadu_ps(valid, residual + n));
       store_lanes(out + n, y_f32x16[i], valid);
     });
   }
@@ -315,7 +319,8 @@ void gemm_u8s8_f32(const GemmArgs& args) {
     return output;
   };
   if (args.row_count == 1 && !gelu) {
-    row_f32(tile_at(args, 0, args.first_panel), output_at(0, args.first_panel), args.last_panel - args.first_panel);
+    row_f32(tile_at(args, 0, args.first_panel), output_at(0, args.first_panel),
+            args.last_panel - args.first_panel);
     return;
   }
   for_each_tile(args, [&](std::int64_t row, std::int64_t rows, std::int64_t panel, std::int64_t panels) {

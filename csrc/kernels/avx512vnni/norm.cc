@@ -46,9 +46,9 @@ void layer_norm_row(const LayerNormArgs& args, std::int64_t m) {
   const __m512 rstd_f32x16 = _mm512_set1_ps(1.0f / _mm_cvtss_f32(root_f32x4));
   for_each_vector(args.depth, [&](std::int64_t k, int, __mmask16 valid) {
     const __m512 centred_f32x16 = _mm512_sub_ps(_mm512_maskz_loadu_ps(valid, out + k), mean_f32x16);
-    const __m512 y_f32x16 =
-        _mm512_fmadd_ps(_mm512_mul_ps(centred_f32x16, rstd_f32x16), _mm512_maskz_loadu_ps(valid, args.gamma + k),
-                        _mm512_maskz_loadu_ps(valid, args.beta + k));
+    const __m512 y_f32x16 = _mm512_fmadd_ps(_mm512_mul_ps(centred_f32x16, rstd_f32x16),
+                                            _mm512_maskz_loadu_ps(valid, args.gamma + k),
+                                            _mm512_maskz_loadu_ps(valid, args.beta + k));
     _mm512_mask_storeu_ps(out + k, valid, y_f32x16);
   });
   if (args.low != nullptr) {

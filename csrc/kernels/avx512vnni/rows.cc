@@ -90,8 +90,7 @@ void quantize_row(const float* row, std::int64_t depth, const float* factors, fl
     const std::int64_t left = depth - k - 16 * i;
     const __mmask16 valid = left > 0 ? lanes_below(left) : static_cast<__mmask16>(0);
     const __m512 x_f32x16 = load_scaled<kFactors>(row + k + 16 * i, factors + k + 16 * i, valid);
-    value_i32x16[i] =
-        _mm512_maskz_cvtps_epi32(valid, _mm512_fmadd_ps(x_f32x16, inverse_f32x16, zero_f32x16));
+    value_i32x16[i] = _mm512_maskz_cvtps_epi32(valid, _mm512_fmadd_ps(x_f32x16, inverse_f32x16, zero_f32x16));
   }
   const __mmask64 stored = ~0ull >> (64 - (padded_depth(depth) - k));
   _mm512_mask_storeu_epi8(q + k, stored, narrow(value_i32x16));
@@ -106,8 +105,8 @@ void range_f32_rows(const RowsArgs& args, float* low, float* high) {
   }
 }
 
-void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales,
-                          const std::int32_t* zero_points, std::uint8_t* q, std::int64_t q_stride) {
+void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales, const std::int32_t* zero_points,
+                          std::uint8_t* q, std::int64_t q_stride) {
   const auto row_bytes = args.factors != nullptr ? quantize_row<true> : quantize_row<false>;
   for (std::int64_t m = 0; m < args.row_count; ++m) {
     row_bytes(args.x + m * args.x_stride, args.depth, args.factors, inverse_scales[m], zero_points[m],

@@ -37,8 +37,7 @@ void gemm_u8s8_f32(const GemmArgs& args) {
   const std::int64_t last_column = smaller(args.last_panel * kPanelColumns, args.columns);
   for (std::int64_t m = 0; m < args.row_count; ++m) {
     for (std::int64_t n = args.first_panel * kPanelColumns; n < last_column; ++n) {
-      const std::int32_t sum =
-          dot(args.rows + m * args.rows_stride, weights + n * args.depth, args.depth);
+      const std::int32_t sum = dot(args.rows + m * args.rows_stride, weights + n * args.depth, args.depth);
       const std::int32_t corrected = sum - args.row_zero_points[m] * args.column_sums[n];
       const float scale = args.row_scales[m] * args.column_scales[n];
       const float bias = args.bias != nullptr ? args.bias[n] : 0.0f;

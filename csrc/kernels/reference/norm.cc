@@ -57,8 +57,8 @@ void layer_norm_f32_rows(const LayerNormArgs& args) {
   for (std::int64_t m = 0; m < args.row_count; ++m) layer_norm_row(args, m);
 }
 
-void softmax_f32_rows(const float* x, std::int64_t x_stride, std::int64_t row_count,
-                      std::int64_t depth, float* out, std::int64_t out_stride) {
+void softmax_f32_rows(const float* x, std::int64_t x_stride, std::int64_t row_count, std::int64_t depth,
+                      float* out, std::int64_t out_stride) {
   for (std::int64_t m = 0; m < row_count; ++m) softmax_row(x + m * x_stride, depth, out + m * out_stride);
 }
 

@@ -33,8 +33,8 @@ void range_f32_rows(const RowsArgs& args, float* low, float* high) {
   }
 }
 
-void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales,
-                          const std::int32_t* zero_points, std::uint8_t* q, std::int64_t q_stride) {
+void quantize_f32_u8_rows(const RowsArgs& args, const float* inverse_scales, const std::int32_t* zero_points,
+                          std::uint8_t* q, std::int64_t q_stride) {
   for (std::int64_t m = 0; m < args.row_count; ++m) {
     const float* row = args.x + m * args.x_stride;
     std::uint8_t* out = q + m * q_stride;

@@ -5,10 +5,20 @@ namespace fastformers::reference {
 
 extern const KernelTable kTable;
 const KernelTable kTable = {
-    "reference",    panels_bytes,   gemm_scratch_bytes,   pack_s8,
-    unpack_s8,      gemm_u8s8_f32,  gemm_u8s8_s32,        range_f32_rows,
-    quantize_f32_u8_rows, layer_norm_f32_rows, softmax_f32_rows, gelu_f32,
-    nullptr,        nullptr,
+    "reference",
+    panels_bytes,
+    gemm_scratch_bytes,
+    pack_s8,
+    unpack_s8,
+    gemm_u8s8_f32,
+    gemm_u8s8_s32,
+    range_f32_rows,
+    quantize_f32_u8_rows,
+    layer_norm_f32_rows,
+    softmax_f32_rows,
+    gelu_f32,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace fastformers::reference

@@ -50,9 +50,12 @@ class _Statistics:
 class _Observer:
     """The hooks of one call of :func:`observe`."""
 
-    def __init__(self, linears: dict[str, nn.Linear], want_hessian: bool, max_sample_rows: int, calls: int) -> None:
+    def __init__(
+        self, linears: dict[str, nn.Linear], want_hessian: bool, max_sample_rows: int, calls: int
+    ) -> None:
         self.statistics = {
-            name: _Statistics(linear.in_features, torch.zeros(linear.in_features)) for name, linear in linears.items()
+            name: _Statistics(linear.in_features, torch.zeros(linear.in_features))
+            for name, linear in linears.items()
         }
         self.want_hessian = want_hessian
         self.rows_a_call = max(1, -(-max_sample_rows // max(1, calls)))
@@ -81,7 +84,9 @@ class _Observer:
             return
         largest = rows.abs().amax(0)
         if not bool(torch.isfinite(largest).all()):
-            raise CalibrationError(f"the input of layer {name!r} holds NaN or infinity on the calibration texts")
+            raise CalibrationError(
+                f"the input of layer {name!r} holds NaN or infinity on the calibration texts"
+            )
         torch.maximum(found.absmax, largest, out=found.absmax)
         if sum(len(kept) for kept in found.rows) < self.max_sample_rows:
             step = max(1, len(rows) // self.rows_a_call)

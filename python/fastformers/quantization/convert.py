@@ -18,6 +18,7 @@ from fastformers.quantization.calibration import LayerObservation, observe
 from fastformers.quantization.choice import Choice
 from fastformers.quantization.equalization import equalization_factors
 from fastformers.quantization.inputs import Examples
+from fastformers.quantization.memory import model_bytes, return_freed_pages
 from fastformers.quantization.plan import LayerPlan
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.report import LayerReport
@@ -25,7 +26,7 @@ from fastformers.quantization.rounding import quantize_weight
 from fastformers.quantization.sensitivity import sqnr_db
 from fastformers.quantization.swap import Swap
 
-__all__ = ["Converter", "model_bytes", "stays_float"]
+__all__ = ["Converter", "stays_float"]
 
 #: Share of the model's bytes that samples of layer inputs, and that Hessians, may take.
 _SAMPLES_SHARE = 0.04
@@ -76,6 +77,7 @@ class Converter:
                 reports[plan.name] = self._convert(
                     plan, choices[plan.name], observation, factors.pop(plan.name, None)
                 )
+                return_freed_pages()
                 self._told("converting layers", sum(each.linear is None for each in chosen), len(chosen))
         return reports
 
@@ -104,6 +106,7 @@ class Converter:
         least, most = _SAMPLE_ROWS
 
         def told(stage: str, done: int, total: int) -> None:
+            return_freed_pages()
             self._told(stage, number * total + done, groups * total)
 
         return observe(
@@ -160,12 +163,6 @@ class Converter:
         return packed, None if observation is None else sqnr_db(
             weight, bias, packed, observation.sample_inputs
         )
-
-
-def model_bytes(model: nn.Module) -> int:
-    """Bytes of a model's parameters and buffers, each counted once."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def stays_float(plan: LayerPlan, reason: str, choice: Choice | None = None) -> LayerReport:

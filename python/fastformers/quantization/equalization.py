@@ -21,7 +21,9 @@ __all__ = ["equalization_factors"]
 _LIMIT = 1e3
 
 
-def equalization_factors(input_absmax: Tensor, weight: Tensor | Sequence[Tensor], alpha: float = 0.5) -> Tensor:
+def equalization_factors(
+    input_absmax: Tensor, weight: Tensor | Sequence[Tensor], alpha: float = 0.5
+) -> Tensor:
     """Factors that the inputs are multiplied by; the weights are divided by them before rounding.
 
     s_k = max|x_k|^alpha / max|w_k|^(1 - alpha), normalised to a geometric mean of 1, and f_k = 1 / s_k.

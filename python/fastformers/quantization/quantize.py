@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -18,8 +17,9 @@ from fastformers.modules import PackedLinear
 from fastformers.quantization.agreement import Agreement, Answers, compare_answers, record_answers
 from fastformers.quantization.checks import check_layers, check_model
 from fastformers.quantization.choice import choose_layers, counted_rows
-from fastformers.quantization.convert import Converter, model_bytes, stays_float
+from fastformers.quantization.convert import Converter, stays_float
 from fastformers.quantization.inputs import Examples, collect_examples
+from fastformers.quantization.memory import model_bytes, return_freed_pages
 from fastformers.quantization.plan import LayerPlan, plan_layers
 from fastformers.quantization.progress import ProgressCallback, reporting
 from fastformers.quantization.report import (
@@ -121,7 +121,7 @@ def _quantize(
             _check_gate(config, agreement, found)
             swap.commit()
             notes = [f"torch's own fused inference path was switched off in {left} modules"] if left else []
-    _return_memory()
+    return_freed_pages()
     earlier = {layer.name: layer for layer in getattr(getattr(model, REPORT_ATTRIBUTE, None), "layers", ())}
     report = QuantizationReport(
         layers=tuple(found.get(plan.name) or _untouched(plan, earlier.get(plan.name)) for plan in plans),
@@ -141,7 +141,12 @@ def _answers(
 ) -> Answers | None:
     if examples is None:
         return None
-    return record_answers(model, examples, lambda done, total: told(stage, done, total))
+
+    def step(done: int, total: int) -> None:
+        return_freed_pages()
+        told(stage, done, total)
+
+    return record_answers(model, examples, step)
 
 
 def _check_gate(config: Int8Config, agreement: Agreement | None, found: dict[str, LayerReport]) -> None:
@@ -191,10 +196,3 @@ def _machine() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "fastformers": __version__,
     }
-
-
-def _return_memory() -> None:
-    """Asks the C library to give freed pages back: weights lie between packed ones, which keeps its heap large."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -86,7 +86,8 @@ def _inverse_factor(curvature: Tensor, damping: float) -> Tensor:
         damped = curvature + torch.eye(len(curvature), dtype=curvature.dtype) * (mean * damping * 10**attempt)
         factor, failed = torch.linalg.cholesky_ex(damped)
         if int(failed) == 0:
-            return torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
+            inverse: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
+            return inverse
     raise CalibrationError("the calibration inputs are degenerate: no damping makes their Hessian invertible")
 
 
