@@ -49,7 +49,6 @@ format: $(STAMPS)/dev ## rewrite Python and C++ in the project's style
 types: $(STAMPS)/dev $(STAMPS)/test ## check types, and the stub against the built extension
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest fastformers._core --mypy-config-file pyproject.toml \
-		--allowlist tests/stubtest_allowlist.txt \
 		--allowlist tests/meta/stubtest_allowlist.txt
 
 bench-kernels: $(STAMPS)/bench ## time our kernels; JSON under bench/results/, for bench/compare.py

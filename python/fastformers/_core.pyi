@@ -35,7 +35,6 @@ class PackedWeight:
     object keeps alive. A buffer is self-describing: a header names layout, N and K and is checked.
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
     @staticmethod
     def nbytes_for(columns: int, depth: int, isa: str | None = None) -> int: ...
     @staticmethod

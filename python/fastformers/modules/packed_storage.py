@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fastformers.errors import DeviceError, FastformersError
+from fastformers.errors import DeviceError, FastformersError, ShapeError
 from fastformers.kernels import PackedWeight
 from fastformers.modules.canonical import Canonical, check_vectors
 
@@ -54,6 +54,8 @@ class PackedStorage(nn.Module):
 
     def _hold(self, canonical: Canonical) -> None:
         """Registers everything; called once."""
+        if canonical.weight.ndim != 2:
+            raise ShapeError(f"weight must have shape [N, K], got {list(canonical.weight.shape)}")
         self.out_features, self.in_features = canonical.weight.shape
         self.register_buffer("packed", None, persistent=False)
         self.register_buffer("input_factors", None)

@@ -29,9 +29,9 @@ from fastformers.quantization.swap import Swap
 __all__ = ["Converter", "stays_float"]
 
 #: Share of the model's bytes that samples of layer inputs, and that Hessians, may take.
-_SAMPLES_SHARE = 0.04
+_SAMPLES_SHARE = 0.02
 _HESSIANS_SHARE = 0.06
-_SAMPLE_ROWS = (32, 512)
+_SAMPLE_ROWS = (16, 512)
 
 
 class Converter:
@@ -84,7 +84,8 @@ class Converter:
     def _groups(self, plans: list[LayerPlan]) -> Iterator[list[LayerPlan]]:
         """All layers at once, or with Hessians as many as fit (at least one)."""
         if self._config.rounding == "nearest":
-            yield plans
+            # The smallest first: what they free makes room for the working copies of the largest.
+            yield sorted(plans, key=lambda plan: plan.shape[0] * plan.shape[1])
             return
         budget = self._bytes * _HESSIANS_SHARE
         group: list[LayerPlan] = []

@@ -1,60 +1,220 @@
 # SPDX-License-Identifier: MIT
-"""Equalisation: moves outlier channels from the activations into the weights, where they cost less.
+"""Chooses what each input channel is multiplied by before it is quantized, its weights being divided by the same.
 
-A layer computes sum_k x_k w_nk. With factors f_k, (x_k f_k)(w_nk / f_k) is the same, but the largest channels of x are
-now smaller, so that the 255 steps of a row are finer. It costs nothing at run time: the quantizing pass multiplies
-anyway. Source: SmoothQuant (Xiao et al. 2023), with s_k = 1 / f_k.
+A channel with outliers widens the range of every row it occurs in; a small factor moves them into the weights. The
+product is unchanged, and the multiplication costs nothing: the quantizing pass multiplies anyway.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from fastformers.errors import NonFiniteError, ShapeError
+from fastformers.errors import ConfigError, ShapeError
 
-__all__ = ["equalization_factors"]
+__all__ = ["equalization_factors", "fitted_factors", "output_importance"]
 
-#: Factors stay within this range, so that no channel is moved so far that float32 products overflow or vanish.
-_LIMIT = 1e3
+_LEAST, _MOST = 1e-3, 1e3
+
+#: Last part of the names of projections whose outputs reach the rest of the model only through attention scores.
+_SCORE_PROJECTIONS = frozenset(
+    {"k", "k_lin", "k_proj", "key", "key_proj", "q", "q_lin", "q_proj", "query", "query_proj"}
+)
+_SCORE_IMPORTANCE = 0.05
+_BLOCK = 256
 
 
 def equalization_factors(
     input_absmax: Tensor, weight: Tensor | Sequence[Tensor], alpha: float = 0.5
 ) -> Tensor:
-    """Factors that the inputs are multiplied by; the weights are divided by them before rounding.
-
-    s_k = max|x_k|^alpha / max|w_k|^(1 - alpha), normalised to a geometric mean of 1, and f_k = 1 / s_k.
+    """Factors from peaks alone: 1 / s with s_j = max|x_j|^alpha / max|w_j|^(1 - alpha).
 
     Args:
-        input_absmax: float32 [K], largest magnitude of each input channel on the calibration texts.
-        weight: float32 [N, K], or all the weights that share the input (query, key and value).
-        alpha: how much of the range goes to the weights, in [0, 1].
+        input_absmax: largest magnitude of each input channel, float32 [K].
+        weight: float32 [N, K], or several such weights that read the same input and shall share factors.
+        alpha: 0 flattens the weights, 1 the inputs; 0.5 measured best, see bench/fidelity.
 
     Returns:
-        float32 [K], positive; 1 for a channel that is dead in the input or in all weights.
+        Positive float32 [K] with geometric mean 1 over the channels in use, in [1e-3, 1e3]. A channel whose input was
+        always 0 gets 1; one whose weights are all 0 gets a small factor, because only its range can do harm.
 
     Raises:
-        ShapeError: a weight with another K.
-        NonFiniteError: an input range that is NaN or infinite.
+        ConfigError: alpha is outside [0, 1], or there is no weight.
+        ShapeError: a weight does not have K inputs.
 
     Example:
-        >>> factors = equalization_factors(observation.input_absmax, linear.weight)
+        >>> equalization_factors(torch.tensor([1.0, 16.0]), torch.ones(3, 2)).tolist()
+        [2.0, 0.5]
     """
+    if not 0 <= alpha <= 1:
+        raise ConfigError(f"alpha is {alpha!r}; allowed: a number from 0 to 1")
+    weights = _weights_of(weight, input_absmax.numel())
+    peaks = torch.stack([part.detach().abs().amax(dim=0) for part in weights]).amax(dim=0)
+    live = input_absmax > 0
+    logs = (1 - alpha) * peaks.clamp_min(1e-30).log() - alpha * input_absmax.clamp_min(1e-30).log()
+    return _normalised(logs, live, live & (peaks > 0))
+
+
+def output_importance(name: str) -> float:
+    """How much an error in a layer's output matters next to its siblings', from the layer's name.
+
+    Rounding all query and key projections of MiniLM costs a thirtieth of what rounding all its layers costs: their
+    errors only shift attention scores a little, before a softmax. Factors shared with the value projection had
+    better suit the latter.
+
+    Args:
+        name: the layer's name in its model, such as ``"encoder.layer.0.attention.self.query"``.
+
+    Returns:
+        0.05 for query and key projections, else 1.
+    """
+    return _SCORE_IMPORTANCE if name.rsplit(".", 1)[-1] in _SCORE_PROJECTIONS else 1.0
+
+
+def fitted_factors(
+    input_absmax: Tensor,
+    sample_inputs: Tensor,
+    weight: Tensor | Sequence[Tensor],
+    importance: Sequence[float] | None = None,
+    steps: int = 40,
+) -> Tensor:
+    """Factors f that minimise the predicted error of a layer's output on sampled rows, relative to the output.
+
+    Both errors are uniform noise of their quantization steps: a row x contributes range(x f)^2 / 255^2 times
+    sum_nj (w_nj / f_j)^2 for its own rounding, and sum_j (x_j f_j)^2 times sum_n (max_j |w_nj / f_j| / 127)^2 for the
+    weights'. Each row counts by the inverse of its squared output, because a LayerNorm follows sooner or later and
+    few rows are many times larger than the rest. The channels' peaks count as one more row: they stand for the rows
+    that the sample missed. Minimised by Adam on log f from :func:`equalization_factors`; deterministic.
+
+    Args:
+        input_absmax: largest magnitude of each input channel over all rows, float32 [K].
+        sample_inputs: some of the rows, float32 [R, K]; 48 do, 512 are better. Without any, this is
+            :func:`equalization_factors`.
+        weight: float32 [N, K], or several such weights that read the same input and shall share factors.
+        importance: weight of each weight's error, see :func:`output_importance`; None for 1 each.
+        steps: of the descent.
+
+    Returns:
+        Positive float32 [K], as :func:`equalization_factors`.
+
+    Raises:
+        ConfigError: there is no weight, or not one importance for each.
+        ShapeError: a weight or the sample does not have K inputs.
+
+    Example:
+        >>> layer = nn.Linear(384, 384)
+        >>> fitted_factors(x.abs().amax(0), x[:512], layer.weight).shape
+        torch.Size([384])
+    """
+    weights = [part.detach() for part in _weights_of(weight, input_absmax.numel())]
+    start = equalization_factors(input_absmax, weights)
+    importance = [1.0] * len(weights) if importance is None else list(importance)
+    if len(importance) != len(weights):
+        raise ConfigError(f"importance has {len(importance)} values for {len(weights)} weights; give one for each")
+    if sample_inputs.dim() != 2 or sample_inputs.shape[1] != input_absmax.numel():
+        shape = list(sample_inputs.shape)
+        raise ShapeError(f"sample_inputs has shape {shape}, must be [R, {input_absmax.numel()}]")
+    if sample_inputs.shape[0] == 0:
+        return start
+    error = _PredictedError(input_absmax, sample_inputs, weights, importance)
+    live = input_absmax > 0
+    return _normalised(_descend(error, start.log(), live, steps), live, live)
+
+
+class _PredictedError:
+    """The objective of :func:`fitted_factors` and its gradient, both in terms of log f."""
+
+    def __init__(
+        self, absmax: Tensor, samples: Tensor, weights: Sequence[Tensor], importance: Sequence[float]
+    ) -> None:
+        shares = _row_shares(samples, weights, importance)
+        self._rows = torch.cat([samples, absmax[None]])
+        self._shares = torch.cat([shares, torch.ones(1)])
+        self._energy = self._shares @ self._rows.square()
+        self._weights = list(zip(weights, importance, strict=True))
+        self._weight_energy = torch.stack([i * w.square().sum(dim=0) for w, i in self._weights]).sum(dim=0)
+
+    def __call__(self, log_factors: Tensor) -> tuple[float, Tensor]:
+        """Returns log of the error, and its gradient [K]."""
+        factors = log_factors.exp()
+        ranges, ranges_slope = self._ranges(factors)
+        steps, steps_slope = self._weight_steps(factors)
+        weight_energy = self._weight_energy / factors.square()
+        input_energy = self._energy * factors.square()
+        rows_part, weights_part = weight_energy.sum(), input_energy.sum()
+        error = ranges * rows_part + steps * weights_part
+        slope = ranges_slope * rows_part + steps_slope * weights_part
+        slope += 2 * (steps * input_energy - ranges * weight_energy)
+        return float(error.log()), slope / error
+
+    def _ranges(self, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over rows of their share times the squared step, and its gradient."""
+        scaled = self._rows * factors
+        high, at_high = scaled.max(dim=1)
+        low, at_low = scaled.min(dim=1)
+        high, low = high.clamp_min_(0), low.clamp_max_(0)
+        weighted = self._shares * (high - low) / 255**2
+        slope = torch.zeros_like(factors)
+        slope.scatter_add_(0, at_high, 2 * weighted * high).scatter_add_(0, at_low, -2 * weighted * low)
+        return (weighted * (high - low)).sum(), slope
+
+    def _weight_steps(self, factors: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over output columns of the squared step, and its gradient."""
+        total, slope = torch.zeros(()), torch.zeros_like(factors)
+        inverse = 1 / factors
+        for weight, importance in self._weights:
+            for block in weight.split(_BLOCK):
+                peak, at_peak = (block * inverse).abs_().max(dim=1)
+                squared = importance * (peak / 127).square()
+                total += squared.sum()
+                slope.scatter_add_(0, at_peak, -2 * squared)
+        return total, slope
+
+
+def _row_shares(samples: Tensor, weights: Sequence[Tensor], importance: Sequence[float]) -> Tensor:
+    """What each row counts [R], 1 on average: the inverse of its squared output, kept from blowing up near 0."""
+    energy = torch.zeros(samples.shape[0])
+    for weight, share in zip(weights, importance, strict=True):
+        energy += share * (samples @ weight.T).square().sum(dim=1)
+    typical = float(energy.median())
+    if typical <= 0:
+        return torch.ones_like(energy)
+    shares = 1 / energy.clamp_min(0.1 * typical)
+    return shares / shares.mean()
+
+
+def _descend(error: _PredictedError, logs: Tensor, live: Tensor, steps: int) -> Tensor:
+    """Adam with a cosine schedule from 0.1; returns the best point met. Same end as autograd's, 20 times as fast."""
+    first, second = torch.zeros_like(logs), torch.zeros_like(logs)
+    best, best_logs = math.inf, logs
+    for step in range(steps + 1):
+        value, slope = error(logs)
+        if value < best:
+            best, best_logs = value, logs
+        slope = torch.where(live, slope, 0.0)
+        first = 0.9 * first + 0.1 * slope
+        second = 0.99 * second + 0.01 * slope.square()
+        rate = 0.05 * (1 + math.cos(math.pi * step / (steps + 1)))
+        mean, spread = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.99 ** (step + 1))
+        logs = logs - rate * mean / (spread.sqrt() + 1e-8)
+    return best_logs
+
+
+def _normalised(logs: Tensor, live: Tensor, counted: Tensor) -> Tensor:
+    """exp(logs), geometric mean 1 over ``counted`` channels, within the limits; 1 where not live."""
+    if bool(counted.any()):
+        logs = logs - logs[counted].mean()
+    return torch.where(live, logs.exp().clamp(_LEAST, _MOST), 1.0)
+
+
+def _weights_of(weight: Tensor | Sequence[Tensor], depth: int) -> list[Tensor]:
     weights = [weight] if isinstance(weight, Tensor) else list(weight)
-    depth = input_absmax.numel()
-    for matrix in weights:
-        if matrix.ndim != 2 or matrix.shape[1] != depth:
-            raise ShapeError(f"weight has shape {list(matrix.shape)}, the input has {depth} channels")
-    if not bool(torch.isfinite(input_absmax).all()):
-        raise NonFiniteError("the range of the calibration inputs holds NaN or infinity")
-    weight_absmax = torch.stack([matrix.detach().abs().amax(0) for matrix in weights]).amax(0).double()
-    inputs = input_absmax.double()
-    alive = (inputs > 0) & (weight_absmax > 0)
-    factors = torch.ones(depth, dtype=torch.float64)
-    if bool(alive.any()):
-        chosen = weight_absmax[alive] ** (1 - alpha) / inputs[alive] ** alpha
-        factors[alive] = (chosen / chosen.log().mean().exp()).clamp(1 / _LIMIT, _LIMIT)
-    return factors.float()
+    if not weights:
+        raise ConfigError("there is no weight to choose factors for; give at least one")
+    for part in weights:
+        if part.dim() != 2 or part.shape[1] != depth:
+            raise ShapeError(f"weight has shape {list(part.shape)}, must be [N, {depth}] as input_absmax has")
+    return weights

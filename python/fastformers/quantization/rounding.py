@@ -1,113 +1,138 @@
 # SPDX-License-Identifier: MIT
-"""Rounding of weights to s8: to the nearest step, or with each column's error compensated by the columns after it.
+"""Rounds float weights to s8 in [-127, 127] with one scale per output column, plainly or with compensated errors.
 
-Both give canonical weights: s8 in [-127, 127] with one scale for each output column. Compensated rounding (GPTQ,
-Frantar et al. 2023) minimises the error of the layer's output on the calibration inputs instead of the error of the
-weights; it too is free at run time.
+Compensated rounding (GPTQ) takes the inputs in turn, the most energetic first; the error each makes in the layer's
+output is made up for by the weights that are still to be rounded. With H = X^T X of the layer's inputs and
+H = L L^T, the target of input j is w_j + sum over the inputs i rounded before of (w_i - q_i) L_ij / L_jj.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from fastformers.errors import CalibrationError, NonFiniteError, ShapeError
+from fastformers import kernels
+from fastformers.config import Rounding
+from fastformers.errors import ConfigError, NonFiniteError, ShapeError
 
 __all__ = ["quantize_weight"]
 
-_LARGEST = 127
-#: Columns whose errors are passed on together: within a block at once, to the rest of the matrix by one product.
 _BLOCK = 128
-_TINY = torch.finfo(torch.float32).tiny
 
 
 def quantize_weight(
     weight: Tensor,
     factors: Tensor | None = None,
-    rounding: Literal["nearest", "compensated"] = "nearest",
+    rounding: Rounding = "nearest",
     hessian: Tensor | None = None,
-    damping: float = 0.01,
+    damping: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Rounds a weight to canonical s8.
+    """Rounds a layer's weights after dividing them by the factors that its inputs will be multiplied by.
 
     Args:
         weight: float32 [N, K].
-        factors: float32 [K], the equalisation of the input; the weight is divided by them first.
-        rounding: "nearest", or "compensated" with ``hessian``.
-        hessian: float32 [K, K], X^T X of the calibration inputs before equalisation.
-        damping: added to the Hessian's diagonal, as a share of its mean.
+        factors: positive float32 [K], or None for none.
+        rounding: ``"nearest"``, or ``"compensated"``, which needs ``hessian``.
+        hessian: X^T X of the inputs X before the factors, float32 [K, K]; it is not changed. All zero (a layer that
+            saw nothing) means nearest.
+        damping: added to the diagonal of the equalised Hessian, as a share of its mean: guards against fitting the
+            calibration texts too closely. 0.1 measured better than 0.01 on text unlike them, see bench/fidelity.
 
     Returns:
-        (int8 [N, K] in [-127, 127], float32 scales [N], 0 for a column of zeros).
+        (int8 [N, K] in [-127, 127], float32 scales [N]); weight / factors is about the first times the second.
 
     Raises:
-        ShapeError, NonFiniteError: a weight, factor or Hessian that does not fit.
-        CalibrationError: "compensated" without a Hessian.
+        ConfigError: the rounding is unknown, or compensated without a Hessian.
+        ShapeError: a tensor's shape does not fit the weight's.
+        NonFiniteError: a weight or the Hessian holds NaN or infinity.
 
     Example:
-        >>> s8, scales = quantize_weight(linear.weight, factors, "compensated", observation.hessian)
+        >>> rounded, scales = quantize_weight(torch.tensor([[0.5, -1.0]]))
+        >>> rounded.tolist()
+        [[64, -127]]
     """
-    if weight.ndim != 2:
-        raise ShapeError(f"weight must have shape [N, K], got {list(weight.shape)}")
-    equalized = weight.detach().float()
-    if factors is not None:
-        equalized = equalized / factors
-    if not bool(torch.isfinite(equalized).all()):
-        raise NonFiniteError("weight (divided by its equalisation factors) holds NaN or infinity")
-    scales = equalized.abs().amax(1) / _LARGEST
-    scales = torch.where(scales >= _TINY, scales, torch.zeros_like(scales))
-    steps = torch.where(scales > 0, scales, torch.ones_like(scales))
-    if rounding == "nearest":
-        return _round(equalized, steps, scales), scales
-    if hessian is None:
-        raise CalibrationError('rounding="compensated" needs the Hessian of the calibration inputs')
+    _check(weight, factors, rounding, hessian)
+    scaled = weight.detach() if factors is None else weight.detach() / factors
+    rounded_array, scales_array = kernels.quantize_weight(scaled)
+    rounded, scales = torch.from_numpy(rounded_array), torch.from_numpy(scales_array)
+    if rounding == "nearest" or hessian is None or not bool(hessian.diagonal().any()):
+        return rounded, scales
+    del rounded, rounded_array
+    order = _order(hessian, factors)
+    lower = _cholesky(_equalized(hessian, factors, order), damping)
+    return _compensated(scaled, scales, lower, order), scales
+
+
+def _check(weight: Tensor, factors: Tensor | None, rounding: str, hessian: Tensor | None) -> None:
+    if rounding not in get_args(Rounding):
+        allowed = ", ".join(map(repr, get_args(Rounding)))
+        raise ConfigError(f"rounding is {rounding!r}; allowed: {allowed}")
+    if rounding == "compensated" and hessian is None:
+        raise ConfigError("rounding='compensated' needs the inputs' Hessian: observe with want_hessian=True")
+    if weight.dim() != 2:
+        raise ShapeError(f"weight has shape {list(weight.shape)}, must be a matrix [N, K]")
     depth = weight.shape[1]
+    if factors is not None and factors.shape != (depth,):
+        raise ShapeError(f"factors has shape {list(factors.shape)}, must be [{depth}] for this weight")
+    if hessian is None:
+        return
     if hessian.shape != (depth, depth):
-        raise ShapeError(f"hessian has shape {list(hessian.shape)}, expected [{depth}, {depth}]")
-    curvature = hessian.double()
+        raise ShapeError(f"hessian has shape {list(hessian.shape)}, must be [{depth}, {depth}] for this weight")
+    if not bool(torch.isfinite(hessian.sum())):
+        raise NonFiniteError("hessian holds NaN or infinity: calibrate on inputs that the float model can take")
+
+
+def _order(hessian: Tensor, factors: Tensor | None) -> Tensor:
+    """Inputs by rising energy: the last is rounded first."""
+    energy = hessian.diagonal() if factors is None else hessian.diagonal() * factors.square()
+    return torch.argsort(energy, stable=True)
+
+
+def _equalized(hessian: Tensor, factors: Tensor | None, order: Tensor) -> Tensor:
+    """The Hessian of the inputs times their factors, reordered; a new tensor."""
+    result = hessian[order[:, None], order[None, :]]
     if factors is not None:
-        curvature = curvature * factors.double()[:, None] * factors.double()
-    return _compensate(equalized, steps, scales, curvature, damping), scales
+        ordered = factors[order]
+        result.mul_(ordered[:, None]).mul_(ordered)
+    return result
 
 
-def _round(weight: Tensor, steps: Tensor, scales: Tensor) -> Tensor:
-    rounded = torch.round(weight / steps[:, None]).clamp_(-_LARGEST, _LARGEST)
-    return torch.where(scales[:, None] > 0, rounded, torch.zeros_like(rounded)).to(torch.int8)
+def _cholesky(hessian: Tensor, damping: float) -> Tensor:
+    """L with unit diagonal such that hessian + damping = L D L^T; hessian is used up.
+
+    Float32 gave the same weights' fidelity as float64. Should it not do, the damping is raised tenfold until it does.
+    """
+    diagonal = hessian.diagonal()
+    mean = float(diagonal.mean())
+    added = max(damping, 1e-6) * mean
+    while True:
+        diagonal.add_(added)
+        lower, failed = torch.linalg.cholesky_ex(hessian)
+        if not int(failed):
+            return lower.div_(lower.diagonal().clone())
+        added *= 10
 
 
-def _inverse_factor(curvature: Tensor, damping: float) -> Tensor:
-    """The upper Cholesky factor of the inverse Hessian; damped until it exists."""
-    diagonal = torch.diagonal(curvature)
-    diagonal[diagonal == 0] = 1
-    mean = diagonal.mean()
-    for attempt in range(8):
-        damped = curvature + torch.eye(len(curvature), dtype=curvature.dtype) * (mean * damping * 10**attempt)
-        factor, failed = torch.linalg.cholesky_ex(damped)
-        if int(failed) == 0:
-            inverse: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
-            return inverse
-    raise CalibrationError("the calibration inputs are degenerate: no damping makes their Hessian invertible")
+def _compensated(scaled: Tensor, scales: Tensor, lower: Tensor, order: Tensor) -> Tensor:
+    """Rounds weights [N, K] input by input, from the last of ``order`` to the first, in blocks.
 
-
-def _compensate(weight: Tensor, steps: Tensor, scales: Tensor, curvature: Tensor, damping: float) -> Tensor:
-    """Rounds column after column, most curved first; what a column loses is made up for by those still to come."""
-    order = torch.argsort(torch.diagonal(curvature), descending=True)
-    upper = _inverse_factor(curvature[order][:, order].clone(), damping).float()
-    left = weight[:, order].clone()
-    rounded = torch.empty_like(left)
-    depth = left.shape[1]
-    for start in range(0, depth, _BLOCK):
-        stop = min(start + _BLOCK, depth)
-        errors = torch.empty(len(left), stop - start)
-        for column in range(start, stop):
-            values = left[:, column]
-            rounded[:, column] = torch.round(values / steps).clamp_(-_LARGEST, _LARGEST)
-            error = (values - rounded[:, column] * steps) / upper[column, column]
-            left[:, column + 1 : stop] -= error[:, None] * upper[column, column + 1 : stop]
-            errors[:, column - start] = error
-        left[:, stop:] -= errors @ upper[start:stop, stop:]
-    result = torch.empty_like(rounded)
-    result[:, order] = rounded
-    return torch.where(scales[:, None] > 0, result, torch.zeros_like(result)).to(torch.int8)
+    ``rest`` is [K, N], so that an input's weights lie together: float weights where still to be rounded, rounding
+    errors w - q where done.
+    """
+    columns, depth = scaled.shape
+    rest = scaled.T[order]
+    steps = torch.where(scales > 0, scales, torch.ones_like(scales))
+    rounded = torch.empty(depth, columns, dtype=torch.int8)
+    for end in range(depth, 0, -_BLOCK):
+        begin = max(0, end - _BLOCK)
+        targets = torch.addmm(rest[begin:end], lower[end:, begin:end].T, rest[end:])
+        for row in range(end - 1, begin - 1, -1):
+            target = targets[row - begin] + lower[row + 1 : end, row] @ rest[row + 1 : end]
+            level = torch.round(target / steps).clamp_(-127, 127)
+            rounded[row] = level.to(torch.int8)
+            rest[row] -= level * steps
+    result = torch.empty(columns, depth, dtype=torch.int8)
+    result[:, order] = rounded.T
+    return result
