@@ -8,6 +8,7 @@ the inputs are kept within a share of the model's size, and Hessians (compensate
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from fastformers.quantization.choice import Choice
 from fastformers.quantization.equalization import equalization_factors
 from fastformers.quantization.inputs import Examples
 from fastformers.quantization.memory import model_bytes, return_freed_pages
+from fastformers.quantization.partial_pass import PartialPass
 from fastformers.quantization.plan import LayerPlan
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.report import LayerReport
@@ -41,6 +43,7 @@ class Converter:
         model: the model, on the CPU, in evaluation mode.
         config: what is wanted.
         examples: what to observe; None converts without calibration.
+        row_counts: row counts of every call of the layers on the examples, by name.
         swap: makes the changes, so that they can be undone.
         told: told of every layer.
     """
@@ -50,12 +53,14 @@ class Converter:
         model: nn.Module,
         config: Int8Config,
         examples: Examples | None,
+        row_counts: dict[str, list[int]],
         swap: Swap,
         told: ProgressCallback,
     ) -> None:
         self._model = model
         self._config = config
         self._examples = examples
+        self._row_counts = row_counts
         self._swap = swap
         self._told = told
         self._bytes = model_bytes(model)
@@ -110,14 +115,24 @@ class Converter:
             return_freed_pages()
             self._told(stage, number * total + done, groups * total)
 
+        linears = {plan.name: plan.linear for plan in group if plan.linear is not None}
         return observe(
-            self._model,
-            {plan.name: plan.linear for plan in group if plan.linear is not None},
+            self._pass_through(linears, groups),
+            linears,
             [batch.inputs for batch in self._examples.batches],
             want_hessian=self._config.rounding == "compensated",
             max_sample_rows=min(most, max(least, int(self._bytes * _SAMPLES_SHARE) // (4 * depth))),
             progress=told,
         )
+
+    def _pass_through(self, linears: dict[str, nn.Linear], groups: int) -> Any:
+        """The model, or as much of it as has to run to reach these layers."""
+        assert self._examples is not None
+        calls = sum(len(self._row_counts[name]) for name in linears)
+        passes = len(self._examples.batches)
+        if groups == 1 or calls % passes:
+            return self._model
+        return PartialPass(self._model, linears.values(), calls // passes)
 
     def _factors(
         self, group: list[LayerPlan], observations: dict[str, LayerObservation]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastformers.errors import ConfigError, ShapeError
+from fastformers.errors import ConfigError, NonFiniteError, ShapeError
 
 __all__ = ["equalization_factors", "fitted_factors", "output_importance"]
 
@@ -38,12 +38,13 @@ def equalization_factors(
         alpha: 0 flattens the weights, 1 the inputs; 0.5 measured best, see bench/fidelity.
 
     Returns:
-        Positive float32 [K] with geometric mean 1 over the channels in use, in [1e-3, 1e3]. A channel whose input was
-        always 0 gets 1; one whose weights are all 0 gets a small factor, because only its range can do harm.
+        Positive float32 [K] with geometric mean 1 over the channels in use, in [1e-3, 1e3]; 1 for a channel that is
+        dead in the input or in all weights.
 
     Raises:
         ConfigError: alpha is outside [0, 1], or there is no weight.
         ShapeError: a weight does not have K inputs.
+        NonFiniteError: a peak is NaN or infinite.
 
     Example:
         >>> equalization_factors(torch.tensor([1.0, 16.0]), torch.ones(3, 2)).tolist()
@@ -51,11 +52,11 @@ def equalization_factors(
     """
     if not 0 <= alpha <= 1:
         raise ConfigError(f"alpha is {alpha!r}; allowed: a number from 0 to 1")
-    weights = _weights_of(weight, input_absmax.numel())
+    weights = _weights_of(weight, input_absmax)
     peaks = torch.stack([part.detach().abs().amax(dim=0) for part in weights]).amax(dim=0)
-    live = input_absmax > 0
-    logs = (1 - alpha) * peaks.clamp_min(1e-30).log() - alpha * input_absmax.clamp_min(1e-30).log()
-    return _normalised(logs, live, live & (peaks > 0))
+    live = (input_absmax > 0) & (peaks > 0)
+    logs = (1 - alpha) * peaks.double().log() - alpha * input_absmax.double().log()
+    return _normalised(logs, live).float()
 
 
 def output_importance(name: str) -> float:
@@ -103,13 +104,14 @@ def fitted_factors(
     Raises:
         ConfigError: there is no weight, or not one importance for each.
         ShapeError: a weight or the sample does not have K inputs.
+        NonFiniteError: a peak is NaN or infinite.
 
     Example:
         >>> layer = nn.Linear(384, 384)
         >>> fitted_factors(x.abs().amax(0), x[:512], layer.weight).shape
         torch.Size([384])
     """
-    weights = [part.detach() for part in _weights_of(weight, input_absmax.numel())]
+    weights = [part.detach() for part in _weights_of(weight, input_absmax)]
     start = equalization_factors(input_absmax, weights)
     importance = [1.0] * len(weights) if importance is None else list(importance)
     if len(importance) != len(weights):
@@ -120,8 +122,8 @@ def fitted_factors(
     if sample_inputs.shape[0] == 0:
         return start
     error = _PredictedError(input_absmax, sample_inputs, weights, importance)
-    live = input_absmax > 0
-    return _normalised(_descend(error, start.log(), live, steps), live, live)
+    live = (input_absmax > 0) & (error.weight_energy > 0)
+    return _normalised(_descend(error, start.log(), live, steps), live)
 
 
 class _PredictedError:
@@ -135,14 +137,14 @@ class _PredictedError:
         self._shares = torch.cat([shares, torch.ones(1)])
         self._energy = self._shares @ self._rows.square()
         self._weights = list(zip(weights, importance, strict=True))
-        self._weight_energy = torch.stack([i * w.square().sum(dim=0) for w, i in self._weights]).sum(dim=0)
+        self.weight_energy = torch.stack([i * w.square().sum(dim=0) for w, i in self._weights]).sum(dim=0)
 
     def __call__(self, log_factors: Tensor) -> tuple[float, Tensor]:
         """Returns log of the error, and its gradient [K]."""
         factors = log_factors.exp()
         ranges, ranges_slope = self._ranges(factors)
         steps, steps_slope = self._weight_steps(factors)
-        weight_energy = self._weight_energy / factors.square()
+        weight_energy = self.weight_energy / factors.square()
         input_energy = self._energy * factors.square()
         rows_part, weights_part = weight_energy.sum(), input_energy.sum()
         error = ranges * rows_part + steps * weights_part
@@ -203,18 +205,21 @@ def _descend(error: _PredictedError, logs: Tensor, live: Tensor, steps: int) -> 
     return best_logs
 
 
-def _normalised(logs: Tensor, live: Tensor, counted: Tensor) -> Tensor:
-    """exp(logs), geometric mean 1 over ``counted`` channels, within the limits; 1 where not live."""
-    if bool(counted.any()):
-        logs = logs - logs[counted].mean()
+def _normalised(logs: Tensor, live: Tensor) -> Tensor:
+    """exp(logs) with geometric mean 1 over live channels, within the limits; 1 for the others."""
+    if bool(live.any()):
+        logs = logs - logs[live].mean()
     return torch.where(live, logs.exp().clamp(_LEAST, _MOST), 1.0)
 
 
-def _weights_of(weight: Tensor | Sequence[Tensor], depth: int) -> list[Tensor]:
+def _weights_of(weight: Tensor | Sequence[Tensor], input_absmax: Tensor) -> list[Tensor]:
+    depth = input_absmax.numel()
     weights = [weight] if isinstance(weight, Tensor) else list(weight)
     if not weights:
         raise ConfigError("there is no weight to choose factors for; give at least one")
     for part in weights:
         if part.dim() != 2 or part.shape[1] != depth:
-            raise ShapeError(f"weight has shape {list(part.shape)}, must be [N, {depth}] as input_absmax has")
+            raise ShapeError(f"weight has shape {list(part.shape)}, the input has {depth} channels")
+    if not bool(torch.isfinite(input_absmax).all()):
+        raise NonFiniteError("the peaks of the calibration inputs hold NaN or infinity")
     return weights

@@ -114,7 +114,7 @@ def _quantize(
         with counted_rows(candidates) as rows:
             reference = _answers(model, examples, told, "float32 answers") if candidates else None
         choices = choose_layers(candidates, None if examples is None else rows, config, cache, told)
-        found = Converter(model, config, examples, swap, told).run(candidates, choices)
+        found = Converter(model, config, examples, rows, swap, told).run(candidates, choices)
         if any(layer.decision == "int8" for layer in found.values()):
             after = _answers(model, examples, told, "INT8 answers")
             agreement = None if reference is None or after is None else compare_answers(reference, after)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastformers import kernels
 from fastformers.config import Rounding
-from fastformers.errors import ConfigError, NonFiniteError, ShapeError
+from fastformers.errors import CalibrationError, ConfigError, NonFiniteError, ShapeError
 
 __all__ = ["quantize_weight"]
 
@@ -44,7 +44,8 @@ def quantize_weight(
         (int8 [N, K] in [-127, 127], float32 scales [N]); weight / factors is about the first times the second.
 
     Raises:
-        ConfigError: the rounding is unknown, or compensated without a Hessian.
+        ConfigError: the rounding is unknown.
+        CalibrationError: compensated without a Hessian.
         ShapeError: a tensor's shape does not fit the weight's.
         NonFiniteError: a weight or the Hessian holds NaN or infinity.
 
@@ -70,16 +71,16 @@ def _check(weight: Tensor, factors: Tensor | None, rounding: str, hessian: Tenso
         allowed = ", ".join(map(repr, get_args(Rounding)))
         raise ConfigError(f"rounding is {rounding!r}; allowed: {allowed}")
     if rounding == "compensated" and hessian is None:
-        raise ConfigError("rounding='compensated' needs the inputs' Hessian: observe with want_hessian=True")
+        raise CalibrationError("rounding='compensated' needs the Hessian of the inputs: observe with want_hessian=True")
     if weight.dim() != 2:
-        raise ShapeError(f"weight has shape {list(weight.shape)}, must be a matrix [N, K]")
+        raise ShapeError(f"weight has shape {list(weight.shape)}, expected a matrix [N, K]")
     depth = weight.shape[1]
     if factors is not None and factors.shape != (depth,):
-        raise ShapeError(f"factors has shape {list(factors.shape)}, must be [{depth}] for this weight")
+        raise ShapeError(f"factors has shape {list(factors.shape)}, expected [{depth}]")
     if hessian is None:
         return
     if hessian.shape != (depth, depth):
-        raise ShapeError(f"hessian has shape {list(hessian.shape)}, must be [{depth}, {depth}] for this weight")
+        raise ShapeError(f"hessian has shape {list(hessian.shape)}, expected [{depth}, {depth}]")
     if not bool(torch.isfinite(hessian.sum())):
         raise NonFiniteError("hessian holds NaN or infinity: calibrate on inputs that the float model can take")
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fastformers.modules import PackedLinear
 from fastformers.quantization.families import FAST_PATHS
+from fastformers.quantization.memory import page_out
 from fastformers.quantization.plan import LayerPlan, Site
 
 __all__ = ["Swap"]
@@ -56,6 +57,8 @@ class Swap:
     def commit(self) -> None:
         """Makes the change final."""
         self._committed = True
+        for undo in self._undo:
+            undo.forget()
 
     def replace_layer(self, plan: LayerPlan, packed: PackedLinear) -> None:
         """Puts a packed layer, and Identity for a fused activation, in the float one's places.
@@ -129,6 +132,7 @@ class _StoredLinear:
         self._requires_grad = weight.requires_grad
         file.write(weight.detach().contiguous().numpy().data)
         file.flush()  # a full disk shows now, while the layer is still in memory
+        page_out(weight)
         self._shell = nn.Linear.__new__(nn.Linear)
         self._shell.__dict__.update(linear.__dict__)
         self._shell.__dict__["_parameters"] = {**linear._parameters, "weight": None}
@@ -159,6 +163,12 @@ class _Undo:
     def __init__(self, site: Site, value: Any) -> None:
         self._site = site
         self._value = value
+
+    def forget(self) -> None:
+        """Lets go of what would have been put back."""
+        if isinstance(self._value, nn.Linear):
+            page_out(self._value.weight)
+        self._value = None
 
     def __call__(self) -> None:
         value = self._value.restore() if isinstance(self._value, _StoredLinear) else self._value
