@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastformers.errors import CalibrationError, NonFiniteError, ShapeError
+from fastformers.errors import CalibrationError, ConfigError, NonFiniteError, ShapeError
 from fastformers.quantization.rounding import quantize_weight
 
 
@@ -65,3 +65,38 @@ def test_what_cannot_be_rounded_is_refused() -> None:
         quantize_weight(torch.ones(3))
     with pytest.raises(NonFiniteError):
         quantize_weight(torch.full((2, 2), float("inf")))
+    with pytest.raises(ConfigError, match="'compensated'"):
+        quantize_weight(torch.ones(2, 2), None, "up")  # type: ignore[arg-type] # the point of the test
+    with pytest.raises(ShapeError, match=r"factors .* expected \[2\]"):
+        quantize_weight(torch.ones(2, 2), torch.ones(3))
+    with pytest.raises(NonFiniteError, match="hessian"):
+        quantize_weight(torch.ones(2, 2), None, "compensated", torch.full((2, 2), float("nan")))
+
+
+def test_compensation_follows_its_definition() -> None:
+    """Input by input in plain Python: the weights not yet rounded make up for what was lost so far, best in H."""
+    torch.manual_seed(4)
+    inputs, weight = correlated_inputs(90, 12).double(), torch.randn(3, 12)
+    hessian = inputs.T @ inputs
+    s8, scales = quantize_weight(weight, None, "compensated", hessian.float(), damping=1e-3)
+    damped = hessian + torch.eye(12) * 1e-3 * hessian.diagonal().mean()
+    order = torch.argsort(damped.diagonal(), descending=True).tolist()
+    left, expected = weight.double().clone(), torch.empty(3, 12)
+    for place, k in enumerate(order):
+        expected[:, k] = torch.round(left[:, k] / scales).clamp(-127, 127)
+        later = order[place + 1 :]
+        if later:
+            error = left[:, k] - expected[:, k] * scales
+            left[:, later] += torch.outer(
+                error, torch.linalg.solve(damped[later][:, later], damped[later, k])
+            )
+    assert torch.equal(s8.float(), expected)
+
+
+def test_more_inputs_than_rows_still_round() -> None:
+    torch.manual_seed(5)
+    inputs, weight = torch.randn(20, 300), torch.randn(8, 300)
+    s8, scales = quantize_weight(weight, None, "compensated", inputs.T @ inputs, damping=0.0)
+    rounded = s8.float() * scales[:, None]
+    nearest = quantize_weight(weight)[0].float() * scales[:, None]
+    assert (inputs @ (rounded - weight).T).norm() < 0.5 * (inputs @ (nearest - weight).T).norm()

@@ -115,7 +115,9 @@ def fitted_factors(
     start = equalization_factors(input_absmax, weights)
     importance = [1.0] * len(weights) if importance is None else list(importance)
     if len(importance) != len(weights):
-        raise ConfigError(f"importance has {len(importance)} values for {len(weights)} weights; give one for each")
+        raise ConfigError(
+            f"importance has {len(importance)} values for {len(weights)} weights; give one for each"
+        )
     if sample_inputs.dim() != 2 or sample_inputs.shape[1] != input_absmax.numel():
         shape = list(sample_inputs.shape)
         raise ShapeError(f"sample_inputs has shape {shape}, must be [R, {input_absmax.numel()}]")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 __all__ = ["PartialPass"]
 
 
-class _ReachedAll(Exception):  # noqa: N818 - not an error: it ends a pass
-    pass
+class _ReachedAll(Exception):
+    """Ends a pass; not an error."""
 
 
 class PartialPass:
@@ -32,6 +32,7 @@ class PartialPass:
         self._calls = calls
 
     def __call__(self, **inputs: Tensor) -> None:
+        """Runs one pass as far as needed."""
         left = self._calls
 
         def count(module: nn.Module, arguments: tuple[Any, ...]) -> None:
