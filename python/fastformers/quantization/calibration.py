@@ -2,7 +2,9 @@
 """What the calibration texts show of each linear layer's input: ranges, a sample of rows, and the Hessian.
 
 Read through forward pre-hooks, in bounded memory: a range and a sample are small, and one X^T X is kept for all layers
-that see the same tensor (query, key and value do). Rows of padding tokens are left out.
+that see the same tensor (query, key and value do). Rows of padding tokens are left out. Samples go into memory taken
+beforehand: small pieces that outlive a pass, between activations that do not, would let the heap grow (by 220 MB
+for BERT-base).
 """
 
 from __future__ import annotations
@@ -42,9 +44,11 @@ class _Statistics:
 
     depth: int
     absmax: Tensor
-    rows: list[Tensor] = field(default_factory=list)
+    sample: Tensor
+    kept: int = 0
     row_counts: list[int] = field(default_factory=list)
     hessian: Tensor | None = None
+    random: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
 
 class _Observer:
@@ -54,11 +58,15 @@ class _Observer:
         self, linears: dict[str, nn.Linear], want_hessian: bool, max_sample_rows: int, calls: int
     ) -> None:
         self.statistics = {
-            name: _Statistics(linear.in_features, torch.zeros(linear.in_features))
+            name: _Statistics(
+                linear.in_features,
+                torch.zeros(linear.in_features),
+                torch.empty(max_sample_rows, linear.in_features),
+            )
             for name, linear in linears.items()
         }
         self.want_hessian = want_hessian
-        self.rows_a_call = max(1, -(-max_sample_rows // max(1, calls)))
+        self.calls = max(1, calls)
         self.max_sample_rows = max_sample_rows
         self.valid: Tensor | None = None
         self._last: tuple[Tensor, Tensor, str] | None = None
@@ -82,19 +90,27 @@ class _Observer:
             self._last = (x, rows, name)
         if not len(rows):
             return
-        largest = rows.abs().amax(0)
+        low, high = torch.aminmax(rows, dim=0)
+        largest = torch.maximum(high, -low)
         if not bool(torch.isfinite(largest).all()):
             raise CalibrationError(
                 f"the input of layer {name!r} holds NaN or infinity on the calibration texts"
             )
         torch.maximum(found.absmax, largest, out=found.absmax)
-        if sum(len(kept) for kept in found.rows) < self.max_sample_rows:
-            step = max(1, len(rows) // self.rows_a_call)
-            found.rows.append(rows[::step][: self.rows_a_call].clone())
+        self._keep_some(found, rows)
         self._add_hessian(name, leader, rows)
 
+    def _keep_some(self, found: _Statistics, rows: Tensor) -> None:
+        """Takes this call's share of the sample, at random places: the first rows of texts are all alike."""
+        due = min(self.max_sample_rows, -(-self.max_sample_rows * len(found.row_counts) // self.calls))
+        count = min(due - found.kept, len(rows))
+        if count > 0:
+            places = torch.randperm(len(rows), generator=found.random)[:count].sort().values
+            found.sample[found.kept : found.kept + count] = rows[places]
+            found.kept += count
+
     def _valid_rows(self, x: Tensor, depth: int) -> Tensor:
-        if self.valid is not None and x.shape[:-1] == self.valid.shape:
+        if self.valid is not None and x.shape[:-1] == self.valid.shape and not bool(self.valid.all()):
             return x.detach()[self.valid]
         return x.detach().reshape(-1, depth)
 
@@ -117,10 +133,10 @@ class _Observer:
         """The observations, with shared Hessians handed out."""
         observations = {}
         for name, found in self.statistics.items():
-            if not found.rows:
+            if not found.kept:
                 raise CalibrationError(f"layer {name!r} saw no input on the calibration texts; exclude it")
             hessian = self.statistics[self._leader[name]].hessian if self.want_hessian else None
-            sample = torch.cat(found.rows)[: self.max_sample_rows]
+            sample = found.sample[: found.kept]
             observations[name] = LayerObservation(found.absmax, sample, found.row_counts, hessian)
         return observations
 

@@ -17,7 +17,7 @@ from fastformers.config import Int8Config
 from fastformers.modules import PackedLinear
 from fastformers.quantization.calibration import LayerObservation, observe
 from fastformers.quantization.choice import Choice
-from fastformers.quantization.equalization import equalization_factors
+from fastformers.quantization.equalization import fitted_factors, output_importance
 from fastformers.quantization.inputs import Examples
 from fastformers.quantization.memory import model_bytes, return_freed_pages
 from fastformers.quantization.partial_pass import PartialPass
@@ -33,7 +33,7 @@ __all__ = ["Converter", "stays_float"]
 #: Share of the model's bytes that samples of layer inputs, and that Hessians, may take.
 _SAMPLES_SHARE = 0.02
 _HESSIANS_SHARE = 0.06
-_SAMPLE_ROWS = (16, 512)
+_SAMPLE_ROWS = (48, 512)
 
 
 class Converter:
@@ -143,7 +143,9 @@ class Converter:
         factors: dict[str, Tensor] = {}
         for siblings in _siblings(group, observations):
             weights = [plan.linear.weight.detach() for plan in siblings if plan.linear is not None]
-            shared = equalization_factors(observations[siblings[0].name].input_absmax, weights)
+            seen = observations[siblings[0].name]
+            importance = [output_importance(plan.name) for plan in siblings if plan.linear is not None]
+            shared = fitted_factors(seen.input_absmax, seen.sample_inputs, weights, importance)
             factors.update({plan.name: shared for plan in siblings})
         return factors
 

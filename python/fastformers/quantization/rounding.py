@@ -38,7 +38,8 @@ def quantize_weight(
         hessian: X^T X of the inputs X before the factors, float32 [K, K]; it is not changed. All zero (a layer that
             saw nothing) means nearest.
         damping: added to the diagonal of the equalised Hessian, as a share of its mean: guards against fitting the
-            calibration texts too closely. 0.1 kept the worst text nearer than 0.01 did, with the same mean, see bench/fidelity.
+            calibration texts too closely. 0.1 kept the worst text nearer than less did, with the same mean, see
+            bench/fidelity.
 
     Returns:
         (int8 [N, K] in [-127, 127], float32 scales [N]); weight / factors is about the first times the second.
