@@ -40,7 +40,8 @@ def save_pretrained(
 ) -> None:
     """Saves a torch model, quantized or not, as a folder.
 
-    The folder appears in one step when all is written; an interrupted save leaves what was there before.
+    The folder appears in one step when all is written; an interrupted save leaves what was there before. Use this and
+    not ``model.save_pretrained`` of transformers, which knows nothing of INT8 layers and could not load them again.
 
     Args:
         model: a transformers model, or any other (which :func:`load_pretrained_torch` then needs an instance of).

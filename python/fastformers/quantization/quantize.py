@@ -50,7 +50,7 @@ def quantize_(
 
     Args:
         model: any torch model in evaluation mode, float32, on the CPU. For transformers families that are known the
-            activation after a layer is fused into it.
+            activation after a layer is fused into it. Of a SentenceTransformer pass ``model[0].auto_model``.
         config: see :class:`fastformers.Int8Config`.
         tokenizer: the model's tokenizer (transformers); without it, and without example inputs, layers are
             neither equalised nor compared with float32.
