@@ -88,6 +88,83 @@ struct LayerNormArgs {
   float* high;
 };
 
+// Float32 matmul: out[m, n] = act(sum + bias[n]) + residual[m, n], where sum is a chain of fma over ascending k that starts at 0,
+// the same on every instruction set whatever the tile.
+struct GemmF32Args {
+  const float* a;  // [row_count, depth]
+  std::int64_t a_stride;
+  std::int64_t row_count;
+  std::int64_t depth;
+  // Element (k, n) lies at b + n / 16 * b_panel_stride + k * b_row_stride + n % 16. Panels of pack_f32: 16 * depth and 16;
+  // a row-major [depth, columns] matrix in place: 16 and its row stride. Nothing past `columns` is read.
+  const float* b;
+  std::int64_t b_panel_stride;
+  std::int64_t b_row_stride;
+  std::int64_t columns;
+  const float* bias;      // [columns] or null
+  const float* residual;  // [row_count, columns] or null
+  std::int64_t residual_stride;
+  Activation activation;
+  float* out;  // [row_count, columns]; may equal residual, must not overlap a or b
+  std::int64_t out_stride;
+};
+
+// INT8 attention of one head of one sequence. Keys are s8 with one scale for each key, values s8 with one scale for each
+// channel, queries u8 = s8 + 128 with one scale for each row. All are symmetric:
+//   scale = max|x| * (1 / 127), inverse = 1 / scale, q = clamp(round_to_even(x * inverse), -127, 127);
+//   a scale below FLT_MIN counts as 0 and gives q = 0.
+// Key panels are packed as a weight matrix with columns = keys, depth = head size; value panels as one with columns =
+// channels, depth = keys (packed_layout.h; panels_bytes gives their size, all padding is zero).
+struct PackKeysArgs {
+  const float* k;  // [keys, depth]
+  std::int64_t k_stride;
+  std::int64_t keys;
+  std::int64_t depth;
+  void* panels;
+  float* scales;          // [16 * panel_count(keys)], padding zero
+  std::int32_t* offsets;  // [16 * panel_count(keys)]: -128 * sum_k of the key's s8 values, padding zero
+};
+
+struct PackValuesArgs {
+  const float* v;  // [keys, channels]
+  std::int64_t v_stride;
+  std::int64_t keys;
+  std::int64_t channels;
+  void* panels;
+  float* scales;  // [16 * panel_count(channels)], padding zero
+};
+
+// Query row m stands at position first_query + m of its sequence and sees the keys j with |first_query + m - j| <= window (all of
+// them when window < 0; at least one always). With S = float(sum_k q k + offset[j]) * key_scale[j]:
+//   t[j] = S                                 and c = row_scale[m] * 1.44269504f     without bias
+//   t[j] = fma(S, row_scale[m], bias[m, j])  and c = 1.44269504f                    with bias
+//   x[j] = max(fma(t[j], c, -(max_j t[j] * c)), -24)                                 a power of two; NaN counts as -24
+//   n = round_to_even(x), f = x - n, P[j] = round_to_even(2^n * p(f)) clamped to [0, 255]; 0 for keys that are not seen
+//   p(f) = 255 * 2^f as fma(fma(fma(c3, f, c2), f, c1), f, c0), the constants of attention_constants.h
+//   out[m, i] = float(sum_j P[j] v[j, i]) * (value_scale[i] * (1 / float(sum_j P[j])))
+// A row whose scale is NaN, or whose sum of P is 0 (t overflowed), gives NaN.
+struct AttendArgs {
+  const std::uint8_t* q;  // [row_count, >= padded_depth(depth)]
+  std::int64_t q_stride;
+  const float* row_scales;  // [row_count]
+  std::int64_t row_count;
+  std::int64_t depth;     // head size of queries and keys
+  std::int64_t channels;  // head size of values
+  std::int64_t keys;
+  const void* key_panels;
+  const float* key_scales;
+  const std::int32_t* key_offsets;
+  const void* value_panels;
+  const float* value_scales;
+  const float* bias;  // bias[m * bias_stride + j] for 0 <= j < keys, or null; bias_stride may be negative
+  std::int64_t bias_stride;
+  std::int64_t first_query;
+  std::int64_t window;
+  float* out;  // [row_count, channels]
+  std::int64_t out_stride;
+  void* scratch;  // attend_scratch_bytes(row_count, keys) bytes, 64-byte aligned
+};
+
 struct KernelTable {
   const char* name;
 
@@ -118,6 +195,22 @@ struct KernelTable {
 
   // which: kGeluErf or kGeluTanh. out may equal x.
   void (*gelu_f32)(const float* x, std::int64_t count, Activation which, float* out);
+
+  // w [columns, depth] row-major -> float panels of 16 columns, [panel][k][16], padding zero; 16 * panel_count(columns) * depth
+  // floats in all.
+  void (*pack_f32)(const float* w, std::int64_t w_stride, std::int64_t columns, std::int64_t depth,
+                   float* panels);
+  void (*gemm_f32)(const GemmF32Args& args);
+
+  // Both return false when an input is NaN or infinite; what they wrote is then not to be used.
+  bool (*pack_keys_s8)(const PackKeysArgs& args);
+  bool (*pack_values_s8)(const PackValuesArgs& args);
+  // Bytes past depth, up to padded_depth, are zero. A row with NaN or infinity gets scale NaN.
+  void (*quantize_queries_u8)(const float* q, std::int64_t q_stride, std::int64_t row_count,
+                              std::int64_t depth, std::uint8_t* out, std::int64_t out_stride,
+                              float* row_scales);
+  std::int64_t (*attend_scratch_bytes)(std::int64_t row_count, std::int64_t keys);
+  void (*attend_u8s8)(const AttendArgs& args);
 
   // Runs the u8 x s8 multiply-accumulate instruction on registers only and returns the number of operations
   // (2 per multiply-accumulate) done: the ceiling any matmul on this instruction set can reach. Null on reference.

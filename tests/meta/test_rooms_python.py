@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FOUNDATION = {"errors", "_optional", "config", "_arrays", "kernels"}
+FOUNDATION = {"errors", "_optional", "config", "encoder_plan", "_arrays", "kernels"}
 TECHNIQUES = {
     "quantization",
     "rewriting",
@@ -27,8 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "_optional": {"errors"},
     "config": {"errors"},
+    "encoder_plan": {"errors"},
     "_arrays": {"errors", "_core"},
-    "kernels": {"errors", "_optional", "config", "_arrays", "_core"},
+    "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
     "modules": FOUNDATION | {"_core"},
     **{technique: BELOW_TECHNIQUES | {"tasks"} for technique in TECHNIQUES},
     "compat": BELOW_TECHNIQUES | {"quantization"},

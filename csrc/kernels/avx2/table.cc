@@ -17,6 +17,13 @@ const KernelTable kTable = {
     layer_norm_f32_rows,
     softmax_f32_rows,
     gelu_f32,
+    pack_f32,
+    gemm_f32,
+    pack_keys_s8,
+    pack_values_s8,
+    quantize_queries_u8,
+    attend_scratch_bytes,
+    attend_u8s8,
     ceiling_u8s8,
     read_bytes,
 };

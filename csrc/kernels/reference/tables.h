@@ -19,5 +19,13 @@ void layer_norm_f32_rows(const LayerNormArgs& args);
 void softmax_f32_rows(const float* x, std::int64_t x_stride, std::int64_t row_count, std::int64_t depth,
                       float* out, std::int64_t out_stride);
 void gelu_f32(const float* x, std::int64_t count, Activation which, float* out);
+void pack_f32(const float* w, std::int64_t w_stride, std::int64_t columns, std::int64_t depth, float* panels);
+void gemm_f32(const GemmF32Args& args);
+bool pack_keys_s8(const PackKeysArgs& args);
+bool pack_values_s8(const PackValuesArgs& args);
+void quantize_queries_u8(const float* q, std::int64_t q_stride, std::int64_t row_count, std::int64_t depth,
+                         std::uint8_t* out, std::int64_t out_stride, float* row_scales);
+std::int64_t attend_scratch_bytes(std::int64_t row_count, std::int64_t keys);
+void attend_u8s8(const AttendArgs& args);
 
 }  // namespace fastformers::reference
