@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace fastformers {
 
@@ -20,6 +21,13 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), capacity_(std::exchange(other.capacity_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(capacity_, other.capacity_);
+    return *this;
+  }
   ~AlignedBuffer() { std::free(data_); }
 
   // At least `bytes` bytes, 64-byte aligned; throws std::bad_alloc and keeps nothing when there is no memory.
@@ -39,6 +47,7 @@ class AlignedBuffer {
     capacity_ = 0;
   }
 
+  void* data() const { return data_; }
   std::size_t capacity() const { return capacity_; }
 
  private:

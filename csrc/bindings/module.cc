@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "bindings/register.h"
+#include "encoder/plan.h"
 #include "kernels/kernel_table.h"
 
 namespace py = pybind11;
@@ -24,6 +25,8 @@ void register_errors() {
       set("NonFiniteError", error.what());
     } catch (const fastformers::IsaError& error) {
       set("IsaError", error.what());
+    } catch (const fastformers::encoder::PlanError& error) {
+      set("ConfigError", error.what());
     }
   });
 }
@@ -37,4 +40,5 @@ PYBIND11_MODULE(_core, module) {
   fastformers::bindings::register_machine(module);
   fastformers::bindings::register_packed_weight(module);
   fastformers::bindings::register_compute(module);
+  fastformers::bindings::register_encoder(module);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The three groups of bindings, each in its own file.
+// The groups of bindings, each in its own file.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -9,5 +9,6 @@ namespace fastformers::bindings {
 void register_machine(pybind11::module_& module);
 void register_packed_weight(pybind11::module_& module);
 void register_compute(pybind11::module_& module);
+void register_encoder(pybind11::module_& module);
 
 }  // namespace fastformers::bindings

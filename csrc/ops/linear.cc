@@ -64,12 +64,6 @@ std::int64_t block_rows(std::int64_t rows, std::int64_t depth) {
   return std::min({rows, kBlockRows, fitting});
 }
 
-// Rows a power of two apart would all fall into the same few cache sets.
-std::int64_t block_stride(std::int64_t depth) {
-  const std::int64_t stride = (depth + 63) / 64 * 64;
-  return stride % 512 == 0 ? stride + 64 : stride;
-}
-
 // Scratch of one row block.
 struct Block {
   std::uint8_t* q;
@@ -83,14 +77,14 @@ struct Block {
 
 std::int64_t block_bytes(std::int64_t rows, const PackedWeight& weight, bool with_out) {
   const std::int64_t scratch = weight.kernels_in_use().gemm_scratch_bytes(rows, weight.depth());
-  return Workspace::bytes_for<std::uint8_t>(rows * block_stride(weight.depth())) +
+  return Workspace::bytes_for<std::uint8_t>(rows * quantized_stride(weight.depth())) +
          5 * Workspace::bytes_for<float>(rows) + Workspace::bytes_for<char>(scratch) +
          (with_out ? Workspace::bytes_for<float>(rows * weight.columns()) : 0);
 }
 
 Block take_block(Workspace& workspace, std::int64_t rows, const PackedWeight& weight, bool with_out) {
   Block block{};
-  block.q_stride = block_stride(weight.depth());
+  block.q_stride = quantized_stride(weight.depth());
   block.q = workspace.take<std::uint8_t>(rows * block.q_stride);
   block.low = workspace.take<float>(rows);
   block.high = workspace.take<float>(rows);

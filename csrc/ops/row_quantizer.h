@@ -11,6 +11,13 @@
 
 namespace fastformers {
 
+// Bytes from one quantized row to the next: whole cache lines, and not a power of two, since rows that far apart would all
+// fall into the same few cache sets.
+constexpr std::int64_t quantized_stride(std::int64_t depth) {
+  const std::int64_t stride = (depth + 63) / 64 * 64;
+  return stride % 512 == 0 ? stride + 64 : stride;
+}
+
 // Parameters of `count` rows, structure of arrays.
 struct RowParams {
   float* scales;

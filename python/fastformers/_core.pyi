@@ -158,3 +158,65 @@ def time_linear(
     threads: int,
     repetitions: int,
 ) -> float: ...
+
+@final
+class Encoder:
+    """A whole encoder, packed for the instruction set in use: ragged batches of token ids in, its plan's outputs out.
+
+    A sequence's result depends on that sequence alone. Safe to call from many threads at once.
+
+    Args:
+        plan: :meth:`fastformers.encoder_plan.EncoderPlan.to_dict`'s result.
+        tensors: arrays by the names of :mod:`fastformers.encoder_plan`, float32 or int8; copied.
+        threads: threads that pack the weights; 0 for the default.
+        attention: products of attention: ``"float32"``, ``"int8"``, or ``"auto"``: the faster one, chosen by a
+            sequence's length alone.
+
+    Raises:
+        ConfigError: a tensor is missing or of another shape than the plan says.
+        NonFiniteError: a tensor holds NaN or infinity.
+    """
+
+    def __init__(
+        self, plan: dict[str, Any], tensors: dict[str, Any], threads: int = 0, attention: str = "auto"
+    ) -> None: ...
+    def forward(
+        self,
+        ids: NDArray[np.int32],
+        types: NDArray[np.int32] | None,
+        offsets: NDArray[np.int64],
+        outputs: list[str],
+        threads: int = 0,
+    ) -> list[NDArray[np.float32]]:
+        """Runs a ragged batch of n sequences, T tokens in all.
+
+        Args:
+            ids: int32 [T], the tokens of all sequences back to back.
+            types: int32 [T] or None (all 0).
+            offsets: int64 [n + 1]; sequence i is ``ids[offsets[i]:offsets[i + 1]]``, at least one token.
+            outputs: names of outputs of the plan.
+            threads: 0 for the default.
+
+        Returns:
+            One float32 array for each name: [T, C] where the plan says rows "all", else [n, C].
+
+        Raises:
+            ShapeError: an id, a type or a length is out of range.
+            ConfigError: the plan has no output of that name.
+        """
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the packed weights and tables."""
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of scratch memory kept between calls."""
+
+    @property
+    def isa(self) -> str:
+        """Instruction set the weights are packed for, and run on."""
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""

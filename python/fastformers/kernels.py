@@ -37,6 +37,7 @@ from fastformers._arrays import (
     out_matrix,
     vector_of,
 )
+from fastformers._core import Encoder as NativeEncoder
 from fastformers._core import PackedWeight
 from fastformers.errors import ConfigError, DtypeError, NonFiniteError, ShapeError
 
@@ -49,6 +50,7 @@ __all__ = [
     "ACTIVATIONS",
     "MAX_DEPTH",
     "Activation",
+    "NativeEncoder",
     "PackedWeight",
     "QuantizedRows",
     "active_isa",

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+// Heads: from the residual stream's rows to what the caller asked for.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "encoder/execution.h"
+
+namespace fastformers::encoder {
+namespace {
+
+void mean_row(const Execution& run, std::int64_t s, float* out) {
+  const std::int64_t hidden = run.model.plan.hidden;
+  const std::int64_t first = run.batch.offsets[s], last = run.batch.offsets[s + 1];
+  std::fill_n(out, hidden, 0.0f);
+  for (std::int64_t t = first; t < last; ++t) {
+    const float* row = run.workspace.shared().x + t * hidden;
+    for (std::int64_t i = 0; i < hidden; ++i) out[i] += row[i];
+  }
+  const float inverse = 1.0f / static_cast<float>(last - first);
+  for (std::int64_t i = 0; i < hidden; ++i) out[i] *= inverse;
+}
+
+// Row `row` of an output, before its steps.
+void read_row(const Execution& run, Rows rows, std::int64_t row, float* out) {
+  const std::int64_t hidden = run.model.plan.hidden;
+  const SharedBuffers& shared = run.workspace.shared();
+  if (rows == Rows::kMean) return mean_row(run, row, out);
+  const float* source = shared.x + row * hidden;
+  if (rows == Rows::kFirst) {
+    const bool gathered = run.model.only_first_rows && !run.model.layers.empty();
+    source = gathered ? shared.first_x + row * hidden : shared.x + run.batch.offsets[row] * hidden;
+  }
+  std::memcpy(out, source, static_cast<std::size_t>(hidden) * sizeof(float));
+}
+
+void normalize(float* row, std::int64_t width) {
+  float sums[8] = {};
+  for (std::int64_t i = 0; i < width; ++i) sums[i % 8] += row[i] * row[i];
+  const float sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  const float inverse = 1.0f / std::max(std::sqrt(sum), 1e-12f);
+  for (std::int64_t i = 0; i < width; ++i) row[i] *= inverse;
+}
+
+// One step on `rows` rows; returns where its result lies.
+float* apply_step(const Execution& run, const HeadStepWeights& step, std::int64_t rows, std::int64_t width,
+                  float* in, float* other, const RowScratch& scratch) {
+  float* out = in;
+  if (step.plan.linear) {
+    Input input = {in, width, rows, scratch.head_q, false};
+    step.linear.prepare(run.kernels(), input);
+    step.linear.run(run.kernels(), input, {fused_activation(step.plan.function), nullptr, 0}, scratch.gemm,
+                    other, step.plan.features);
+    out = other;
+  }
+  const bool done = step.plan.linear && fused_activation(step.plan.function) != Activation::kNone;
+  if (!done) apply_function(run.kernels(), step.plan.function, out, rows * step.plan.features);
+  if (step.plan.norm) norm_rows(run, step.norm, out, rows, out, nullptr, {});
+  return out;
+}
+
+void write_rows(const Execution& run, const Output& output, std::int64_t first, std::int64_t rows,
+                float* result, const RowScratch& scratch) {
+  std::int64_t width = run.model.plan.hidden;
+  float* now = output.steps.empty() ? result + first * width : scratch.head[0];
+  for (std::int64_t m = 0; m < rows; ++m) read_row(run, output.plan.rows, first + m, now + m * width);
+  for (const HeadStepWeights& step : output.steps) {
+    float* other = now == scratch.head[0] ? scratch.head[1] : scratch.head[0];
+    now = apply_step(run, step, rows, width, now, other, scratch);
+    width = step.plan.features;
+  }
+  for (std::int64_t m = 0; output.plan.normalize && m < rows; ++m) normalize(now + m * width, width);
+  if (output.steps.empty()) return;
+  std::memcpy(result + first * width, now, static_cast<std::size_t>(rows * width) * sizeof(float));
+}
+
+}  // namespace
+
+void write_outputs(const Execution& run, Team::Member& member, int index) {
+  const RowScratch scratch = run.workspace.rows(index);
+  for (std::size_t i = 0; i < run.outputs.size(); ++i) {
+    const Output& output = run.model.outputs[static_cast<std::size_t>(run.outputs[i])];
+    const std::int64_t count = output.plan.rows == Rows::kAll ? run.batch.tokens() : run.batch.sequences;
+    const RowBlocks blocks(count, run.members);
+    member.phase(blocks.count, [&](int block) {
+      write_rows(run, output, blocks.first(block), blocks.size(block), run.results[i], scratch);
+    });
+  }
+}
+
+}  // namespace fastformers::encoder

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+#include "encoder/workspace.h"
+
+#include <algorithm>
+
+#include "kernels/packed_layout.h"
+
+namespace fastformers::encoder {
+namespace {
+
+constexpr std::int64_t kScoreBytes = 5;  // a float score and a u8 probability
+constexpr std::int64_t kScoresBudget = 192 * 1024;
+
+std::int64_t padded(std::int64_t columns) { return panel_count(columns) * kPanelColumns; }
+
+// The largest value of member(layer plan) over the layers.
+template <typename Member>
+std::int64_t widest(const Model& model, const Member& member) {
+  std::int64_t most = 0;
+  for (const LayerPlan& layer : model.plan.layers) most = std::max(most, member(layer));
+  return most;
+}
+
+SharedBuffers lay_out_shared(Arena& arena, const Model& model, const Extent& extent) {
+  const std::int64_t hidden = model.plan.hidden;
+  SharedBuffers made{};
+  made.x = arena.take<float>(extent.tokens * hidden);
+  if (model.plan.pre_norm) made.normed = arena.take<float>(extent.tokens * hidden);
+  made.x_q = arena.take_quantized(extent.tokens, hidden);
+  const std::int64_t width = widest(model, [](const LayerPlan& layer) { return layer.attention_width(); });
+  made.context = arena.take<float>(extent.tokens * std::max<std::int64_t>(1, width));
+  if (!model.only_first_rows) return made;
+  made.first_x = arena.take<float>(extent.sequences * hidden);
+  if (!model.first_token.present) return made;
+  const std::int64_t heads = model.plan.layers.back().heads;
+  made.first_in = arena.take<float>(extent.sequences * hidden);
+  made.first_q = arena.take_quantized(extent.sequences, hidden);
+  made.first_query = arena.take<float>(extent.sequences * model.plan.layers.back().attention_width());
+  made.key_query = arena.take<float>(extent.sequences * heads * hidden);
+  made.key_panels = arena.take<float>(extent.sequences * padded(heads) * hidden);
+  made.scores = arena.take<float>(extent.tokens * heads);
+  made.probabilities = arena.take<float>(extent.tokens * heads);
+  made.mixed = arena.take<float>(extent.sequences * heads * hidden);
+  return made;
+}
+
+AttentionScratch lay_out_attention(Arena& arena, const Model& model, const Extent& extent) {
+  const KernelTable& kernels = *model.kernels.table;
+  const auto of_layers = [&](auto member) { return widest(model, member); };
+  const std::int64_t size = of_layers([](const LayerPlan& layer) { return layer.head_size; });
+  const std::int64_t keys = extent.longest, rows = query_rows(keys);
+  AttentionScratch made{};
+  made.qkv = arena.take<float>(extent.chunk_rows * padded(3 * size));
+  made.q = arena.take<std::uint8_t>(rows * quantized_stride(size));
+  made.q_scales = arena.take<float>(rows);
+  made.key_panels = arena.take<unsigned char>(kernels.panels_bytes(padded(keys), size));
+  made.key_scales = arena.take<float>(padded(keys));
+  made.key_offsets = arena.take<std::int32_t>(padded(keys));
+  made.value_panels = arena.take<unsigned char>(kernels.panels_bytes(size, keys));
+  made.value_scales = arena.take<float>(padded(size));
+  made.attend = arena.take<unsigned char>(kernels.attend_scratch_bytes(rows, keys));
+  made.float_keys = arena.take<float>(padded(keys) * size);
+  made.float_scores = arena.take<float>(rows * keys);
+  made.gemm = arena.take<unsigned char>(LinearLayer::scratch_bytes(kernels, kBlockRows, model.plan.hidden));
+  return made;
+}
+
+RowScratch lay_out_rows(Arena& arena, const Model& model) {
+  const Plan& plan = model.plan;
+  const std::int64_t ffn = widest(model, [](const LayerPlan& layer) { return layer.intermediate; });
+  const std::int64_t width = widest(model, [](const LayerPlan& layer) { return layer.attention_width(); });
+  std::int64_t head = plan.hidden;
+  for (const Output& output : model.outputs) {
+    for (const HeadStepWeights& step : output.steps) head = std::max(head, step.plan.features);
+  }
+  RowScratch made{};
+  made.context_q = arena.take_quantized(kBlockRows, width);
+  made.sum = arena.take<float>(kBlockRows * plan.hidden);
+  // The last layer of first tokens puts one head's values here.
+  made.attended = arena.take<float>(kBlockRows * std::max(plan.hidden, model.first_token.value_width));
+  made.attended_q = arena.take_quantized(kBlockRows, plan.hidden);
+  made.up = arena.take<float>(kBlockRows * ffn * (plan.gated ? 2 : 1));
+  made.up_q = arena.take_quantized(kBlockRows, ffn);
+  made.embedding = arena.take<float>(kBlockRows * plan.embedding);
+  made.embedding_q = arena.take_quantized(kBlockRows, plan.embedding);
+  made.head[0] = arena.take<float>(kBlockRows * head);
+  made.head[1] = arena.take<float>(kBlockRows * head);
+  made.head_q = arena.take_quantized(kBlockRows, head);
+  const std::int64_t deepest = std::max({plan.hidden, width, ffn, plan.embedding, head});
+  made.gemm =
+      arena.take<unsigned char>(LinearLayer::scratch_bytes(*model.kernels.table, kBlockRows, deepest));
+  return made;
+}
+
+}  // namespace
+
+QuantizedBlock Arena::take_quantized(std::int64_t rows, std::int64_t depth) {
+  QuantizedBlock made;
+  made.stride = quantized_stride(std::max<std::int64_t>(1, depth));
+  made.q = take<std::uint8_t>(rows * made.stride);
+  made.scales = take<float>(rows);
+  made.inverse_scales = take<float>(rows);
+  made.zero_points = take<std::int32_t>(rows);
+  made.low = take<float>(rows);
+  made.high = take<float>(rows);
+  return made;
+}
+
+void Workspace::reserve(const Model& model, const Extent& extent) {
+  model_ = &model;
+  extent_ = extent;
+  Arena counted(nullptr);
+  lay_out_shared(counted, model, extent);
+  shared_bytes_ = counted.used();
+  Arena attention(nullptr), rows(nullptr);
+  lay_out_attention(attention, model, extent);
+  lay_out_rows(rows, model);
+  member_bytes_ = std::max(attention.used(), rows.used());
+  const std::int64_t bytes = shared_bytes_ + extent.members * member_bytes_;
+  Arena shared(static_cast<unsigned char*>(memory_.reserve(static_cast<std::size_t>(bytes))));
+  shared_ = lay_out_shared(shared, model, extent);
+}
+
+AttentionScratch Workspace::attention(int member) const {
+  Arena arena(static_cast<unsigned char*>(memory_.data()));
+  arena.rewind(shared_bytes_ + member * member_bytes_);
+  return lay_out_attention(arena, *model_, extent_);
+}
+
+RowScratch Workspace::rows(int member) const {
+  Arena arena(static_cast<unsigned char*>(memory_.data()));
+  arena.rewind(shared_bytes_ + member * member_bytes_);
+  return lay_out_rows(arena, *model_);
+}
+
+std::int64_t query_rows(std::int64_t keys) {
+  const std::int64_t fitting = kScoresBudget / (kScoreBytes * keys) / 6 * 6;
+  return std::clamp<std::int64_t>(fitting, 6, kBlockRows);
+}
+
+}  // namespace fastformers::encoder
