@@ -43,7 +43,8 @@ struct GemmArgs {
   Activation activation;
   float* out;  // [row_count, columns]; may equal residual
   std::int64_t out_stride;
-  void* scratch;  // gemm_scratch_bytes(row_count, depth) bytes, 64-byte aligned
+  void* scratch;                      // gemm_scratch_bytes(row_count, depth) bytes, 64-byte aligned
+  const void* next_panels = nullptr;  // what is multiplied with next, to be read ahead; changes no result
 };
 
 // Raw accumulators: out[m, n] = sum_k q[m, k] w[n, k], exact.
@@ -59,6 +60,7 @@ struct GemmS32Args {
   std::int32_t* out;
   std::int64_t out_stride;
   void* scratch;
+  const void* next_panels = nullptr;  // what is multiplied with next, to be read ahead; changes no result
 };
 
 // Rows of float32 that are looked at or written as u8. `factors` ([depth] or null) multiply the inputs first.

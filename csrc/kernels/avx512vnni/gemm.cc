@@ -220,7 +220,16 @@ bool is_half(const Tile& tile, std::int64_t panels) {
   return tile.columns <= panels * kPanelColumns - kPanelColumns / 2;
 }
 
-// Calls visit(row, rows, panel, panels) for every tile: panels outermost, so that a group of panels stays in L2 (or L1)
+// Where a group of panels finds what it brings into L2 for the next one: the panels that follow, or the caller's next matrix.
+template <typename Args>
+const std::int8_t* panels_after(const Args& args, std::int64_t panel) {
+  if (panel < args.last_panel) {
+    return static_cast<const std::int8_t*>(args.panels) + panel * padded_depth(args.depth) * kPanelColumns;
+  }
+  return static_cast<const std::int8_t*>(args.next_panels);
+}
+
+// Calls visit(tile, row, rows, panel, panels) for every tile: panels outermost, so that a group of panels stays in L2 (or L1)
 // while all rows pass over it. Rows and panels are split evenly: 13 panels are 4 + 3 + 3 + 3, 16 rows 6 + 5 + 5.
 template <typename Args, typename Visit>
 void for_each_tile(const Args& args, const Visit& visit) {
@@ -229,10 +238,21 @@ void for_each_tile(const Args& args, const Visit& visit) {
   for (std::int64_t groups = (args.last_panel - panel + widest - 1) / widest; groups > 0; --groups) {
     const std::int64_t panels = (args.last_panel - panel + groups - 1) / groups;
     const std::int64_t tallest = kMaxTileRows[panels];
+    const std::int64_t tiles = (args.row_count + tallest - 1) / tallest;
+    // The next group is as large as this one: the first tiles share its lines.
+    const std::int8_t* ahead = panels_after(args, panel + panels);
+    const std::int64_t lines = (panels + tiles - 1) / tiles;
+    // A single tile is bound by reading its own weights; the hardware's prefetchers are busy enough.
+    std::int64_t unread = ahead != nullptr && tiles > 1 ? panels : 0;
     std::int64_t row = 0;
-    for (std::int64_t left = (args.row_count + tallest - 1) / tallest; left > 0; --left) {
+    for (std::int64_t left = tiles; left > 0; --left) {
       const std::int64_t rows = (args.row_count - row + left - 1) / left;
-      visit(row, rows, panel, panels);
+      Tile tile = tile_at(args, row, panel);
+      tile.ahead = ahead;
+      tile.ahead_lines = smaller(lines, unread);
+      visit(tile, row, rows, panel, panels);
+      ahead += tile.ahead_lines * tile.groups * 64;
+      unread -= tile.ahead_lines;
       row += rows;
     }
     panel += panels;
@@ -244,9 +264,9 @@ void for_each_tile(const Args& args, const Visit& visit) {
 std::int64_t gemm_scratch_bytes(std::int64_t, std::int64_t) { return 0; }
 
 void gemm_u8s8_s32(const GemmS32Args& args) {
-  for_each_tile(args, [&](std::int64_t row, std::int64_t rows, std::int64_t panel, std::int64_t panels) {
+  for_each_tile(args, [&](const Tile& tile, std::int64_t row, std::int64_t rows, std::int64_t panel,
+                          std::int64_t panels) {
     const IntOutput output = {args.out + row * args.out_stride + panel * kPanelColumns, args.out_stride};
-    const Tile tile = tile_at(args, row, panel);
     kTiles.s32[is_half(tile, panels)][panels][rows](tile, output);
   });
 }
@@ -275,8 +295,8 @@ void gemm_u8s8_f32(const GemmArgs& args) {
             args.last_panel - args.first_panel);
     return;
   }
-  for_each_tile(args, [&](std::int64_t row, std::int64_t rows, std::int64_t panel, std::int64_t panels) {
-    const Tile tile = tile_at(args, row, panel);
+  for_each_tile(args, [&](const Tile& tile, std::int64_t row, std::int64_t rows, std::int64_t panel,
+                          std::int64_t panels) {
     kTiles.f32[is_half(tile, panels)][panels][rows](tile, output_at(row, panel));
     if (!gelu) return;
     const std::int64_t column = panel * kPanelColumns;
