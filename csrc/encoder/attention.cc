@@ -13,7 +13,7 @@ namespace fastformers::encoder {
 namespace {
 
 // Sequences of at least this many tokens use INT8 products by default (bench/workloads/encoder measures both).
-constexpr std::int64_t kMinInt8Tokens = std::int64_t{1} << 60;
+constexpr std::int64_t kMinInt8Tokens = 16;
 
 // One head of one sequence.
 struct HeadTask {

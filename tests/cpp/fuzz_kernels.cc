@@ -2,8 +2,9 @@
 // Random tests of the kernel tables. Case i of a run has the seed `--seed` + i, and everything about it follows from
 // that number: a failing case prints its own seed, and `--seed THAT --cases 1` runs it again.
 //
-// usage: fuzz_kernels [--isa all|NAME[,NAME...]] [--cases N] [--seed S] [--minutes M]
+// usage: fuzz_kernels [--isa all|NAME[,NAME...]] [--op all|NAME] [--cases N] [--seed S] [--minutes M]
 //   --isa      `all`: every instruction set this machine supports. A named one that cannot run is a failure.
+//   --op       only the cases of one operation (attention, gemm_f32, ...); the others are drawn but not run or counted
 //   --cases    cases per instruction set (default 20,000)
 //   --minutes  stop each instruction set after M minutes instead; runs with far apart seeds cover different cases
 #include <signal.h>
@@ -40,6 +41,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::vector<std::string> isas;
+  std::string op = "all";
   std::uint64_t cases = 20'000;
   std::uint64_t seed = 1;
   double minutes = 0;  // 0: count cases instead
@@ -106,8 +108,13 @@ Tally run(const Options& options, const std::string& isa) {
   Tally tally;
   const auto start = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
-  for (std::uint64_t i = 0; options.minutes > 0 ? seconds() < 60 * options.minutes : i < options.cases; ++i) {
+  const auto done = [&] {
+    return options.minutes > 0 ? seconds() >= 60 * options.minutes
+                               : tally.passed + tally.failed >= options.cases;
+  };
+  for (std::uint64_t i = 0; !done(); ++i) {
     const Case drawn = fuzz::draw_case(options.seed + i);
+    if (options.op != "all" && options.op != fuzz::op_name(drawn.op)) continue;
     remember(isa, drawn);
     ++tally.by_op[static_cast<std::size_t>(drawn.op)];
     if (fuzz::check_case(drawn, tables, arena).empty()) {
@@ -145,6 +152,18 @@ std::vector<std::string> isas_of(const std::string& argument) {
   return names;
 }
 
+std::string op_named(const std::string& name) {
+  bool known = name == "all";
+  std::string names = "all";
+  for (int op = 0; op < fuzz::kOpCount; ++op) {
+    const std::string candidate = fuzz::op_name(static_cast<fuzz::Op>(op));
+    known = known || name == candidate;
+    names += " " + candidate;
+  }
+  if (!known) throw std::invalid_argument("no operation is called " + name + "; choose from " + names);
+  return name;
+}
+
 std::uint64_t whole_number(const std::string& option, const std::string& text) {
   std::size_t used = 0;
   const std::uint64_t value = std::stoull(text, &used);
@@ -161,6 +180,8 @@ Options parse(const std::vector<std::string>& arguments) {
     const std::string& value = arguments[i + 1];
     if (option == "--isa") {
       options.isas = isas_of(value);
+    } else if (option == "--op") {
+      options.op = op_named(value);
     } else if (option == "--cases") {
       options.cases = whole_number(option, value);
     } else if (option == "--seed") {
@@ -169,7 +190,7 @@ Options parse(const std::vector<std::string>& arguments) {
       options.minutes = std::stod(value);
     } else {
       throw std::invalid_argument("unknown option " + option +
-                                  "; choose from --isa --cases --seed --minutes");
+                                  "; choose from --isa --op --cases --seed --minutes");
     }
   }
   return options;

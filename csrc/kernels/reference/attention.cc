@@ -73,6 +73,9 @@ std::int32_t probability(float t, float factor, float shift) {
   p = std::fmaf(p, f, kPower1);
   p = std::fmaf(p, f, kPower0);
   const float rounded = std::nearbyintf(float_of(bits_of(p) + (bits_of(shifted) << 23)));
+  // As vcvtps2dq and a saturating pack do it. Beyond int32 is where x overflowed: t * c is so large that its rounding error
+  // alone is a power of two above 2^23.
+  if (!(rounded >= 0.0f && rounded < 2147483648.0f)) return 0;
   return static_cast<std::int32_t>(rounded > 255.0f ? 255.0f : rounded);
 }
 
@@ -141,13 +144,17 @@ void attend_u8s8(const AttendArgs& args) {
     const float factor = args.bias != nullptr ? kLog2E : args.row_scales[m] * kLog2E;
     const float shift = largest * factor;
     std::int32_t total = 0;
-    for (std::int64_t j = seen.first; j < seen.last; ++j) total += probability(t[j], factor, shift);
+    for (std::int64_t j = seen.first; j < seen.last; ++j) {
+      const std::int32_t p = probability(t[j], factor, shift);
+      total += p;
+      t[j] = static_cast<float>(p);
+    }
     const bool defined = total > 0 && !std::isnan(args.row_scales[m]);
     const float inverse = defined ? 1.0f / static_cast<float>(total) : NAN;
     for (std::int64_t i = 0; i < args.channels; ++i) {
       std::int32_t sum = 0;
       for (std::int64_t j = seen.first; j < seen.last; ++j) {
-        sum += probability(t[j], factor, shift) * values[i * args.keys + j];
+        sum += static_cast<std::int32_t>(t[j]) * values[i * args.keys + j];
       }
       args.out[m * args.out_stride + i] = static_cast<float>(sum) * (args.value_scales[i] * inverse);
     }

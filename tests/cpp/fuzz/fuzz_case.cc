@@ -28,6 +28,31 @@ std::int64_t draw_depth(Random& random) {
   return std::max<std::int64_t>(1, draw_size(random));
 }
 
+// Head sizes of models, and any other.
+std::int64_t draw_head_size(Random& random) {
+  return random.percent(60) ? random.pick<std::int64_t>({26, 32, 64, 128}) : random.between(1, 130);
+}
+
+// Windows narrower and wider than the sequence, queries anywhere in it; every row must see a key.
+void draw_attention(Case& drawn, Random& random) {
+  drawn.rows = random.percent(15) ? 1 : random.between(1, 50);
+  drawn.columns = random.percent(30) ? random.pick<std::int64_t>({1, 15, 16, 17, 63, 64, 65, 128, 129, 256})
+                                     : random.between(1, 300);
+  drawn.depth = draw_head_size(random);
+  drawn.channels = random.percent(60) ? drawn.depth : draw_head_size(random);
+  const std::int64_t limit = random.percent(80) ? 100'000 : 1'000'000;
+  while (drawn.rows * drawn.columns * (drawn.depth + drawn.channels) > limit) {
+    std::int64_t& size = random.percent(50) ? drawn.rows : drawn.columns;
+    size = (size + 1) / 2;
+  }
+  if (random.percent(50)) return;
+  const std::int64_t window = random.percent(70) ? random.between(0, 70) : random.between(0, 310);
+  const std::int64_t last_first = drawn.columns + window - drawn.rows;
+  if (last_first < 0) return;
+  drawn.window = window;
+  drawn.first_query = random.below(last_first + 1);
+}
+
 std::int64_t draw_gap(Random& random) { return random.percent(50) ? 0 : random.between(1, 70); }
 
 // Replaces sizes, in random order, by smaller draws until rows * columns * depth fits. Giant depths stay.
@@ -81,6 +106,10 @@ std::vector<Case> simpler_cases(const Case& failing) {
     simpler.push_back(failing);
     change(simpler.back());
   };
+  // Fewer keys could leave a row without any that it sees: first_query goes down with them.
+  if (failing.window >= 0) add([](Case& c) { c.window = -1; });
+  if (failing.first_query > 0) add([](Case& c) { c.first_query /= 2; });
+  if (failing.op == Op::kAttention && failing.channels > 1) add([](Case& c) { c.channels /= 2; });
   for (std::int64_t Case::* size : {&Case::rows, &Case::columns, &Case::depth}) {
     if (failing.*size > 1) add([&](Case& c) { c.*size /= 2; });
     if (failing.*size > 1) add([&](Case& c) { c.*size -= 1; });
@@ -103,8 +132,8 @@ std::vector<Case> simpler_cases(const Case& failing) {
 }  // namespace
 
 const char* op_name(Op op) {
-  constexpr const char* kNames[] = {"pack",     "gemm_s32",   "gemm_f32", "range",
-                                    "quantize", "layer_norm", "softmax",  "gelu"};
+  constexpr const char* kNames[] = {"pack",       "gemm_s32", "gemm_f32", "range",    "quantize",
+                                    "layer_norm", "softmax",  "gelu",     "attention"};
   return kNames[static_cast<int>(op)];
 }
 
@@ -113,11 +142,16 @@ Case draw_case(std::uint64_t seed) {
   Case drawn;
   drawn.seed = seed;
   drawn.op = random.pick({Op::kPack, Op::kGemmS32, Op::kGemmS32, Op::kGemmF32, Op::kGemmF32, Op::kGemmF32,
-                          Op::kRange, Op::kQuantize, Op::kLayerNorm, Op::kSoftmax, Op::kGelu});
+                          Op::kRange, Op::kQuantize, Op::kLayerNorm, Op::kSoftmax, Op::kGelu, Op::kAttention,
+                          Op::kAttention});
   drawn.rows = random.percent(15) ? 1 : draw_size(random);
   drawn.columns = draw_size(random);
   drawn.depth = draw_depth(random);
-  fit_budget(drawn, random);
+  if (drawn.op == Op::kAttention) {
+    draw_attention(drawn, random);
+  } else {
+    fit_budget(drawn, random);
+  }
   draw_options(drawn, random);
   return drawn;
 }
@@ -127,8 +161,9 @@ std::string describe(const Case& drawn) {
   constexpr const char* kActivations[] = {"none", "relu", "gelu", "gelu_tanh"};
   std::ostringstream text;
   text << op_name(drawn.op) << " rows=" << drawn.rows << " columns=" << drawn.columns
-       << " depth=" << drawn.depth << " gaps=" << drawn.rows_gap << "," << drawn.residual_gap << ","
-       << drawn.out_gap << " panels=" << drawn.first_percent << "%.." << drawn.last_percent << "%"
+       << " depth=" << drawn.depth << " channels=" << drawn.channels << " window=" << drawn.window
+       << " first_query=" << drawn.first_query << " gaps=" << drawn.rows_gap << "," << drawn.residual_gap
+       << "," << drawn.out_gap << " panels=" << drawn.first_percent << "%.." << drawn.last_percent << "%"
        << " placement=" << kPlacements[static_cast<int>(drawn.placement)]
        << " fills=" << fill_name(drawn.rows_fill) << "," << fill_name(drawn.weights_fill) << ","
        << fill_name(drawn.floats_fill) << " bias=" << drawn.bias << " residual=" << drawn.residual

@@ -13,16 +13,19 @@
 
 namespace fuzz {
 
-enum class Op { kPack, kGemmS32, kGemmF32, kRange, kQuantize, kLayerNorm, kSoftmax, kGelu };
-constexpr int kOpCount = 8;
+enum class Op { kPack, kGemmS32, kGemmF32, kRange, kQuantize, kLayerNorm, kSoftmax, kGelu, kAttention };
+constexpr int kOpCount = 9;
 const char* op_name(Op op);
 
 struct Case {
   std::uint64_t seed = 0;
   Op op = Op::kPack;
   std::int64_t rows = 1;          // M
-  std::int64_t columns = 1;       // N; only of the matmuls and of packing
+  std::int64_t columns = 1;       // N; only of the matmuls and of packing. The keys of attention
   std::int64_t depth = 1;         // K, or the length of a row
+  std::int64_t channels = 1;      // of attention's values
+  std::int64_t window = -1;       // of attention
+  std::int64_t first_query = 0;   // of attention
   std::int64_t rows_gap = 0;      // stride beyond what a row needs, in elements: of the input,
   std::int64_t residual_gap = 0;  // of the residual,
   std::int64_t out_gap = 0;       // of the output
