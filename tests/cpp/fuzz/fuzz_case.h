@@ -13,8 +13,19 @@
 
 namespace fuzz {
 
-enum class Op { kPack, kGemmS32, kGemmF32, kRange, kQuantize, kLayerNorm, kSoftmax, kGelu };
-constexpr int kOpCount = 8;
+enum class Op {
+  kPack,
+  kGemmS32,
+  kGemmF32,
+  kRange,
+  kQuantize,
+  kLayerNorm,
+  kSoftmax,
+  kGelu,
+  kPackF32,
+  kFloatGemm
+};
+constexpr int kOpCount = 10;
 const char* op_name(Op op);
 
 struct Case {
@@ -31,10 +42,11 @@ struct Case {
   Placement placement = Placement::kEnd;
   Fill rows_fill = Fill::kUniform;
   Fill weights_fill = Fill::kUniform;
-  Fill floats_fill = Fill::kUniform;  // of scales, bias, residual, gamma, beta
+  Fill floats_fill = Fill::kUniform;  // of scales, bias, residual, gamma, beta, the right side of float_gemm
   bool bias = false;
   bool residual = false;
   bool factors = false;
+  bool in_place = false;           // the right side of float_gemm: a row-major matrix and not packed panels
   bool out_aliases_input = false;  // out == residual (matmul, layer_norm) or out == x (softmax, gelu)
   fastformers::Activation activation = fastformers::Activation::kNone;
 };
