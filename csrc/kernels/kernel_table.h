@@ -91,7 +91,7 @@ struct LayerNormArgs {
 };
 
 // Float32 matmul: out[m, n] = act(sum + bias[n]) + residual[m, n], where sum is a chain of fma over ascending k that starts at 0,
-// the same on every instruction set whatever the tile.
+// the same on every instruction set whatever the tile. ReLU is max(x, 0) with NaN staying NaN and -0 staying -0.
 struct GemmF32Args {
   const float* a;  // [row_count, depth]
   std::int64_t a_stride;

@@ -1,21 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <cmath>
-#include <cstring>
 
 #include "kernels/avx2/tables.h"
 #include "kernels/packed_layout.h"
 
 namespace fastformers::avx2 {
-
-void pack_f32(const float* w, std::int64_t w_stride, std::int64_t columns, std::int64_t depth,
-              float* panels) {
-  const std::int64_t count = panel_count(columns) * kPanelColumns * depth;
-  std::memset(panels, 0, static_cast<std::size_t>(count) * sizeof(float));
-  for (std::int64_t n = 0; n < columns; ++n) {
-    float* column = panels + n / kPanelColumns * kPanelColumns * depth + n % kPanelColumns;
-    for (std::int64_t k = 0; k < depth; ++k) column[k * kPanelColumns] = w[n * w_stride + k];
-  }
-}
 
 void gemm_f32(const GemmF32Args& args) {
   for (std::int64_t m = 0; m < args.row_count; ++m) {
@@ -25,7 +14,7 @@ void gemm_f32(const GemmF32Args& args) {
       float sum = 0.0f;
       for (std::int64_t k = 0; k < args.depth; ++k) sum = std::fmaf(a[k], b[k * args.b_row_stride], sum);
       float y = args.bias != nullptr ? sum + args.bias[n] : sum;
-      if (args.activation == Activation::kRelu) y = y > 0.0f ? y : 0.0f;
+      if (args.activation == Activation::kRelu) y = 0.0f > y ? 0.0f : y;
       if (args.activation == Activation::kGeluErf || args.activation == Activation::kGeluTanh) {
         gelu_f32(&y, 1, args.activation, &y);
       }

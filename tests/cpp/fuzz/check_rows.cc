@@ -83,9 +83,9 @@ std::string check_mxcsr(const Case& drawn, const Tables& tables, Arena& arena) {
   const unsigned before = _mm_getcsr();
   Random random(drawn.seed ^ 0x5DEECE66Dull);
   using Check = std::string (*)(const Case&, const Tables&, Arena&, Random&);
-  constexpr Check kChecks[kOpCount] = {check_pack,    check_gemm_s32, check_gemm_f32,
-                                       check_range,   check_quantize, check_layer_norm,
-                                       check_softmax, check_gelu,     check_attention};
+  constexpr Check kChecks[kOpCount] = {check_pack,     check_gemm_s32,   check_gemm_f32, check_range,
+                                       check_quantize, check_layer_norm, check_softmax,  check_gelu,
+                                       check_pack_f32, check_float_gemm, check_attention};
   std::string wrong = kChecks[static_cast<int>(drawn.op)](drawn, tables, arena, random);
   if (wrong.empty() && (_mm_getcsr() & ~kMxcsrFlags) != (before & ~kMxcsrFlags)) wrong = "MXCSR was changed";
   return wrong;

@@ -33,6 +33,8 @@ std::string check_layer_norm(const Case& drawn, const Tables& tables, Arena& are
 std::string check_softmax(const Case& drawn, const Tables& tables, Arena& arena, Random& random);
 std::string check_gelu(const Case& drawn, const Tables& tables, Arena& arena, Random& random);
 std::string check_attention(const Case& drawn, const Tables& tables, Arena& arena, Random& random);
+std::string check_pack_f32(const Case& drawn, const Tables& tables, Arena& arena, Random& random);
+std::string check_float_gemm(const Case& drawn, const Tables& tables, Arena& arena, Random& random);
 
 // All of the above by drawn.op, plus: canaries around every buffer, and the control bits of MXCSR as before.
 std::string check_case(const Case& drawn, const Tables& tables, Arena& arena);

@@ -59,12 +59,13 @@ std::int64_t draw_gap(Random& random) { return random.percent(50) ? 0 : random.b
 void fit_budget(Case& drawn, Random& random) {
   const std::int64_t draw = random.below(100);
   const std::int64_t budget = draw < 80 ? 60'000 : (draw < 98 ? 500'000 : 6'000'000);
-  const bool matmul = drawn.op == Op::kGemmS32 || drawn.op == Op::kGemmF32;
+  const bool matmul = drawn.op == Op::kGemmS32 || drawn.op == Op::kGemmF32 || drawn.op == Op::kFloatGemm;
+  const bool pack = drawn.op == Op::kPack || drawn.op == Op::kPackF32;
   const bool giant = drawn.depth > 3072;
   const std::int64_t limit = giant ? 20 * kLargestDepth : (matmul ? budget : budget / 4);
   std::int64_t unused = 1;
-  std::int64_t& rows = drawn.op == Op::kPack ? unused : drawn.rows;
-  std::int64_t& columns = matmul || drawn.op == Op::kPack ? drawn.columns : unused;
+  std::int64_t& rows = pack ? unused : drawn.rows;
+  std::int64_t& columns = matmul || pack ? drawn.columns : unused;
   while (rows * columns * drawn.depth > limit) {
     std::int64_t* size = random.pick({&rows, &columns, giant ? &rows : &drawn.depth});
     const std::int64_t redrawn = std::max<std::int64_t>(1, draw_size(random));
@@ -88,6 +89,7 @@ void draw_options(Case& drawn, Random& random) {
   drawn.bias = random.percent(60);
   drawn.residual = random.percent(40);
   drawn.factors = random.percent(50);
+  drawn.in_place = random.percent(50);
   drawn.out_aliases_input = random.percent(30);
   drawn.activation =
       random.pick({Activation::kNone, Activation::kRelu, Activation::kGeluErf, Activation::kGeluTanh});
@@ -117,13 +119,15 @@ std::vector<Case> simpler_cases(const Case& failing) {
   for (std::int64_t Case::* gap : {&Case::rows_gap, &Case::residual_gap, &Case::out_gap}) {
     if (failing.*gap != 0) add([&](Case& c) { c.*gap = 0; });
   }
-  for (bool Case::* option : {&Case::bias, &Case::residual, &Case::factors, &Case::out_aliases_input}) {
+  for (bool Case::* option :
+       {&Case::bias, &Case::residual, &Case::factors, &Case::in_place, &Case::out_aliases_input}) {
     if (failing.*option) add([&](Case& c) { c.*option = false; });
   }
   for (Fill Case::* fill : {&Case::rows_fill, &Case::weights_fill, &Case::floats_fill}) {
     if (failing.*fill != Fill::kUniform) add([&](Case& c) { c.*fill = Fill::kUniform; });
   }
-  if (failing.activation != Activation::kNone && failing.op == Op::kGemmF32) {
+  if (failing.activation != Activation::kNone &&
+      (failing.op == Op::kGemmF32 || failing.op == Op::kFloatGemm)) {
     add([](Case& c) { c.activation = Activation::kNone; });
   }
   return simpler;
@@ -133,7 +137,7 @@ std::vector<Case> simpler_cases(const Case& failing) {
 
 const char* op_name(Op op) {
   constexpr const char* kNames[] = {"pack",       "gemm_s32", "gemm_f32", "range",    "quantize",
-                                    "layer_norm", "softmax",  "gelu",     "attention"};
+                                    "layer_norm", "softmax",  "gelu",     "pack_f32", "float_gemm", "attention"};
   return kNames[static_cast<int>(op)];
 }
 
@@ -142,11 +146,13 @@ Case draw_case(std::uint64_t seed) {
   Case drawn;
   drawn.seed = seed;
   drawn.op = random.pick({Op::kPack, Op::kGemmS32, Op::kGemmS32, Op::kGemmF32, Op::kGemmF32, Op::kGemmF32,
-                          Op::kRange, Op::kQuantize, Op::kLayerNorm, Op::kSoftmax, Op::kGelu, Op::kAttention,
-                          Op::kAttention});
+                          Op::kRange, Op::kQuantize, Op::kLayerNorm, Op::kSoftmax, Op::kGelu, Op::kPackF32,
+                          Op::kFloatGemm, Op::kFloatGemm, Op::kFloatGemm, Op::kAttention, Op::kAttention});
   drawn.rows = random.percent(15) ? 1 : draw_size(random);
   drawn.columns = draw_size(random);
   drawn.depth = draw_depth(random);
+  // Around the depth from which partial sums are stored and reloaded.
+  if (drawn.op == Op::kFloatGemm && random.percent(5)) drawn.depth = random.between(1000, 3100);
   if (drawn.op == Op::kAttention) {
     draw_attention(drawn, random);
   } else {
@@ -167,7 +173,8 @@ std::string describe(const Case& drawn) {
        << " placement=" << kPlacements[static_cast<int>(drawn.placement)]
        << " fills=" << fill_name(drawn.rows_fill) << "," << fill_name(drawn.weights_fill) << ","
        << fill_name(drawn.floats_fill) << " bias=" << drawn.bias << " residual=" << drawn.residual
-       << " factors=" << drawn.factors << " out_aliases_input=" << drawn.out_aliases_input
+       << " factors=" << drawn.factors << " in_place=" << drawn.in_place
+       << " out_aliases_input=" << drawn.out_aliases_input
        << " activation=" << kActivations[static_cast<int>(drawn.activation)] << " seed=" << drawn.seed;
   return text.str();
 }

@@ -13,8 +13,20 @@
 
 namespace fuzz {
 
-enum class Op { kPack, kGemmS32, kGemmF32, kRange, kQuantize, kLayerNorm, kSoftmax, kGelu, kAttention };
-constexpr int kOpCount = 9;
+enum class Op {
+  kPack,
+  kGemmS32,
+  kGemmF32,
+  kRange,
+  kQuantize,
+  kLayerNorm,
+  kSoftmax,
+  kGelu,
+  kPackF32,
+  kFloatGemm,
+  kAttention
+};
+constexpr int kOpCount = 11;
 const char* op_name(Op op);
 
 struct Case {
@@ -34,10 +46,11 @@ struct Case {
   Placement placement = Placement::kEnd;
   Fill rows_fill = Fill::kUniform;
   Fill weights_fill = Fill::kUniform;
-  Fill floats_fill = Fill::kUniform;  // of scales, bias, residual, gamma, beta
+  Fill floats_fill = Fill::kUniform;  // of scales, bias, residual, gamma, beta, the right side of float_gemm
   bool bias = false;
   bool residual = false;
   bool factors = false;
+  bool in_place = false;           // the right side of float_gemm: a row-major matrix and not packed panels
   bool out_aliases_input = false;  // out == residual (matmul, layer_norm) or out == x (softmax, gelu)
   fastformers::Activation activation = fastformers::Activation::kNone;
 };
