@@ -2,6 +2,8 @@
 // A growable scratch area aligned to the cache line. Its contents are not kept when it grows.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -11,6 +13,7 @@
 namespace fastformers {
 
 constexpr std::size_t kCacheLineBytes = 64;
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -34,9 +37,13 @@ class AlignedBuffer {
   void* reserve(std::size_t bytes) {
     if (bytes <= capacity_) return data_;
     release();
-    const auto rounded = static_cast<std::size_t>(round_up(static_cast<std::int64_t>(bytes), 4096));
-    data_ = std::aligned_alloc(kCacheLineBytes, rounded);
+    // Large areas ask for huge pages: streaming 85 MB of weights through 4 KiB pages misses the TLB at every one.
+    const bool huge = bytes >= 2 * kHugePageBytes;
+    const auto unit = static_cast<std::int64_t>(huge ? kHugePageBytes : 4096);
+    const auto rounded = static_cast<std::size_t>(round_up(static_cast<std::int64_t>(bytes), unit));
+    data_ = std::aligned_alloc(huge ? kHugePageBytes : kCacheLineBytes, rounded);
     if (data_ == nullptr) throw std::bad_alloc();
+    if (huge) madvise(data_, rounded, MADV_HUGEPAGE);  // advice: without huge pages it is merely slower
     capacity_ = rounded;
     return data_;
   }

@@ -147,12 +147,13 @@ void project(const Execution& run, const Layer& layer, std::int64_t head, std::i
   const SharedBuffers& shared = run.workspace.shared();
   const std::int64_t hidden = run.model.plan.hidden, columns = layer.head_panels * kPanelColumns;
   const float* read = shared.normed != nullptr ? shared.normed : shared.x;
-  for (std::int64_t row = 0; row < rows; row += kBlockRows) {
+  for (std::int64_t row = 0; row < rows; row += run.model.block_rows) {
     const std::int64_t now = first_row + row;
-    const Input input = {read + now * hidden, hidden, std::min(kBlockRows, rows - row),
+    const Input input = {read + now * hidden, hidden, std::min(run.model.block_rows, rows - row),
                          shared.x_q.from_row(now), true};
-    layer.qkv.run(run.kernels(), input, head * layer.head_panels, (head + 1) * layer.head_panels, {},
-                  scratch.gemm, scratch.qkv + row * columns, columns);
+    layer.qkv.run(run.kernels(), input, head * layer.head_panels, (head + 1) * layer.head_panels,
+                  {Activation::kNone, nullptr, 0, &layer.output}, scratch.gemm, scratch.qkv + row * columns,
+                  columns);
   }
 }
 

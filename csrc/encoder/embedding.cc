@@ -41,7 +41,7 @@ void embed(const Execution& run, Team::Member& member, int index) {
   const Embeddings& tables = run.model.embeddings;
   const SharedBuffers& shared = run.workspace.shared();
   const RowScratch scratch = run.workspace.rows(index);
-  const RowBlocks blocks(run.batch.tokens(), run.members);
+  const RowBlocks blocks(run.batch.tokens(), run.model.block_rows, run.members);
   member.phase(blocks.count, [&](int block) {
     const std::int64_t row = blocks.first(block), rows = blocks.size(block);
     float* x = shared.x + row * plan.hidden;

@@ -40,9 +40,10 @@ void embed(const Execution& run, Team::Member& member, int index);
 void attend(const Execution& run, std::size_t layer, bool first_queries, Team::Member& member, int index);
 // The last layer's attention for first tokens only, without keys and values; fills context rows [sequences].
 void attend_first_tokens(const Execution& run, Team::Member& member, int index);
-// The rest of a layer for `rows` rows (at most kBlockRows), ending with what the next layer's attention reads.
+// The rest of a layer for `rows` rows (at most block_rows), ending with what the next layer's attention reads. `next` (or
+// null) is the layer whose weights are wanted after that.
 void finish_layer(const Execution& run, std::size_t layer, const RowView& view, std::int64_t rows,
-                  const RowScratch& scratch);
+                  const LinearLayer* next, const RowScratch& scratch);
 void write_outputs(const Execution& run, Team::Member& member, int index);
 
 // out = norm(in); when `reader` is INT8 the rows are quantized for it as well.
@@ -59,9 +60,9 @@ void apply_function(const KernelTable& kernels, Function function, float* x, std
 // The activation that a matmul's epilogue can do for a function; kNone for one it cannot.
 Activation fused_activation(Function function);
 
-// Splits `rows` into blocks of at most kBlockRows, as even as can be, their number a multiple of the members.
+// Splits `rows` into blocks of at most `most` rows, as even as can be, their number a multiple of the members.
 struct RowBlocks {
-  RowBlocks(std::int64_t row_count, int members);
+  RowBlocks(std::int64_t row_count, std::int64_t most, int members);
   std::int64_t first(int block) const { return rows * block / count; }
   std::int64_t size(int block) const { return first(block + 1) - first(block); }
   std::int64_t rows;

@@ -132,7 +132,7 @@ void attend_first_tokens(const Execution& run, Team::Member& member, int index) 
   const RowScratch scratch = run.workspace.rows(index);
   const std::int64_t sequences = run.batch.sequences;
   const auto tasks = static_cast<int>(sequences);
-  const RowBlocks blocks(sequences, run.members);
+  const RowBlocks blocks(sequences, run.model.block_rows, run.members);
   member.phase(blocks.count,
                [&](int block) { prepare_queries(run, blocks.first(block), blocks.size(block), scratch); });
   // Halves, so that two threads share a single sequence.

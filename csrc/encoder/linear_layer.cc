@@ -32,8 +32,16 @@ void LinearLayer::describe(const TensorTable& tensors, const std::string& name, 
   }
 }
 
-void LinearLayer::pack(const IsaKernels& kernels) {
+std::int64_t LinearLayer::packed_bytes(const IsaKernels& kernels) const {
+  if (!present()) return 0;
+  const auto columns = layout_.empty() ? source_columns_ : static_cast<std::int64_t>(layout_.size());
+  if (int8_) return PackedWeight::nbytes_for(columns, depth_, kernels);
+  return panel_count(columns) * kPanelColumns * depth_ * static_cast<std::int64_t>(sizeof(float));
+}
+
+void LinearLayer::pack(const IsaKernels& kernels, void* memory) {
   if (!present()) return;
+  block_ = memory;
   if (layout_.empty()) {
     for (std::int64_t n = 0; n < source_columns_; ++n) layout_.push_back({n});
   }
@@ -45,11 +53,11 @@ void LinearLayer::pack(const IsaKernels& kernels) {
       if (column.source >= 0) bias_[n] = source_bias_[static_cast<std::size_t>(column.source)] * column.gain;
     }
   }
-  int8_ ? pack_int8(kernels) : pack_float(kernels);
+  int8_ ? pack_int8(kernels, packed_bytes(kernels)) : pack_float(kernels);
   weight_ = scale_ = nullptr;
 }
 
-void LinearLayer::pack_int8(const IsaKernels& kernels) {
+void LinearLayer::pack_int8(const IsaKernels& kernels, std::int64_t bytes) {
   std::vector<std::int8_t> rows(static_cast<std::size_t>(columns_ * depth_), 0);
   std::vector<float> scales(layout_.size(), 0.0f);
   for (std::size_t n = 0; n < layout_.size(); ++n) {
@@ -59,9 +67,7 @@ void LinearLayer::pack_int8(const IsaKernels& kernels) {
                 static_cast<std::size_t>(depth_));
     scales[n] = scale_->f32()[column.source] * column.gain;
   }
-  const std::int64_t bytes = PackedWeight::nbytes_for(columns_, depth_, kernels);
-  packed_ = PackedWeight::pack(rows.data(), scales.data(), columns_, depth_, kernels,
-                               block_.reserve(static_cast<std::size_t>(bytes)), bytes);
+  packed_ = PackedWeight::pack(rows.data(), scales.data(), columns_, depth_, kernels, block_, bytes);
 }
 
 void LinearLayer::pack_float(const IsaKernels& kernels) {
@@ -73,9 +79,7 @@ void LinearLayer::pack_float(const IsaKernels& kernels) {
     float* row = rows.data() + static_cast<std::int64_t>(n) * depth_;
     for (std::int64_t k = 0; k < depth_; ++k) row[k] = source[k] * column.gain;
   }
-  const std::int64_t count = panel_count(columns_) * kPanelColumns * depth_;
-  auto* panels = static_cast<float*>(block_.reserve(static_cast<std::size_t>(count) * sizeof(float)));
-  kernels.table->pack_f32(rows.data(), depth_, columns_, depth_, panels);
+  kernels.table->pack_f32(rows.data(), depth_, columns_, depth_, static_cast<float*>(block_));
 }
 
 std::vector<float> LinearLayer::dense() const {
@@ -91,7 +95,7 @@ std::vector<float> LinearLayer::dense() const {
     }
     return rows;
   }
-  const auto* panels = static_cast<const float*>(block_.data());
+  const auto* panels = static_cast<const float*>(block_);
   for (std::int64_t n = 0; n < columns_; ++n) {
     const float* column = panels + n / kPanelColumns * kPanelColumns * depth_ + n % kPanelColumns;
     for (std::int64_t k = 0; k < depth_; ++k) {
@@ -99,11 +103,6 @@ std::vector<float> LinearLayer::dense() const {
     }
   }
   return rows;
-}
-
-std::int64_t LinearLayer::weight_bytes() const {
-  return static_cast<std::int64_t>(block_.capacity()) +
-         static_cast<std::int64_t>((bias_.size() + factors_.size()) * sizeof(float));
 }
 
 void LinearLayer::prepare(const KernelTable& kernels, Input& input) const {
@@ -144,6 +143,7 @@ void LinearLayer::run(const KernelTable& kernels, const Input& input, std::int64
     args.out = out - first_column;
     args.out_stride = out_stride;
     args.scratch = gemm_scratch;
+    args.next_panels = epilogue.next != nullptr ? epilogue.next->panels() : nullptr;
     kernels.gemm_u8s8_f32(args);
     return;
   }
@@ -152,7 +152,7 @@ void LinearLayer::run(const KernelTable& kernels, const Input& input, std::int64
   args.a_stride = input.x_stride;
   args.row_count = input.rows;
   args.depth = depth_;
-  args.b = static_cast<const float*>(packed_weights()) + first_column * depth_;
+  args.b = static_cast<const float*>(block_) + first_column * depth_;
   args.b_panel_stride = kPanelColumns * depth_;
   args.b_row_stride = kPanelColumns;
   args.columns = std::min(last_panel * kPanelColumns, columns_) - first_column;
@@ -164,7 +164,5 @@ void LinearLayer::run(const KernelTable& kernels, const Input& input, std::int64
   args.out_stride = out_stride;
   kernels.gemm_f32(args);
 }
-
-const void* LinearLayer::packed_weights() const { return block_.data(); }
 
 }  // namespace fastformers::encoder

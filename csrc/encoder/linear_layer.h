@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "encoder/plan.h"
 #include "kernels/registry.h"
 #include "ops/packed_weight.h"
@@ -36,10 +35,14 @@ struct Input {
   bool quantized = false;
 };
 
+class LinearLayer;
+
 struct Epilogue {
   Activation activation = Activation::kNone;
   const float* residual = nullptr;
   std::int64_t residual_stride = 0;
+  // The layer that runs next: its first weights are read into cache meanwhile.
+  const LinearLayer* next = nullptr;
 };
 
 class LinearLayer {
@@ -56,8 +59,11 @@ class LinearLayer {
   void describe(const TensorTable& tensors, const std::string& name, std::int64_t columns,
                 std::int64_t depth);
   void lay_out(std::vector<Column> layout) { layout_ = std::move(layout); }
-  // Packs for `kernels`; the costly part, safe to run for many layers at once. The tensors are no longer looked at afterwards.
-  void pack(const IsaKernels& kernels);
+  // Bytes that pack() fills.
+  std::int64_t packed_bytes(const IsaKernels& kernels) const;
+  // Packs for `kernels` into 64-byte aligned memory that outlives the layer; the costly part, safe to run for many layers
+  // at once. The tensors are no longer looked at afterwards.
+  void pack(const IsaKernels& kernels, void* memory);
 
   bool present() const { return columns_ > 0; }
   bool is_int8() const { return int8_; }
@@ -65,8 +71,8 @@ class LinearLayer {
   std::int64_t depth() const { return depth_; }
   const float* factors() const { return factors_.empty() ? nullptr : factors_.data(); }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
-  std::int64_t weight_bytes() const;
-  const void* packed_weights() const;
+  // Where the panels start; null for a layer that is absent.
+  const void* panels() const { return int8_ && present() ? packed_.panels() : block_; }
 
   // The weights as float32 [columns, depth] in the packed order, factors undone: what multiplies unscaled inputs.
   std::vector<float> dense() const;
@@ -85,7 +91,7 @@ class LinearLayer {
   }
 
  private:
-  void pack_int8(const IsaKernels& kernels);
+  void pack_int8(const IsaKernels& kernels, std::int64_t bytes);
   void pack_float(const IsaKernels& kernels);
 
   const TensorView* weight_ = nullptr;
@@ -98,7 +104,7 @@ class LinearLayer {
   std::vector<float> source_bias_;
   std::vector<float> bias_;
   std::vector<float> factors_;
-  AlignedBuffer block_;  // PackedWeight block, or float panels
+  void* block_ = nullptr;  // PackedWeight block, or float panels
   PackedWeight packed_;
 };
 

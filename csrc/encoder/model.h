@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "encoder/linear_layer.h"
 #include "encoder/plan.h"
 #include "encoder/tensors.h"
@@ -74,6 +75,7 @@ struct Output {
 };
 
 struct Model {
+  AlignedBuffer packed;  // the weights of all linear layers, in the order they are read
   Plan plan;
   IsaKernels kernels;
   Embeddings embeddings;
@@ -83,6 +85,8 @@ struct Model {
   std::vector<Output> outputs;
   std::map<double, std::unique_ptr<Rotation>> rotations;
   bool only_first_rows = false;  // no output reads any other row
+  // Rows that pass through a layer's matmuls together: as many as keep the FFN's intermediates in L2.
+  std::int64_t block_rows = 0;
 
   std::int64_t weight_bytes() const;
 };

@@ -81,7 +81,7 @@ void write_outputs(const Execution& run, Team::Member& member, int index) {
   for (std::size_t i = 0; i < run.outputs.size(); ++i) {
     const Output& output = run.model.outputs[static_cast<std::size_t>(run.outputs[i])];
     const std::int64_t count = output.plan.rows == Rows::kAll ? run.batch.tokens() : run.batch.sequences;
-    const RowBlocks blocks(count, run.members);
+    const RowBlocks blocks(count, run.model.block_rows, run.members);
     member.phase(blocks.count, [&](int block) {
       write_rows(run, output, blocks.first(block), blocks.size(block), run.results[i], scratch);
     });

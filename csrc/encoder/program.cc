@@ -8,19 +8,26 @@
 namespace fastformers::encoder {
 namespace {
 
+// The first matrix that is read after a row block: this layer's again, or the next one's.
+const LinearLayer* layer_after(const Execution& run, std::size_t layer, bool more_blocks) {
+  if (more_blocks) return &run.model.layers[layer].output;
+  return run.is_last(layer) ? nullptr : &run.model.layers[layer + 1].qkv;
+}
+
 // Output projection, FFN and norms of all tokens, in row blocks.
 void finish_all_rows(const Execution& run, std::size_t layer, Team::Member& member, int index) {
   const SharedBuffers& shared = run.workspace.shared();
   const std::int64_t hidden = run.model.plan.hidden;
   const std::int64_t width = run.model.layers[layer].plan.attention_width();
-  const RowBlocks blocks(run.batch.tokens(), run.members);
+  const RowBlocks blocks(run.batch.tokens(), run.model.block_rows, run.members);
   const RowScratch scratch = run.workspace.rows(index);
   member.phase(blocks.count, [&](int block) {
     const std::int64_t row = blocks.first(block);
     const RowView view = {shared.x + row * hidden, shared.context + row * width,
                           shared.normed != nullptr ? shared.normed + row * hidden : nullptr,
                           shared.x_q.from_row(row)};
-    finish_layer(run, layer, view, blocks.size(block), scratch);
+    finish_layer(run, layer, view, blocks.size(block),
+                 layer_after(run, layer, block + run.members < blocks.count), scratch);
   });
 }
 
@@ -29,7 +36,7 @@ void finish_first_rows(const Execution& run, std::size_t layer, Team::Member& me
   const SharedBuffers& shared = run.workspace.shared();
   const std::int64_t hidden = run.model.plan.hidden;
   const std::int64_t width = run.model.layers[layer].plan.attention_width();
-  const RowBlocks blocks(run.batch.sequences, run.members);
+  const RowBlocks blocks(run.batch.sequences, run.model.block_rows, run.members);
   const RowScratch scratch = run.workspace.rows(index);
   member.phase(blocks.count, [&](int block) {
     const std::int64_t first = blocks.first(block), rows = blocks.size(block);
@@ -38,14 +45,14 @@ void finish_first_rows(const Execution& run, std::size_t layer, Team::Member& me
                   static_cast<std::size_t>(hidden) * sizeof(float));
     }
     const RowView view = {shared.first_x + first * hidden, shared.context + first * width, nullptr, {}};
-    finish_layer(run, layer, view, rows, scratch);
+    finish_layer(run, layer, view, rows, nullptr, scratch);
   });
 }
 
 }  // namespace
 
-RowBlocks::RowBlocks(std::int64_t row_count, int members) : rows(row_count) {
-  const std::int64_t needed = (rows + kBlockRows - 1) / kBlockRows;
+RowBlocks::RowBlocks(std::int64_t row_count, std::int64_t most, int members) : rows(row_count) {
+  const std::int64_t needed = (rows + most - 1) / most;
   count = static_cast<int>(std::min<std::int64_t>(rows, (needed + members - 1) / members * members));
 }
 

@@ -32,7 +32,8 @@ void project_attention(const Execution& run, const Layer& layer, const RowView& 
   }
   Input input = {view.context, layer.plan.attention_width(), rows, scratch.context_q, false};
   layer.output.prepare(run.kernels(), input);
-  layer.output.run(run.kernels(), input, {Activation::kNone, view.x, hidden}, scratch.gemm, sum, hidden);
+  layer.output.run(run.kernels(), input, {Activation::kNone, view.x, hidden, &layer.up}, scratch.gemm, sum,
+                   hidden);
 }
 
 // up = activation(a) * b, in the places of a.
@@ -46,8 +47,8 @@ void gate(const Execution& run, std::int64_t rows, std::int64_t ffn, float* up) 
 }
 
 // out = residual + ffn(input), [rows, hidden].
-void feed_forward(const Execution& run, const Layer& layer, Input input, const float* residual,
-                  const RowScratch& scratch, float* out) {
+void feed_forward(const Execution& run, const Layer& layer, const LinearLayer* next, Input input,
+                  const float* residual, const RowScratch& scratch, float* out) {
   const Plan& plan = run.model.plan;
   const KernelTable& kernels = run.kernels();
   if (!layer.up.present()) {
@@ -57,7 +58,7 @@ void feed_forward(const Execution& run, const Layer& layer, Input input, const f
   const std::int64_t ffn = layer.plan.intermediate, columns = layer.up.columns();
   const Activation fused = plan.gated ? Activation::kNone : fused_activation(plan.function);
   layer.up.prepare(kernels, input);
-  layer.up.run(kernels, input, {fused, nullptr, 0}, scratch.gemm, scratch.up, columns);
+  layer.up.run(kernels, input, {fused, nullptr, 0, &layer.down}, scratch.gemm, scratch.up, columns);
   if (plan.gated) {
     gate(run, input.rows, ffn, scratch.up);
   } else if (fused == Activation::kNone) {
@@ -65,7 +66,8 @@ void feed_forward(const Execution& run, const Layer& layer, Input input, const f
   }
   Input wide = {scratch.up, columns, input.rows, scratch.up_q, false};
   layer.down.prepare(kernels, wide);
-  layer.down.run(kernels, wide, {Activation::kNone, residual, plan.hidden}, scratch.gemm, out, plan.hidden);
+  layer.down.run(kernels, wide, {Activation::kNone, residual, plan.hidden, next}, scratch.gemm, out,
+                 plan.hidden);
 }
 
 }  // namespace
@@ -128,7 +130,7 @@ void enter_layer(const Execution& run, std::size_t next, const RowView& view, st
 }
 
 void finish_layer(const Execution& run, std::size_t index, const RowView& view, std::int64_t rows,
-                  const RowScratch& scratch) {
+                  const LinearLayer* next, const RowScratch& scratch) {
   const Plan& plan = run.model.plan;
   const Layer& layer = run.model.layers[index];
   const LinearLayer* up = layer.up.present() ? &layer.up : nullptr;
@@ -136,13 +138,13 @@ void finish_layer(const Execution& run, std::size_t index, const RowView& view, 
   if (plan.pre_norm) {
     project_attention(run, layer, view, rows, scratch, view.x);
     norm_rows(run, layer.ffn_norm, view.x, rows, scratch.attended, up, scratch.attended_q);
-    feed_forward(run, layer, attended, view.x, scratch, view.x);
+    feed_forward(run, layer, next, attended, view.x, scratch, view.x);
     enter_layer(run, index + 1, view, rows);
     return;
   }
   project_attention(run, layer, view, rows, scratch, scratch.sum);
   norm_rows(run, layer.attention_norm, scratch.sum, rows, scratch.attended, up, scratch.attended_q);
-  feed_forward(run, layer, attended, scratch.attended, scratch, scratch.sum);
+  feed_forward(run, layer, next, attended, scratch.attended, scratch, scratch.sum);
   norm_rows(run, layer.ffn_norm, scratch.sum, rows, view.x, quantized_reader(run, index + 1), view.x_q);
   if (index + 1 >= run.model.layers.size()) enter_layer(run, index + 1, view, rows);
 }

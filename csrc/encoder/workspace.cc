@@ -9,6 +9,7 @@ namespace fastformers::encoder {
 namespace {
 
 constexpr std::int64_t kScoreBytes = 5;  // a float score and a u8 probability
+constexpr std::int64_t kMostQueryRows = 48;
 constexpr std::int64_t kScoresBudget = 192 * 1024;
 
 std::int64_t padded(std::int64_t columns) { return panel_count(columns) * kPanelColumns; }
@@ -61,7 +62,8 @@ AttentionScratch lay_out_attention(Arena& arena, const Model& model, const Exten
   made.attend = arena.take<unsigned char>(kernels.attend_scratch_bytes(rows, keys));
   made.float_keys = arena.take<float>(padded(keys) * size);
   made.float_scores = arena.take<float>(rows * keys);
-  made.gemm = arena.take<unsigned char>(LinearLayer::scratch_bytes(kernels, kBlockRows, model.plan.hidden));
+  made.gemm =
+      arena.take<unsigned char>(LinearLayer::scratch_bytes(kernels, model.block_rows, model.plan.hidden));
   return made;
 }
 
@@ -74,21 +76,21 @@ RowScratch lay_out_rows(Arena& arena, const Model& model) {
     for (const HeadStepWeights& step : output.steps) head = std::max(head, step.plan.features);
   }
   RowScratch made{};
-  made.context_q = arena.take_quantized(kBlockRows, width);
-  made.sum = arena.take<float>(kBlockRows * plan.hidden);
+  made.context_q = arena.take_quantized(model.block_rows, width);
+  made.sum = arena.take<float>(model.block_rows * plan.hidden);
   // The last layer of first tokens puts one head's values here.
-  made.attended = arena.take<float>(kBlockRows * std::max(plan.hidden, model.first_token.value_width));
-  made.attended_q = arena.take_quantized(kBlockRows, plan.hidden);
-  made.up = arena.take<float>(kBlockRows * ffn * (plan.gated ? 2 : 1));
-  made.up_q = arena.take_quantized(kBlockRows, ffn);
-  made.embedding = arena.take<float>(kBlockRows * plan.embedding);
-  made.embedding_q = arena.take_quantized(kBlockRows, plan.embedding);
-  made.head[0] = arena.take<float>(kBlockRows * head);
-  made.head[1] = arena.take<float>(kBlockRows * head);
-  made.head_q = arena.take_quantized(kBlockRows, head);
+  made.attended = arena.take<float>(model.block_rows * std::max(plan.hidden, model.first_token.value_width));
+  made.attended_q = arena.take_quantized(model.block_rows, plan.hidden);
+  made.up = arena.take<float>(model.block_rows * ffn * (plan.gated ? 2 : 1));
+  made.up_q = arena.take_quantized(model.block_rows, ffn);
+  made.embedding = arena.take<float>(model.block_rows * plan.embedding);
+  made.embedding_q = arena.take_quantized(model.block_rows, plan.embedding);
+  made.head[0] = arena.take<float>(model.block_rows * head);
+  made.head[1] = arena.take<float>(model.block_rows * head);
+  made.head_q = arena.take_quantized(model.block_rows, head);
   const std::int64_t deepest = std::max({plan.hidden, width, ffn, plan.embedding, head});
   made.gemm =
-      arena.take<unsigned char>(LinearLayer::scratch_bytes(*model.kernels.table, kBlockRows, deepest));
+      arena.take<unsigned char>(LinearLayer::scratch_bytes(*model.kernels.table, model.block_rows, deepest));
   return made;
 }
 
@@ -135,7 +137,7 @@ RowScratch Workspace::rows(int member) const {
 
 std::int64_t query_rows(std::int64_t keys) {
   const std::int64_t fitting = kScoresBudget / (kScoreBytes * keys) / 6 * 6;
-  return std::clamp<std::int64_t>(fitting, 6, kBlockRows);
+  return std::clamp<std::int64_t>(fitting, 6, kMostQueryRows);
 }
 
 }  // namespace fastformers::encoder

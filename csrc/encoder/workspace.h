@@ -12,8 +12,6 @@
 
 namespace fastformers::encoder {
 
-// Rows that pass through a layer's matmuls together: its FFN intermediates, 48 x 3072 floats for BERT-base, stay in L2.
-constexpr std::int64_t kBlockRows = 48;
 // A workspace larger than this is freed after the call instead of kept.
 constexpr std::int64_t kKeepBytes = std::int64_t{256} << 20;
 
@@ -86,14 +84,14 @@ struct AttentionScratch {
 
 struct RowScratch {
   QuantizedBlock context_q;
-  float* sum;       // [kBlockRows, hidden]
-  float* attended;  // [kBlockRows, hidden]
+  float* sum;       // [block_rows, hidden]
+  float* attended;  // [block_rows, hidden]
   QuantizedBlock attended_q;
-  float* up;  // [kBlockRows, up columns]
+  float* up;  // [block_rows, up columns]
   QuantizedBlock up_q;
-  float* embedding;  // [kBlockRows, embedding]
+  float* embedding;  // [block_rows, embedding]
   QuantizedBlock embedding_q;
-  float* head[2];  // [kBlockRows, widest head step]
+  float* head[2];  // [block_rows, widest head step]
   QuantizedBlock head_q;
   void* gemm;
 };

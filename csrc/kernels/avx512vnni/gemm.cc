@@ -223,7 +223,7 @@ bool is_half(const Tile& tile, std::int64_t panels) {
 // Where a group of panels finds what it brings into L2 for the next one: the panels that follow, or the caller's next matrix.
 template <typename Args>
 const std::int8_t* panels_after(const Args& args, std::int64_t panel) {
-  if (panel < args.last_panel) {
+  if (panel < panel_count(args.columns)) {
     return static_cast<const std::int8_t*>(args.panels) + panel * padded_depth(args.depth) * kPanelColumns;
   }
   return static_cast<const std::int8_t*>(args.next_panels);
@@ -239,20 +239,20 @@ void for_each_tile(const Args& args, const Visit& visit) {
     const std::int64_t panels = (args.last_panel - panel + groups - 1) / groups;
     const std::int64_t tallest = kMaxTileRows[panels];
     const std::int64_t tiles = (args.row_count + tallest - 1) / tallest;
-    // The next group is as large as this one: the first tiles share its lines.
+    // The next group is as large as this one; the tiles share its lines evenly.
     const std::int8_t* ahead = panels_after(args, panel + panels);
-    const std::int64_t lines = (panels + tiles - 1) / tiles;
+    const std::int64_t bursts = (padded_depth(args.depth) / kDepthGroup + kBurstGroups - 1) / kBurstGroups;
     // A single tile is bound by reading its own weights; the hardware's prefetchers are busy enough.
-    std::int64_t unread = ahead != nullptr && tiles > 1 ? panels : 0;
+    const std::int64_t lines =
+        ahead != nullptr && tiles > 1 ? (panels * kBurstGroups + tiles - 1) / tiles : 0;
     std::int64_t row = 0;
     for (std::int64_t left = tiles; left > 0; --left) {
       const std::int64_t rows = (args.row_count - row + left - 1) / left;
       Tile tile = tile_at(args, row, panel);
       tile.ahead = ahead;
-      tile.ahead_lines = smaller(lines, unread);
+      tile.ahead_lines = lines;
       visit(tile, row, rows, panel, panels);
-      ahead += tile.ahead_lines * tile.groups * 64;
-      unread -= tile.ahead_lines;
+      ahead += lines * bursts * 64;
       row += rows;
     }
     panel += panels;

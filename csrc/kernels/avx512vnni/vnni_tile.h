@@ -23,11 +23,12 @@ struct Tile {
   std::int64_t panel_bytes;
   std::int64_t groups;
   std::int64_t columns;  // valid columns from the tile's first one on
-  // Weights that the next tiles read, to be brought into L2 meanwhile: so many cache lines at each depth group.
+  // Weights that the next tiles read, to be brought into L2 meanwhile: so many cache lines in each burst.
   const std::int8_t* ahead = nullptr;
   std::int64_t ahead_lines = 0;
 };
 
+// Read-ahead comes in small bursts, one in so many depth groups: a prefetch in each step costs 4 % of the loop.
 constexpr std::int64_t kBurstGroups = 8;
 
 // sum += the four products of each lane. Written as assembly because GCC 12 gives the intrinsic's result a register of its
@@ -52,10 +53,9 @@ __attribute__((always_inline)) inline void multiply(const Tile& tile, __m512i (&
   const std::int64_t rows_stride = tile.rows_stride;
   const std::int64_t panel_bytes = tile.panel_bytes;
   const std::int8_t* ahead = tile.ahead;
-  // Read-ahead comes in small bursts: a prefetch in each step costs 4 % of the loop.
   for (std::int64_t left = tile.groups; left > 0; left -= kBurstGroups) {
     const std::int64_t now = left < kBurstGroups ? left : kBurstGroups;
-    for (std::int64_t line = now * tile.ahead_lines; line > 0; --line, ahead += 64)
+    for (std::int64_t line = tile.ahead_lines; line > 0; --line, ahead += 64)
       _mm_prefetch(ahead, _MM_HINT_T1);
     for (std::int64_t group = now; group > 0; --group) {
       __m512i weight_s8x64[kPanels];
