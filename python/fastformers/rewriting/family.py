@@ -18,7 +18,7 @@ __all__ = ["BlockNames", "EmbeddingNames", "Family", "Head", "Reach", "Step"]
 
 
 class Reach(NamedTuple):
-    """How far a layer's attention sees and how it knows positions, as in :class:`fastformers.encoder_plan.LayerPlan`."""
+    """How far a layer's attention sees and how it knows positions; fields of the plan's layers."""
 
     window: int = -1
     rope_base: float = 0.0
