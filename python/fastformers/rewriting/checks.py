@@ -15,7 +15,7 @@ from torch import nn
 from fastformers.errors import UnsupportedModelError
 from fastformers.rewriting.family import Family, Head
 
-__all__ = ["check_classes", "check_model", "child", "unsupported"]
+__all__ = ["attribute", "check_classes", "check_model", "child", "unsupported"]
 
 _Kind = TypeVar("_Kind")
 
@@ -50,15 +50,21 @@ def child(root: nn.Module, path: str, kind: type[_Kind] | None = None) -> Any:
     Raises:
         UnsupportedModelError: there is none, or it is not exactly of class ``kind``.
     """
-    found: Any = root
-    for name in path.split(".") if path else ():
-        found = getattr(found, name, None)
+    found = attribute(root, path)
     if not isinstance(found, nn.Module):
         raise unsupported(f"{type(root).__name__} has no module {path!r}")
     if kind is not None and type(found) is not kind:
         raise unsupported(
             f"{path} of {type(root).__name__} is {_described(type(found))}, not {kind.__name__}"
         )
+    return found
+
+
+def attribute(root: nn.Module, path: str) -> Any:
+    """What is at a path below ``root``, a module or not; None when nothing is, the root for the empty path."""
+    found: Any = root
+    for name in path.split(".") if path else ():
+        found = getattr(found, name, None)
     return found
 
 
@@ -141,7 +147,7 @@ def _check_hooks(module: nn.Module, name: str) -> None:
 
 
 def _is_there(encoder: nn.Module, path: str) -> bool:
-    return not path or getattr(encoder, path, None) is not None
+    return attribute(encoder, path) is not None
 
 
 def _stock_name(kind: type, family: Family) -> str:

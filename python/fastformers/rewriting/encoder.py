@@ -63,7 +63,7 @@ class Encoder(nn.Module):
     """
 
     plan: EncoderPlan
-    tensors: Mapping[str, NDArray[Any]]
+    tensors: dict[str, NDArray[Any]]
     config: dict[str, Any]
 
     def __init__(

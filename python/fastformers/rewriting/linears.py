@@ -109,8 +109,8 @@ def read_linear(module: nn.Module, name: str) -> Linear:
     if type(module) is not nn.Linear:
         kind = type(module)
         raise unsupported(f"{name} is {kind.__module__}.{kind.__qualname__}, not nn.Linear or PackedLinear")
-    bias = None if module.bias is None else array_of(module.bias, f"{name}.bias")
-    return Linear(array_of(module.weight, f"{name}.weight"), bias)
+    weight = array_of(module.weight, f"{name}.weight")
+    return Linear(weight, None if module.bias is None else array_of(module.bias, f"{name}.bias"))
 
 
 def _read_packed(module: PackedLinear, name: str) -> Linear:

@@ -14,7 +14,7 @@ from torch import nn
 from fastformers.encoder_plan import Activation, EncoderPlan, HeadStep, LayerPlan, OutputPlan, Rows
 from fastformers.errors import ConfigError, ShapeError
 from fastformers.modules.activations import activation_name
-from fastformers.rewriting.checks import check_model, child, unsupported
+from fastformers.rewriting.checks import attribute, check_model, child, unsupported
 from fastformers.rewriting.families import FAMILIES, family_of
 from fastformers.rewriting.family import Family, Head, Step
 from fastformers.rewriting.linears import Linear, Tensors, array_of, read_linear, row_wise_int8, stacked
@@ -192,7 +192,7 @@ class _Translator:
 
     def _projection(self, width: int) -> int:
         path = self._family.embeddings.projection
-        if path is None or getattr(self._encoder, path, None) is None:
+        if path is None or attribute(self._encoder, path) is None:
             return width
         linear = self._linear(self._encoder, path)
         _expect(path, linear.depth, width)
@@ -266,7 +266,7 @@ class _Translator:
             return 0
         up.write(self._tensors, f"{name}.up")
         place = f"{name}.{names.activation}"
-        activation = _combined(up.activation, child(layer, names.activation), place)
+        activation = _combined(up.activation, attribute(layer, names.activation), place)
         if activation not in _FFN_ACTIVATIONS:
             raise unsupported(f"{place} is {activation!r}; these are covered: {', '.join(_FFN_ACTIVATIONS)}")
         self._activations.add(activation)
@@ -301,7 +301,7 @@ class _Translator:
             return (OutputPlan(name=EMBEDDING, rows=pooling, normalize=normalize),), _EMBEDDING_RESULT
         outputs = [OutputPlan(name="last_hidden_state", rows="all")]
         pooler = self._family.pooler
-        if pooler is not None and getattr(self._encoder, "pooler", None) is not None:
+        if pooler is not None and attribute(self._encoder, pooler.linear) is not None:
             step = self._step(self._encoder, pooler, "outputs.pooler_output.0", hidden)
             outputs.append(OutputPlan(name="pooler_output", rows="first", steps=(step,)))
         return tuple(outputs), self._family.result
@@ -339,7 +339,7 @@ class _Translator:
         following = step.activation
         if step.activation_module is not None:
             following = _combined(
-                linear.activation, child(root, step.activation_module), step.activation_module
+                linear.activation, attribute(root, step.activation_module), step.activation_module
             )
         elif linear.activation != "none":
             raise unsupported(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from fastformers.errors import UnsupportedModelError
+from fastformers.rewriting.checks import unsupported
 from fastformers.rewriting.families.bert import question_answering_head, token_classification_head
 from fastformers.rewriting.family import BlockNames, EmbeddingNames, Family, Head, Reach, Step
 
@@ -25,17 +25,15 @@ def _reach(encoder: nn.Module, layer: nn.Module) -> Reach:
     rope = config.rope_parameters[kind]
     rope_type = rope.get("rope_type", "default")
     if rope_type != "default":
-        raise UnsupportedModelError(
-            f"rotary positions of type {rope_type!r} (rope_parameters) are not covered"
-        )
+        raise unsupported(f"rotary positions of type {rope_type!r} (rope_parameters) are not covered")
     rotated = config.hidden_size // config.num_attention_heads
     if rotated != attention.head_dim:
-        raise UnsupportedModelError(
+        raise unsupported(
             f"a head has {attention.head_dim} channels and rotary positions are made for {rotated}: not covered"
         )
     local = kind == "sliding_attention"
     if local and config.sliding_window < 0:
-        raise UnsupportedModelError(f"local_attention is {config.local_attention}: a window needs 0 or more")
+        raise unsupported(f"local_attention is {config.local_attention}: a window needs 0 or more")
     return Reach(config.sliding_window if local else -1, float(rope["rope_theta"]))
 
 

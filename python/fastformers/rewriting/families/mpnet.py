@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastformers.errors import UnsupportedModelError
+from fastformers.rewriting.checks import unsupported
 from fastformers.rewriting.families.bert import (
     bert_embeddings,
     bert_modules,
@@ -29,7 +29,7 @@ def _relative_bias(encoder: nn.Module, max_tokens: int) -> Tensor:
     layers: Any = encoder.get_submodule("encoder")
     table: Tensor = layers.relative_attention_bias.weight.detach()
     if table.shape[0] < _BUCKETS:
-        raise UnsupportedModelError(
+        raise unsupported(
             f"encoder.relative_attention_bias has {table.shape[0]} buckets, and MPNet uses {_BUCKETS}"
         )
     distances = torch.arange(1 - max_tokens, max_tokens)
