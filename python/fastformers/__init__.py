@@ -14,16 +14,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
-    from fastformers.config import Int8Config
+    from fastformers.config import CompileConfig, Int8Config
     from fastformers.modules import PackedLinear
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch, save_pretrained
+    from fastformers.recipes.compiling import compile
+    from fastformers.rewriting import Encoder
 
 __all__ = [
+    "CompileConfig",
+    "Encoder",
     "Int8Config",
     "PackedLinear",
     "__version__",
     "compat",
+    "compile",
     "errors",
     "kernels",
     "load_pretrained_torch",
@@ -32,8 +37,11 @@ __all__ = [
 ]
 
 _HOME_OF_NAME = {
+    "CompileConfig": "fastformers.config",
+    "Encoder": "fastformers.rewriting",
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
+    "compile": "fastformers.recipes.compiling",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "quantize_": "fastformers.quantization",
     "save_pretrained": "fastformers.quantization.artefact",

@@ -8,20 +8,24 @@ the error names the field, the value and what is allowed. No torch is imported h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Literal
 
 from fastformers.errors import ConfigError
 
-__all__ = ["ActivationRange", "Int8Config", "Rounding"]
+__all__ = ["ActivationRange", "AttentionMode", "CompileConfig", "Int8Config", "Pooling", "Rounding"]
 
 Rounding = Literal["nearest", "compensated"]
 ActivationRange = Literal["per_token", "per_tensor"]
+AttentionMode = Literal["auto", "float32", "int8"]
+Pooling = Literal["mean", "first"]
 
 _ROUNDINGS = ("nearest", "compensated")
 _ACTIVATION_RANGES = ("per_token", "per_tensor")
+_ATTENTION_MODES = ("auto", "float32", "int8")
+_POOLINGS = (None, "mean", "first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,28 +104,99 @@ class Int8Config:
         Raises:
             ConfigError: a key is not a field (the message names close matches), or a value is refused.
         """
-        known = [field.name for field in fields(cls)]
-        for key in values:
-            if key not in known:
-                close = get_close_matches(str(key), known, n=3)
-                hint = f"did you mean {_one_of(close)}?" if close else f"known fields: {', '.join(known)}"
-                raise ConfigError(f"{cls.__name__} has no field {key!r}; {hint}")
+        _check_names(cls, values)
         return cls(**values)
 
 
-def _require(holds: bool, config: Int8Config, name: str, allowed: str) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CompileConfig:
+    """How :func:`fastformers.compile` turns a transformers model into an encoder.
+
+    Attributes:
+        int8: how the linear layers are quantized; ``None`` leaves every one float32. ``never_slower`` and
+            ``min_speedup`` are not looked at: they time single torch layers, which the encoder does not run. A model
+            that holds INT8 layers already is taken as it is.
+        attention: products of attention: ``"float32"``, ``"int8"``, or ``"auto"``: the faster one that keeps the
+            fidelity, chosen by length and head size.
+        pooling: for base encoders: put out one sentence embedding, the ``"mean"`` over the tokens or the
+            ``"first"`` token's row, instead of all rows.
+        normalize: divide sentence embeddings by their Euclidean length.
+        int8_embeddings: hold word embeddings as int8 with one scale for each row: a quarter of the memory.
+        threads: threads of a call; ``None`` for :func:`fastformers.kernels.num_threads`.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range, or ``normalize`` without ``pooling``.
+
+    Example:
+        >>> CompileConfig(pooling="mean", normalize=True).attention
+        'auto'
+    """
+
+    int8: Int8Config | None = field(default_factory=Int8Config)
+    attention: AttentionMode = "auto"
+    pooling: Pooling | None = None
+    normalize: bool = False
+    int8_embeddings: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        is_config = self.int8 is None or isinstance(self.int8, Int8Config)
+        _require(is_config, self, "int8", "an Int8Config, or None for float32 layers")
+        per_token = self.int8 is None or self.int8.activation == "per_token"
+        _require(per_token, self, "int8", 'activation="per_token": results may not depend on the batch')
+        _require(self.attention in _ATTENTION_MODES, self, "attention", _one_of(_ATTENTION_MODES))
+        _require(self.pooling in _POOLINGS, self, "pooling", "None, 'mean', 'first'")
+        for name in ("normalize", "int8_embeddings"):
+            _require(isinstance(getattr(self, name), bool), self, name, "True or False")
+        pooled = self.pooling is not None or not self.normalize
+        _require(pooled, self, "normalize", "True only with pooling: it is for sentence embeddings")
+        if self.threads is not None:
+            _require_count(self, "threads", 1024)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values."""
+        return {**asdict(self), "int8": None if self.int8 is None else self.int8.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CompileConfig:
+        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
+
+        Args:
+            values: field name to value.
+
+        Raises:
+            ConfigError: a key is not a field (the message names close matches), or a value is refused.
+        """
+        _check_names(cls, values)
+        given = dict(values)
+        if isinstance(given.get("int8"), Mapping):
+            given["int8"] = Int8Config.from_dict(given["int8"])
+        return cls(**given)
+
+
+def _check_names(cls: type[Any], values: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(cls)]
+    for key in values:
+        if key not in known:
+            close = get_close_matches(str(key), known, n=3)
+            hint = f"did you mean {_one_of(close)}?" if close else f"known fields: {', '.join(known)}"
+            raise ConfigError(f"{cls.__name__} has no field {key!r}; {hint}")
+
+
+def _require(holds: bool, config: object, name: str, allowed: str) -> None:
     if not holds:
         raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; allowed: {allowed}")
 
 
-def _require_number(config: Int8Config, name: str, least: float, most: float) -> None:
+def _require_number(config: object, name: str, least: float, most: float) -> None:
     value = getattr(config, name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     holds = is_number and isfinite(value) and least <= value <= most
     _require(holds, config, name, f"a number from {least:g} to {most:g}")
 
 
-def _require_count(config: Int8Config, name: str, most: int, least: int = 1) -> None:
+def _require_count(config: object, name: str, most: int, least: int = 1) -> None:
     value = getattr(config, name)
     is_count = isinstance(value, int) and not isinstance(value, bool)
     _require(is_count and least <= value <= most, config, name, f"a whole number from {least} to {most}")

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import nn
 
 from fastformers.kernels import Activation
+from fastformers.modules.activations import activation_name
 
 __all__ = ["FAST_PATHS", "activation_of", "fusable_activation", "is_head", "reads_weight_of"]
 
@@ -73,15 +72,6 @@ FAST_PATHS: tuple[tuple[type[nn.Module], str, Any], ...] = (
     (nn.TransformerEncoder, "use_nested_tensor", False),
 )
 
-_ACTIVATION_MODULES: dict[str, Activation] = {
-    "transformers.activations.GELUActivation": "gelu",
-    "transformers.activations.GELUTanh": "gelu_tanh",
-    "transformers.activations.NewGELUActivation": "gelu_tanh",
-    "transformers.activations.FastGELUActivation": "gelu_tanh",
-    "transformers.activations.AccurateGELUActivation": "gelu_tanh",
-    "torch.nn.modules.activation.ReLU": "relu",
-}
-
 # T5 and its relatives look at wo.weight.dtype in every call, which a packed layer can only answer slowly.
 _READS_WO = re.compile(r"Dense(Gated)?ActDense$")
 
@@ -107,13 +97,8 @@ def reads_weight_of(parent: nn.Module, attribute: str) -> bool:
 
 def activation_of(value: object) -> Activation | None:
     """Which fusable activation a module or function is, if any."""
-    if isinstance(value, nn.GELU):
-        return "gelu" if value.approximate == "none" else "gelu_tanh"
-    if isinstance(value, nn.Module):
-        return None if _has_hooks(value) else _ACTIVATION_MODULES.get(_qualified_name(type(value)))
-    if value is F.relu or value is torch.relu:
-        return "relu"
-    return "gelu" if value is F.gelu else None
+    name = activation_name(value)
+    return name if name == "relu" or name == "gelu" or name == "gelu_tanh" else None
 
 
 def fusable_activation(parent: nn.Module, attribute: str) -> str | None:
@@ -129,14 +114,6 @@ def fusable_activation(parent: nn.Module, attribute: str) -> str | None:
         return following[0] if following else None
     pair = FUSIONS.get(_package_and_name(type(parent)))
     return pair[1] if pair is not None and pair[0] == attribute else None
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _qualified_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _package_and_name(kind: type) -> tuple[str, str]:

@@ -32,7 +32,7 @@ from fastformers.quantization.sensitivity import least_faithful
 from fastformers.quantization.swap import Swap
 from fastformers.quantization.timing import TimingCache
 
-__all__ = ["quantize_"]
+__all__ = ["convert_model", "quantize_"]
 
 
 def quantize_(
@@ -73,14 +73,37 @@ def quantize_(
         >>> report = ff.quantize_(model, tokenizer=tokenizer, texts=texts)
         >>> print(report)
     """
-    config = Int8Config() if config is None else config
+    return convert_model(model, Int8Config() if config is None else config, tokenizer, texts, progress)
+
+
+def convert_model(
+    model: nn.Module,
+    config: Int8Config,
+    tokenizer: Callable[..., Any] | None,
+    texts: Iterable[Any] | None,
+    progress: ProgressCallback | bool | None,
+    *,
+    hold_floats: bool = False,
+) -> QuantizationReport:
+    """Does what :func:`quantize_` says.
+
+    Args:
+        model: the model.
+        config: what is wanted.
+        tokenizer: the model's tokenizer.
+        texts: what to calibrate on.
+        progress: who is told.
+        hold_floats: someone else holds the float weights anyway: keep the layers to undo an interrupted conversion,
+            instead of writing them to a temporary file.
+    """
     check_model(model)
     plans = plan_layers(model, config)
     check_layers(plans)
     examples = collect_examples(model, config, tokenizer, texts)
     _check_calibration(config, examples)
     with reporting(progress) as told, torch.no_grad():
-        return _quantize(model, config, plans, examples, told)
+        hold = hold_floats or config.max_disagreement is not None
+        return _quantize(model, config, plans, examples, told, hold)
 
 
 def _check_calibration(config: Int8Config, examples: Examples | None) -> None:
@@ -102,6 +125,7 @@ def _quantize(
     plans: list[LayerPlan],
     examples: Examples | None,
     told: ProgressCallback,
+    hold_floats: bool,
 ) -> QuantizationReport:
     candidates = [plan for plan in plans if plan.reason is None]
     before = model_bytes(model)
@@ -109,7 +133,7 @@ def _quantize(
     found: dict[str, LayerReport] = {}
     agreement: Agreement | None = None
     notes: list[str] = []
-    with Swap(keep=config.max_disagreement is not None) as swap:
+    with Swap(keep=hold_floats) as swap:
         left = swap.leave_fast_paths(model, candidates)
         with counted_rows(candidates) as rows:
             reference = _answers(model, examples, told, "float32 answers") if candidates else None

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Named sequences of the techniques, each as one call."""

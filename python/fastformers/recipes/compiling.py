@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""``compile``: quantizes a transformers model's linear layers and turns the whole model into one native call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from fastformers.config import CompileConfig, Int8Config
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.modules import PackedLinear
+from fastformers.quantization import QuantizationReport
+from fastformers.quantization.progress import ProgressCallback
+from fastformers.quantization.twin import quantized_twin
+from fastformers.rewriting import Encoder, check_supported, translate
+
+__all__ = ["compile"]
+
+
+def compile(
+    model: nn.Module,
+    config: Int8Config | CompileConfig | None = None,
+    *,
+    tokenizer: Callable[..., Any] | None = None,
+    texts: Iterable[Any] | None = None,
+    progress: ProgressCallback | bool | None = None,
+) -> Encoder:
+    """Makes an encoder that computes what the model computes, natively, with INT8 linear layers.
+
+    The model is not changed, not even its parameters' order in memory; the encoder shares the memory of those it
+    keeps float32. A model that holds INT8 layers (:func:`fastformers.quantize_`) is taken as it is.
+
+    Args:
+        model: a transformers encoder of a known family, bare or with a head for sequence classification, token
+            classification or question answering; float32, in evaluation mode, on the CPU. Of a SentenceTransformer
+            pass ``model[0].auto_model`` and choose ``CompileConfig(pooling=...)``.
+        config: see :class:`fastformers.CompileConfig`; an :class:`fastformers.Int8Config` alone says how the layers
+            are quantized.
+        tokenizer: the model's tokenizer; without it, and without example inputs, layers are not equalised.
+        texts: as for :func:`fastformers.quantize_`; by default texts that come with the package, with a tokenizer.
+        progress: called with (stage, steps done, steps in all), or True for a bar on standard error.
+
+    Returns:
+        The encoder, called like the model. Its ``report`` says what was quantized and how well it agrees with the
+        model, its ``notes`` what else there is to know.
+
+    Raises:
+        UnsupportedModelError: the model computes something that is not covered; names it.
+        ConfigError: options that contradict each other or the model.
+        CalibrationError, GateError, ShapeError, DtypeError, DeviceError, NonFiniteError: as ``quantize_``.
+
+    Example:
+        >>> fast = ff.compile(model, tokenizer=tokenizer)
+        >>> fast(**tokenizer(["a text"], return_tensors="pt")).logits
+    """
+    chosen = _chosen(config)
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(f"compile takes a transformers model, not {type(model).__name__}")
+    check_supported(model, chosen.pooling)
+    source, report = _quantized(model, chosen, tokenizer, texts, progress)
+    translation = translate(
+        source,
+        pooling=chosen.pooling,
+        normalize=chosen.normalize,
+        int8_embeddings=chosen.int8_embeddings,
+    )
+    del source  # its packed weights: the encoder packs its own
+    return Encoder(
+        translation.plan,
+        translation.tensors,
+        config=_configuration(model),
+        result=translation.result,
+        threads=chosen.threads,
+        attention=chosen.attention,
+        notes=translation.notes,
+        report=report,
+    )
+
+
+def _chosen(config: Int8Config | CompileConfig | None) -> CompileConfig:
+    if config is None:
+        return CompileConfig()
+    if isinstance(config, Int8Config):
+        return CompileConfig(int8=config)
+    if not isinstance(config, CompileConfig):
+        raise ConfigError(f"config is {type(config).__name__}, expected CompileConfig or Int8Config")
+    return config
+
+
+def _quantized(
+    model: nn.Module,
+    config: CompileConfig,
+    tokenizer: Callable[..., Any] | None,
+    texts: Iterable[Any] | None,
+    progress: ProgressCallback | bool | None,
+) -> tuple[nn.Module, QuantizationReport | None]:
+    """The model with INT8 layers: a twin, or itself where there is nothing to quantize."""
+    packed = any(isinstance(module, PackedLinear) for module in model.modules())
+    if config.int8 is None or packed:
+        if texts is not None:
+            reason = (
+                "the model's layers are INT8 already" if packed else "int8=None leaves every layer float32"
+            )
+            raise ConfigError(f"texts are for calibration, and nothing is quantized: {reason}")
+        return model, None
+    int8 = replace(config.int8, never_slower=False)
+    return quantized_twin(model, int8, tokenizer=tokenizer, texts=texts, progress=progress)
+
+
+def _configuration(model: nn.Module) -> dict[str, Any]:
+    """The transformers configuration, with the class it belongs to, as ``save_pretrained`` writes it."""
+    config: Any = model.config
+    stock = next(kind for kind in type(model).__mro__ if kind.__module__.startswith("transformers.models."))
+    return {**config.to_dict(), "architectures": [stock.__name__]}
