@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Compiled encoders without torch: their artefacts read, written and verified, and what serves them."""
