@@ -29,9 +29,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Verify that the encoder in DIR is as saved and gives the same answers here; exit 4 if damaged, 3 if not."""
-    from fastformers.runtime.verification import verify_encoder
+    from fastformers.runtime.verification import verify_artefact
 
-    found = verify_encoder(folder, full=full)
+    found = verify_artefact(folder, full=full)
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
     if not found.passed:
         raise typer.Exit(ExitCode.GATE_FAILED)

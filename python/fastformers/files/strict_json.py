@@ -13,7 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from fastformers.errors import FormatError
+from fastformers.errors import ConfigError, FormatError
 from fastformers.files.plain_file import read_plain_file
 
 __all__ = ["MOST_JSON_BYTES", "json_bytes", "parse_json", "read_json", "write_json"]
@@ -70,9 +70,12 @@ def json_bytes(content: Mapping[str, Any]) -> bytes:
     """Returns the text that :func:`parse_json` reads back, indented for people.
 
     Raises:
-        ValueError: a number is NaN or infinite.
+        ConfigError: a number is NaN or infinite, or a value is none of JSON's.
     """
-    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode("utf-8")
+    try:
+        return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"what is to be saved does not fit into JSON: {error}") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Compiled encoders without torch: their artefacts read, written and verified, and what serves them."""
+"""Serving without torch: texts in, answers out, over instances that share one packed copy of the weights."""

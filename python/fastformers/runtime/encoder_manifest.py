@@ -29,7 +29,7 @@ _MOST_OUTPUTS = 64
 _MOST_STEPS = 16
 _MOST_ANGLES = 1 << 24
 _MOST_FILES = 64
-_MOST_LABELS = 1 << 16
+_MOST_TEXTS = 1 << 16
 _MOST_GOLDEN_TOKENS = 4_096
 _MOST_SOURCE_FACTS = 64
 
@@ -73,6 +73,8 @@ class EncoderManifest:
         attention: setting of the native executor, ``"auto"``, ``"float32"`` or ``"int8"``.
         tokenization: of the tokenizer saved beside the model; ``None`` without one.
         labels: names of a classifier's outputs, in order; ``None`` for other models.
+        result: class of transformers' outputs that the torch-side encoder returns; ``None`` for none.
+        notes: what its user should know.
         source: where the model came from, name -> text; for people.
         golden_tokens: tokens of all golden sequences.
         golden_sequences: how many golden sequences there are.
@@ -84,6 +86,8 @@ class EncoderManifest:
     attention: str
     tokenization: Tokenization | None
     labels: tuple[str, ...] | None
+    result: str | None
+    notes: tuple[str, ...]
     source: dict[str, str]
     golden_tokens: int
     golden_sequences: int
@@ -101,6 +105,8 @@ class EncoderManifest:
             "plan": self.plan.to_dict(),
             "tokenization": None if self.tokenization is None else asdict(self.tokenization),
             "labels": None if self.labels is None else list(self.labels),
+            "result": self.result,
+            "notes": list(self.notes),
             "golden_tokens": self.golden_tokens,
             "golden_sequences": self.golden_sequences,
             "files": {name: asdict(entry) for name, entry in self.files.items()},
@@ -119,7 +125,9 @@ class EncoderManifest:
             plan=plan,
             attention=_choice(content, "attention", ATTENTIONS),
             tokenization=_tokenization(content, plan),
-            labels=_labels(content),
+            labels=None if content.get("labels") is None else _texts(content, "labels"),
+            result=_result(content),
+            notes=_texts(content, "notes"),
             source=_source(field_of(content, "source", dict)),
             golden_tokens=_count(content, "golden_tokens", 1, _MOST_GOLDEN_TOKENS),
             golden_sequences=_count(content, "golden_sequences", 1, _MOST_GOLDEN_TOKENS),
@@ -200,13 +208,18 @@ def _tokenization(content: Mapping[str, Any], plan: EncoderPlan) -> Tokenization
     )
 
 
-def _labels(content: Mapping[str, Any]) -> tuple[str, ...] | None:
-    if content.get("labels") is None:
-        return None
-    labels = field_of(content, "labels", list)
-    if len(labels) > _MOST_LABELS or not all(isinstance(label, str) for label in labels):
-        raise FormatError(f"{MANIFEST}: labels is {short(labels)}, must be at most {_MOST_LABELS} texts")
-    return tuple(labels)
+def _texts(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    texts = field_of(content, key, list)
+    if len(texts) > _MOST_TEXTS or not all(isinstance(text, str) for text in texts):
+        raise FormatError(f"{MANIFEST}: {key} is {short(texts)}, must be at most {_MOST_TEXTS} texts")
+    return tuple(texts)
+
+
+def _result(content: Mapping[str, Any]) -> str | None:
+    name = content.get("result")
+    if name is not None and not (isinstance(name, str) and name.isidentifier()):
+        raise FormatError(f"{MANIFEST}: result is {short(name)}, must be the name of a class")
+    return name
 
 
 def _source(values: dict[str, Any]) -> dict[str, str]:

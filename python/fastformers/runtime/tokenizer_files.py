@@ -12,17 +12,21 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import FormatError, UnsupportedModelError
 from fastformers.runtime.encoder_manifest import Tokenization
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = [
     "TOKENIZER",
     "TOKENIZER_CONFIG",
     "asks_for_code",
     "check_no_code",
+    "open_tokenizer",
     "tokenization_of",
     "write_tokenizer",
 ]
@@ -78,12 +82,42 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
         )
 
 
+def open_tokenizer(content: bytes, tokenization: Tokenization) -> Tokenizer:
+    """Builds the tokenizer of a ``tokenizer.json``: no padding, texts cut as the settings say.
+
+    Args:
+        content: of the file; read with suspicion by the tokenizers package.
+        tokenization: the settings.
+
+    Raises:
+        FormatError: it is no tokenizer of a kind that the package knows.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(content.decode("utf-8"))
+        strategy = (tokenizer.truncation or {}).get("strategy", "longest_first")
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(
+            tokenization.max_length, strategy=strategy, direction=tokenization.truncation_side
+        )
+    except BaseException as error:
+        if (
+            not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+        ):  # Rust's, a BaseException
+            raise
+        raise FormatError(f"{TOKENIZER} is refused by tokenizers: {error}") from error
+    return tokenizer
+
+
 def tokenization_of(tokenizer: Any, plan: EncoderPlan) -> Tokenization:
-    """Reads a tokenizer's settings; the plan bounds them."""
-    side = getattr(tokenizer, "truncation_side", "right")
+    """Reads the settings of a tokenizer, of transformers or a :class:`tokenizers.Tokenizer`; the plan bounds them."""
+    own = getattr(tokenizer, "truncation", None) or {}
+    side = getattr(tokenizer, "truncation_side", own.get("direction", "right"))
+    longest = getattr(tokenizer, "model_max_length", own.get("max_length", plan.max_tokens))
     inputs = getattr(tokenizer, "model_input_names", ["token_type_ids"])
     return Tokenization(
-        max_length=max(1, int(min(getattr(tokenizer, "model_max_length", plan.max_tokens), plan.max_tokens))),
+        max_length=max(1, int(min(longest, plan.max_tokens))),
         truncation_side="left" if side == "left" else "right",
         token_types="token_type_ids" in inputs and plan.types > 0,
     )

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import inf, isfinite, isnan
 from pathlib import Path
 from typing import Any
 
 from fastformers import kernels
 from fastformers.kernels import NativeEncoder
-from fastformers.runtime.artefact import EncoderArtefact, read_encoder
+from fastformers.runtime.artefact import pack_artefact
+from fastformers.runtime.artefact_folder import EncoderArtefact, read_artefact
 from fastformers.runtime.golden import Golden
-from fastformers.runtime.loaded_encoder import pack_encoder
 
-__all__ = ["GoldenCheck", "Verification", "verify_encoder"]
+__all__ = ["GoldenCheck", "Verification", "verify_artefact"]
 
 #: The scalar kernels are a hundred times slower: without ``full`` they get the short sequences only.
 _SCALAR_ISA = "reference"
@@ -73,11 +74,11 @@ class Verification:
         return all(check.passed for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values; a difference that is no number becomes ``None``."""
+        """Returns plain JSON values; a difference that is not finite becomes ``None``."""
         checks = []
         for check in self.checks:
             difference = check.largest_difference
-            finite = difference if difference == difference else None
+            finite = difference if isfinite(difference) else None
             checks.append({**asdict(check), "largest_difference": finite, "passed": check.passed})
         return {**asdict(self), "checks": checks, "passed": self.passed}
 
@@ -92,7 +93,7 @@ class Verification:
         return "\n".join(lines)
 
 
-def verify_encoder(path: str | Path, *, full: bool = False) -> Verification:
+def verify_artefact(path: str | Path, *, full: bool = False) -> Verification:
     """Verifies an artefact of a compiled encoder; switches this process's instruction set while it runs.
 
     Args:
@@ -106,10 +107,10 @@ def verify_encoder(path: str | Path, *, full: bool = False) -> Verification:
         FormatError: a file is missing, damaged, changed, of a newer format, or does not fit the plan.
 
     Example:
-        >>> verify_encoder("my-encoder").passed
+        >>> verify_artefact("my-encoder").passed
         True
     """
-    artefact = read_encoder(path, verify="full")
+    artefact = read_artefact(path, verify="full")
     checks = [check for isa in kernels.available_isas() for check in _checks_under(artefact, isa, full)]
     manifest = artefact.manifest
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
@@ -124,7 +125,7 @@ def _checks_under(artefact: EncoderArtefact, isa: str, full: bool) -> Iterator[G
         if full or isa != _SCALAR_ISA or length <= _MOST_SCALAR_TOKENS or index == 0
     ]
     with kernels.use_isa(isa):
-        native = pack_encoder(artefact)
+        native = pack_artefact(artefact)
         yield _check(golden, native, isa, sequences, together=True, threads=0)
         if full:
             yield _check(golden, native, isa, sequences, together=False, threads=1)
@@ -136,6 +137,6 @@ def _check(
 ) -> GoldenCheck:
     batches = [list(sequences)] if together else [[index] for index in sequences]
     differences = [golden.largest_difference(golden.run(native, batch, threads), batch) for batch in batches]
-    largest = max(differences, key=lambda value: float("inf") if value != value else value)
+    largest = max(differences, key=lambda value: inf if isnan(value) else value)
     tokens = sum(golden.lengths[index] for index in sequences)
     return GoldenCheck(isa, "together" if together else "alone", threads, len(sequences), tokens, largest)

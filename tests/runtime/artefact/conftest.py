@@ -15,7 +15,7 @@ import pytest
 from fastformers.encoder_plan import EncoderPlan, HeadStep, LayerPlan, OutputPlan
 from fastformers.files.digests import checksum_of, sha256_of
 from fastformers.kernels import quantize_embedding_rows, quantize_weight
-from fastformers.runtime.artefact import save_encoder
+from fastformers.runtime.artefact_folder import save_artefact
 from fastformers.runtime.expected_tensors import expected_tensors
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -113,7 +113,7 @@ def config() -> dict[str, Any]:
 def saved(tmp_path_factory: pytest.TempPathFactory, plan: EncoderPlan, tokenizer: Any) -> Path:
     """An artefact on disk; tests that change it take a copy."""
     path = tmp_path_factory.mktemp("artefact") / "encoder"
-    save_encoder(path, plan, random_tensors(plan), config=CONFIG, tokenizer=tokenizer, report={"layers": 2})
+    save_artefact(path, plan, random_tensors(plan), config=CONFIG, tokenizer=tokenizer, report={"layers": 2})
     return path
 
 

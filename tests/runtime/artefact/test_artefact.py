@@ -20,8 +20,8 @@ from fastformers import errors, kernels
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import FormatError
 from fastformers.kernels import NativeEncoder
-from fastformers.runtime.artefact import read_encoder, save_encoder
-from fastformers.runtime.loaded_encoder import load_encoder
+from fastformers.runtime.artefact import load_artefact
+from fastformers.runtime.artefact_folder import read_artefact, save_artefact
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Seal = Callable[[Path], None]
@@ -63,7 +63,7 @@ def same(one: list[Any], other: list[Any]) -> bool:
 
 
 def test_gives_back_what_was_saved(saved: Path, plan: EncoderPlan, make_tensors: Any, config: Any) -> None:
-    artefact = read_encoder(saved, verify="full")
+    artefact = read_artefact(saved, verify="full")
     expected = make_tensors(plan)
     assert artefact.plan == plan
     assert artefact.tensors.keys() == expected.keys()
@@ -82,8 +82,8 @@ def test_loaded_encoder_gives_the_same_bits(
 ) -> None:
     tensors = make_tensors(plan, int8=int8)
     before = NativeEncoder(plan.to_dict(), tensors)
-    save_encoder(tmp_path / "x", plan, tensors, config={}, native=before)
-    loaded = load_encoder(tmp_path / "x")
+    save_artefact(tmp_path / "x", plan, tensors, config={}, native=before)
+    loaded = load_artefact(tmp_path / "x")
     assert same(forward(loaded.native), forward(before))
     assert loaded.tokenizer_json is None
     assert loaded.tokenization is None
@@ -94,7 +94,7 @@ def test_one_folder_serves_every_instruction_set(saved: Path) -> None:
     answers = []
     for isa in kernels.available_isas():
         with kernels.use_isa(isa):
-            loaded = load_encoder(saved)
+            loaded = load_artefact(saved)
             assert loaded.native.isa == isa
             answers.append(forward(loaded.native))
     assert all(same(answer, answers[0]) for answer in answers)
@@ -111,11 +111,11 @@ def test_what_is_on_disk(saved: Path) -> None:
 def test_safetensors_package_reads_the_tensors(saved: Path) -> None:
     from safetensors.numpy import load_file
 
-    assert load_file(saved / "model.safetensors").keys() == read_encoder(saved).tensors.keys()
+    assert load_file(saved / "model.safetensors").keys() == read_artefact(saved).tensors.keys()
 
 
 def test_tensors_are_views_of_the_file(saved: Path) -> None:
-    array = read_encoder(saved).tensors["layers.0.qkv.weight"]
+    array = read_artefact(saved).tensors["layers.0.qkv.weight"]
     assert not array.flags.owndata
     assert not array.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
@@ -123,23 +123,23 @@ def test_tensors_are_views_of_the_file(saved: Path) -> None:
 
 
 def test_an_artefact_in_use_can_be_replaced(damaged: Path, plan: EncoderPlan, make_tensors: Any) -> None:
-    old = read_encoder(damaged)
+    old = read_artefact(damaged)
     before = {name: array.copy() for name, array in old.tensors.items()}
-    save_encoder(damaged, plan, make_tensors(plan, seed=1), config={}, overwrite=True)
+    save_artefact(damaged, plan, make_tensors(plan, seed=1), config={}, overwrite=True)
     assert all(np.array_equal(old.tensors[name], array) for name, array in before.items())
-    assert not np.array_equal(read_encoder(damaged).tensors["embeddings.type"], before["embeddings.type"])
+    assert not np.array_equal(read_artefact(damaged).tensors["embeddings.type"], before["embeddings.type"])
 
 
 def test_loading_imports_no_torch_and_no_pickle_and_runs_no_code(saved: Path) -> None:
     script = (
         "import sys\n"
-        "from fastformers.runtime.loaded_encoder import load_encoder\n"
+        "from fastformers.runtime.artefact import load_artefact\n"
         "seen = []\n"
         "def watch(event, arguments):\n"
         "    if event in ('pickle.find_class', 'exec', 'compile', 'subprocess.Popen', 'os.system', 'socket.connect'):\n"
         "        seen.append((event, str(arguments)))\n"
         "sys.addaudithook(watch)\n"
-        "load_encoder(sys.argv[1])\n"
+        "load_artefact(sys.argv[1])\n"
         "seen += [name for name in ('torch', 'transformers') if name in sys.modules]\n"
         "sys.exit(repr(seen) if seen else 0)\n"
     )
@@ -152,10 +152,10 @@ def test_file_descriptors_and_mappings_are_given_back(saved: Path) -> None:
         maps = Path("/proc/self/maps").read_text()
         return len(os.listdir("/proc/self/fd")), maps.count("model.safetensors")
 
-    load_encoder(saved)
+    load_artefact(saved)
     before = open_now()
     for _ in range(20):
-        load_encoder(saved)
+        load_artefact(saved)
     assert open_now() == before
 
 
@@ -165,7 +165,7 @@ def test_a_changed_bit_in_any_file_is_found(damaged: Path, name: str) -> None:
     raw[len(raw) // 2] ^= 4
     (damaged / name).write_bytes(raw)
     with pytest.raises(FormatError, match=rf"{name} is damaged: its checksum"):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -174,10 +174,10 @@ def test_a_file_cut_short_missing_or_empty_is_refused(damaged: Path, name: str) 
     for content in (raw[:-2], b""):
         (damaged / name).write_bytes(content)
         with pytest.raises(FormatError, match=name):
-            read_encoder(damaged)
+            read_artefact(damaged)
     (damaged / name).unlink()
     with pytest.raises(FormatError, match=f"{name} is missing"):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 def test_deliberate_change_is_found_by_full_verification(damaged: Path, seal: Seal) -> None:
@@ -186,9 +186,9 @@ def test_deliberate_change_is_found_by_full_verification(damaged: Path, seal: Se
     seal(damaged)
     manifest = damaged / "fastformers.json"
     change_json(manifest, lambda content: content["files"]["config.json"].update(sha256=old))
-    assert read_encoder(damaged, verify="fast").config["model_type"] == "other"
+    assert read_artefact(damaged, verify="fast").config["model_type"] == "other"
     with pytest.raises(FormatError, match=r"config.json was changed: its SHA-256"):
-        read_encoder(damaged, verify="full")
+        read_artefact(damaged, verify="full")
 
 
 def test_links_and_special_files_are_refused(damaged: Path, tmp_path: Path) -> None:
@@ -196,23 +196,23 @@ def test_links_and_special_files_are_refused(damaged: Path, tmp_path: Path) -> N
     kept = Path(shutil.move(file, tmp_path / "elsewhere.json"))
     file.symlink_to(kept)
     with pytest.raises(FormatError, match=r"config.json is missing or not a plain file"):
-        read_encoder(damaged)
+        read_artefact(damaged)
     file.unlink()
     os.link(kept, file)
     with pytest.raises(FormatError, match=r"config.json is a hard link"):
-        read_encoder(damaged)
+        read_artefact(damaged)
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(FormatError, match="not a plain file"):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "absent", Path("\0")):
         with pytest.raises(FormatError, match="is not a folder"):
-            read_encoder(path)
+            read_artefact(path)
     with pytest.raises(FormatError, match=r"fastformers.json is missing"):
-        read_encoder(tmp_path)
+        read_artefact(tmp_path)
 
 
 LAYER = ("plan", "layers", 0)
@@ -243,6 +243,8 @@ LAYER = ("plan", "layers", 0)
         (("attention",), "bf16", "attention is 'bf16'; known: auto, float32, int8"),
         (("labels",), "abc", "labels is 'abc'"),
         (("labels",), [1], "must be at most"),
+        (("result",), "a.b", "result is 'a.b', must be the name of a class"),
+        (("notes",), None, "notes is None"),
         (("source",), {"a": 1}, "source is"),
         (("tokenization", "max_length"), 0, "max_length is 0"),
         (("tokenization", "max_length"), 41, "max_length is 41, must be from 1 to 40"),
@@ -271,7 +273,7 @@ def test_what_is_wrong_in_the_manifest_is_said(
 
     change_json(damaged / "fastformers.json", change)
     with pytest.raises(FormatError, match=words):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 def test_a_plan_that_costs_memory_without_tensors_is_refused(damaged: Path) -> None:
@@ -286,7 +288,7 @@ def test_a_plan_that_costs_memory_without_tensors_is_refused(damaged: Path) -> N
         kept = (damaged / "fastformers.json").read_text()
         change_json(damaged / "fastformers.json", change)
         with pytest.raises(FormatError, match=words):
-            read_encoder(damaged)
+            read_artefact(damaged)
         (damaged / "fastformers.json").write_text(kept)
 
 
@@ -320,7 +322,7 @@ def test_what_is_wrong_in_the_header_is_said(
     change_header(damaged / "model.safetensors", change)
     seal(damaged)
     with pytest.raises(FormatError, match=words):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +342,7 @@ def test_a_tensor_file_that_is_none_is_refused(damaged: Path, seal: Seal, raw: b
     (damaged / "model.safetensors").write_bytes(raw)
     seal(damaged)
     with pytest.raises(FormatError, match=words):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +364,7 @@ def test_a_wrong_number_is_refused(damaged: Path, seal: Seal, name: str, value: 
     save_file(tensors, damaged / "model.safetensors")
     seal(damaged)
     with pytest.raises(FormatError, match=words):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
@@ -374,7 +376,7 @@ def test_files_that_ask_for_code_are_refused(damaged: Path, seal: Seal, name: st
     )
     seal(damaged)
     with pytest.raises(FormatError, match=f"{name} asks for code"):
-        read_encoder(damaged)
+        read_artefact(damaged)
 
 
 def test_golden_ids_out_of_range_are_refused(damaged: Path, seal: Seal) -> None:
@@ -387,13 +389,13 @@ def test_golden_ids_out_of_range_are_refused(damaged: Path, seal: Seal) -> None:
         save_file(changed, damaged / "golden.safetensors")
         seal(damaged)
         with pytest.raises(FormatError, match=r"golden.safetensors is refused: " + name):
-            read_encoder(damaged)
+            read_artefact(damaged)
 
 
 @pytest.mark.parametrize("arguments", [{"attention": "bf16"}, {"threads": -1}, {"verify": "slow"}])
 def test_wrong_arguments_are_refused(saved: Path, arguments: dict[str, Any]) -> None:
     with pytest.raises(errors.ConfigError, match=next(iter(arguments))):
-        load_encoder(saved, **arguments)
+        load_artefact(saved, **arguments)
 
 
 def test_an_encoder_that_could_not_be_loaded_is_not_saved(
@@ -410,7 +412,7 @@ def test_an_encoder_that_could_not_be_loaded_is_not_saved(
     ]
     for tensors, kind in cases:
         with pytest.raises(kind):
-            save_encoder(tmp_path / "x", plan, tensors, config={})
+            save_artefact(tmp_path / "x", plan, tensors, config={})
         assert not any(tmp_path.iterdir())
     with pytest.raises(errors.ConfigError, match="attention"):
-        save_encoder(tmp_path / "x", plan, good, config={}, attention="bf16")
+        save_artefact(tmp_path / "x", plan, good, config={}, attention="bf16")
