@@ -7,7 +7,7 @@ golden outputs must come out exactly: the largest difference allowed is 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf, isfinite, isnan
 from pathlib import Path
@@ -117,7 +117,7 @@ def verify_artefact(path: str | Path, *, full: bool = False) -> Verification:
     return Verification(str(path), manifest.written_by, sizes, tuple(checks))
 
 
-def _checks_under(artefact: EncoderArtefact, isa: str, full: bool) -> Iterator[GoldenCheck]:
+def _checks_under(artefact: EncoderArtefact, isa: str, full: bool) -> list[GoldenCheck]:
     golden = artefact.golden
     sequences = [
         index
@@ -126,10 +126,12 @@ def _checks_under(artefact: EncoderArtefact, isa: str, full: bool) -> Iterator[G
     ]
     with kernels.use_isa(isa):
         native = pack_artefact(artefact)
-        yield _check(golden, native, isa, sequences, together=True, threads=0)
+        checks = [_check(golden, native, isa, sequences, together=True, threads=0)]
         if full:
-            yield _check(golden, native, isa, sequences, together=False, threads=1)
-            yield _check(golden, native, isa, sequences, together=True, threads=kernels.default_threads())
+            checks.append(_check(golden, native, isa, sequences, together=False, threads=1))
+            everyone = kernels.default_threads()
+            checks.append(_check(golden, native, isa, sequences, together=True, threads=everyone))
+    return checks
 
 
 def _check(

@@ -239,6 +239,8 @@ LAYER = ("plan", "layers", 0)
         (("plan", "layers"), [{}] * 2, "LayerPlan has missing"),
         (("plan", "outputs", 0, "steps", 0, "features"), 23, "has shape"),
         (("plan", "outputs", 0, "name"), "../x", "OutputPlan.name"),
+        (("plan", "outputs", 0, "name"), [], r"OutputPlan.name is \[\]"),
+        (("plan", "outputs", 0, "name"), "last_hidden_state", "outputs with different names"),
         (("plan", "outputs", 0, "name"), "x", "has no place in the plan"),
         (("attention",), "bf16", "attention is 'bf16'; known: auto, float32, int8"),
         (("labels",), "abc", "labels is 'abc'"),
