@@ -12,6 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 FUZZ_CASES ?= 5000000
 FUZZ_SEED ?= $(shell date +%s)
+FUZZ_ARTEFACTS ?= 100000
 PYTEST_ARGS ?=
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
@@ -24,7 +25,7 @@ CXX_FILES = $(shell find csrc tests/cpp -name '*.h' -o -name '*.cc')
 PACKAGE_FILES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \
 	-not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format types bench-kernels bench-table fuzz build-fuzz wheel clean
+.PHONY: help demo test lint format types bench-kernels bench-table fuzz fuzz-artefacts build-fuzz wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +64,10 @@ bench-table: $(STAMPS)/bench ## time our kernels against other libraries, in one
 
 fuzz: build-fuzz ## random kernel cases under ASan and UBSan on every instruction set; FUZZ_CASES of them
 	build/fuzz/tests/cpp/fuzz_kernels --isa all --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)
+
+fuzz-artefacts: $(STAMPS)/test ## FUZZ_ARTEFACTS damaged artefacts, each refused in words or loaded, none a crash
+	FASTFORMERS_FUZZ_ARTEFACTS=$(FUZZ_ARTEFACTS) FASTFORMERS_FUZZ_SEED=$(FUZZ_SEED) \
+		$(BIN)/python -m pytest -q tests/runtime/artefact/test_artefact_fuzz.py
 
 build-fuzz: $(STAMPS)/torch # the C++ tests with sanitizers, in build/fuzz
 	$(BIN)/cmake -S . -B build/fuzz -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \

@@ -163,12 +163,12 @@ class EncoderPlan:
             f"at most positions - position_offset = {self.positions - self.position_offset}",
         )
         _check(len(self.outputs) > 0, self, "outputs", "at least one output")
-        names = [output.name for output in self.outputs]
-        _check(len(set(names)) == len(names), self, "outputs", "outputs with different names")
         for layer in self.layers:
             _check_layer(layer)
         for output in self.outputs:
             _check_output(output)
+        names = [output.name for output in self.outputs]
+        _check(len(set(names)) == len(names), self, "outputs", "outputs with different names")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the plan as plain JSON values."""

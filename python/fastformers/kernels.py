@@ -72,6 +72,7 @@ __all__ = [
     "pack",
     "pack_canonical",
     "pool_workers",
+    "quantize_embedding_rows",
     "quantize_rows",
     "quantize_weight",
     "read_bandwidth",
@@ -86,6 +87,7 @@ Activation: TypeAlias = Literal["relu", "gelu", "gelu_tanh"]
 #: The number the core knows an activation by.
 ACTIVATIONS: dict[Activation | None, int] = {None: 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}
 
+_EMBEDDING_ROWS = 4_096
 _A = TypeVar("_A", bound="Array")
 
 
@@ -241,6 +243,33 @@ def quantize_weight(weight: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any
     rounded = np.clip(np.rint(values / safe[:, None]), -127, 127)
     rounded[scales < np.finfo(np.float32).tiny] = 0
     return rounded.astype(np.int8), np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(0))
+
+
+def quantize_embedding_rows(table: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Rounds an embedding table, float32 of shape [rows, K], to s8 in [-127, 127] with one scale for each row.
+
+    A row becomes about ``q * scale`` with scale = max |row| / 127, halves rounded to even. The table is gone through
+    4,096 rows at a time: beyond the result it costs a few MB.
+
+    Returns:
+        (s8 table of shape [rows, K], float32 scales of shape [rows]); a row of zeros has scale 0.
+
+    Raises:
+        NonFiniteError: a value is NaN or infinite; the message gives the first one's place in its 4,096 rows.
+        DtypeError, ShapeError: not float32, or not two-dimensional.
+
+    Example:
+        >>> q, scale = quantize_embedding_rows(np.array([[1.27, -0.635]], dtype=np.float32))
+        >>> q.tolist()
+        [[127, -64]]
+    """
+    values = _to_numpy(_two_dimensional(matrix_of(table, "table"), "table").owner)
+    rounded = np.empty(values.shape, dtype=np.int8)
+    scales = np.empty(values.shape[0], dtype=np.float32)
+    for start in range(0, len(values), _EMBEDDING_ROWS):
+        rows = slice(start, start + _EMBEDDING_ROWS)
+        rounded[rows], scales[rows] = quantize_weight(values[rows])
+    return rounded, scales
 
 
 def empty_packed_buffer(columns: int, depth: int, isa: str | None = None) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FOUNDATION = {"errors", "_optional", "config", "encoder_plan", "_arrays", "kernels"}
+FOUNDATION = {"errors", "_optional", "config", "encoder_plan", "files", "_arrays", "kernels"}
 TECHNIQUES = {
     "quantization",
     "rewriting",
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_optional": {"errors"},
     "config": {"errors"},
     "encoder_plan": {"errors"},
+    "files": {"errors"},
     "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
     "modules": FOUNDATION | {"_core"},

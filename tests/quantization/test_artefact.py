@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import fastformers as ff
 from fastformers import errors, kernels
+from fastformers.files import replaced_folder as folders
 from fastformers.modules import PackedLinear
-from fastformers.quantization import folder as folders
 
 Make = Callable[..., Any]
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastformers.errors import FormatError
-from fastformers.quantization.manifest import LayerEntry, Manifest, read_json
+from fastformers.files.strict_json import read_json
+from fastformers.quantization.manifest import LayerEntry, Manifest
 
 GOOD = Manifest(
     architecture="BertModel",

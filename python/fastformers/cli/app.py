@@ -17,6 +17,7 @@ from fastformers.cli.demo import demo
 from fastformers.cli.doctor import doctor
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.quantize import quantize
+from fastformers.cli.verify import verify
 from fastformers.errors import FastformersError
 
 __all__ = ["app", "main"]
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(demo)
 app.command()(quantize)
+app.command()(verify)
 
 
 def _print_version(requested: bool) -> None:

@@ -23,16 +23,20 @@ from torch import Tensor, nn
 
 from fastformers import __version__
 from fastformers.errors import FormatError, UnsupportedModelError
+from fastformers.files.fields import MANIFEST
+from fastformers.files.replaced_folder import replaced_folder
+from fastformers.files.strict_json import read_json, write_json
 from fastformers.modules import PackedLinear
 from fastformers.quantization.families import FAST_PATHS, fusable_activation
-from fastformers.quantization.folder import replaced_folder
-from fastformers.quantization.manifest import LayerEntry, Manifest, read_json
+from fastformers.quantization.manifest import LayerEntry, Manifest
 from fastformers.quantization.rebuild import fill, hollow_model, open_tensors
 from fastformers.quantization.report import REPORT_ATTRIBUTE, QuantizationReport
 
 __all__ = ["load_pretrained_torch", "save_pretrained"]
 
-CONFIG, MANIFEST, TENSORS, REPORT = "config.json", "fastformers.json", "model.safetensors", "report.json"
+CONFIG, TENSORS, REPORT = "config.json", "model.safetensors", "report.json"
+
+_MOST_JSON_BYTES = 16 << 20
 
 
 def save_pretrained(
@@ -65,14 +69,14 @@ def save_pretrained(
     with replaced_folder(Path(path), overwrite, marker=MANIFEST) as folder:
         save_file(tensors, folder / TENSORS)
         if architecture is not None:
-            _write_json(folder / CONFIG, _config_dict(model, architecture))
+            write_json(folder / CONFIG, _config_dict(model, architecture))
         if report is not None:
-            _write_json(folder / REPORT, report.to_dict())
+            write_json(folder / REPORT, report.to_dict())
         if tokenizer is not None:
             tokenizer.save_pretrained(str(folder))
         written = sorted(file for file in folder.iterdir() if file.is_file())
         files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in written}
-        _write_json(folder / MANIFEST, _manifest(model, architecture, report, tied, files).to_dict())
+        write_json(folder / MANIFEST, _manifest(model, architecture, report, tied, files).to_dict())
 
 
 def load_pretrained_torch(
@@ -94,7 +98,7 @@ def load_pretrained_torch(
         MissingExtraError: transformers is not installed.
     """
     folder = Path(path)
-    manifest = Manifest.parse(read_json(folder / MANIFEST))
+    manifest = Manifest.parse(_read(folder / MANIFEST))
     _check_files(folder, manifest, verify)
     if model is None:
         if manifest.architecture is None:
@@ -105,11 +109,11 @@ def load_pretrained_torch(
             raise FormatError(
                 f"fastformers.json lists no {CONFIG}, though it names the class {manifest.architecture}"
             )
-        model = hollow_model(manifest.architecture, read_json(folder / CONFIG), manifest.attention)
+        model = hollow_model(manifest.architecture, _read(folder / CONFIG), manifest.attention)
     with open_tensors(folder / TENSORS) as tensors:
         fill(model, manifest, tensors)
     if REPORT in manifest.files:
-        model.__dict__[REPORT_ATTRIBUTE] = QuantizationReport.from_dict(read_json(folder / REPORT))
+        model.__dict__[REPORT_ATTRIBUTE] = QuantizationReport.from_dict(_read(folder / REPORT))
     return model.eval()
 
 
@@ -265,5 +269,5 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def _read(file: Path) -> dict[str, Any]:
+    return read_json(file, _MOST_JSON_BYTES)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Writes a folder beside its final place and moves it there in one step: nobody sees it half-written."""
+"""Writes a folder beside its final place and moves it there in one step: nobody sees it half-written.
+
+What was written is on the disk before it is moved, so that neither a killed process nor a power cut leaves a mixture.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path
     folder.mkdir()
     try:
         yield folder
+        for path in (*folder.rglob("*"), folder):
+            _flush(path)
         _move(folder, target)
+        _flush(target.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -58,6 +64,15 @@ def _check_place(target: Path, overwrite: bool, marker: str) -> None:
             raise ConfigError(
                 f"{target} holds no {marker}, so it was not saved by fastformers: not overwritten"
             )
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _move(folder: Path, target: Path) -> None:
