@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from fastformers.modules import PackedLinear
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch, save_pretrained
+    from fastformers.runtime.engine import Engine
 
 __all__ = [
+    "Engine",
     "Int8Config",
     "PackedLinear",
     "__version__",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOME_OF_NAME = {
+    "Engine": "fastformers.runtime.engine",
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
     "load_pretrained_torch": "fastformers.quantization.artefact",
