@@ -41,4 +41,5 @@ PYBIND11_MODULE(_core, module) {
   fastformers::bindings::register_packed_weight(module);
   fastformers::bindings::register_compute(module);
   fastformers::bindings::register_encoder(module);
+  fastformers::bindings::register_instances(module);
 }

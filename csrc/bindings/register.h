@@ -10,5 +10,6 @@ void register_machine(pybind11::module_& module);
 void register_packed_weight(pybind11::module_& module);
 void register_compute(pybind11::module_& module);
 void register_encoder(pybind11::module_& module);
+void register_instances(pybind11::module_& module);
 
 }  // namespace fastformers::bindings

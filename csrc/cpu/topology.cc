@@ -10,7 +10,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <set>
+#include <map>
 #include <sstream>
 #include <stdexcept>
 #include <string_view>
@@ -118,14 +118,15 @@ void read_cores(const SystemRoot& root, Topology& topology) {
   const auto online_cpus = online ? parse_cpu_list(*online) : std::nullopt;
   topology.logical_cpus = static_cast<int>((online_cpus ? *online_cpus : topology.affinity_cpus).size());
 
-  std::set<int> cores;  // each core is named by the smallest of its hardware threads
+  std::map<int, int> cores;  // the smallest of a core's hardware threads -> the first that is allowed
   bool guessed = false;
   for (const int cpu : topology.affinity_cpus) {
     const auto line = read_first_line(cpu_folder(root, cpu) + "/topology/thread_siblings_list");
     const auto siblings = line ? parse_cpu_list(*line) : std::nullopt;
     guessed = guessed || !siblings;
-    cores.insert(siblings ? *std::min_element(siblings->begin(), siblings->end()) : cpu);
+    cores.emplace(siblings ? *std::min_element(siblings->begin(), siblings->end()) : cpu, cpu);
   }
+  for (const auto& core : cores) topology.core_cpus.push_back(core.second);
   topology.physical_cores = static_cast<int>(cores.size());
   if (guessed) topology.notes.push_back("thread siblings not readable: counted each logical CPU as a core");
 }
@@ -291,6 +292,18 @@ std::string explain_default_threads(const Topology& topology) {
   const std::optional<int> forced = threads_by_environment();
   if (!forced) return derived;
   return std::to_string(*forced) + ": set by FASTFORMERS_NUM_THREADS (without it " + derived + ")";
+}
+
+bool pin_thread(pthread_t thread, int cpu) {
+  if (cpu < 0 || cpu >= kCpuLimit) return false;
+  cpu_set_t* mask = CPU_ALLOC(kCpuLimit);
+  if (mask == nullptr) return false;
+  const std::size_t mask_bytes = CPU_ALLOC_SIZE(kCpuLimit);
+  CPU_ZERO_S(mask_bytes, mask);
+  CPU_SET_S(static_cast<std::size_t>(cpu), mask_bytes, mask);
+  const bool done = pthread_setaffinity_np(thread, mask_bytes, mask) == 0;
+  CPU_FREE(mask);
+  return done;
 }
 
 }  // namespace fastformers::cpu

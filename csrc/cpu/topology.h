@@ -7,6 +7,8 @@
 // All paths are read below a prefix, so that tests can lay out the tree of another machine.
 #pragma once
 
+#include <pthread.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,7 +27,8 @@ struct Topology {
   std::string vendor;              // "vendor_id" of /proc/cpuinfo; "unknown" when absent
   std::vector<int> affinity_cpus;  // logical CPUs the calling thread may run on, ascending
   int logical_cpus = 1;            // logical CPUs online on the machine, allowed or not
-  int physical_cores = 1;  // distinct cores among affinity_cpus: hardware threads of a core count once
+  int physical_cores = 1;      // distinct cores among affinity_cpus: hardware threads of a core count once
+  std::vector<int> core_cpus;  // the first allowed CPU of each of these cores
   std::optional<double>
       cgroup_quota;            // CPUs' worth of time per second; the tightest of the cgroup and its ancestors
   std::int64_t l1d_bytes = 0;  // caches as the first allowed CPU sees them; L3 may be shared; 0 = unknown
@@ -46,5 +49,8 @@ int default_threads(const Topology& topology);
 // One line a person can follow, e.g. "2: 4 physical cores in the affinity mask, cgroup quota 1.5 CPUs".
 // Throws as default_threads does.
 std::string explain_default_threads(const Topology& topology);
+
+// Lets a thread run on one CPU only; false when the system refuses (a CPU that is offline or not allowed any more).
+bool pin_thread(pthread_t thread, int cpu);
 
 }  // namespace fastformers::cpu

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -94,8 +95,21 @@ class Claims {
   std::atomic<std::uint64_t> word_{0};
 };
 
+}  // namespace
+
 class Pool {
  public:
+  Pool() = default;
+  explicit Pool(std::vector<int> cpus) : cpus_(std::move(cpus)) {}
+
+  // Only for a pool of which no call is running.
+  ~Pool() {
+    stopping_.store(true, std::memory_order_relaxed);
+    ++job_;
+    for (const auto& worker : workers_) worker->ticket.raise(job_);
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   // The caller takes tasks like every worker: when another program (or torch's own threads) holds the other core, it does
   // them all itself and waits only for tasks that a worker has really begun.
   void run(int tasks, const TaskRef& task) {
@@ -125,7 +139,8 @@ class Pool {
       sigfillset(&all);
       pthread_sigmask(SIG_SETMASK, &all, &before);
       try {
-        std::thread([this, worker] { serve(*worker); }).detach();
+        threads_.emplace_back([this, worker] { serve(*worker); });
+        pin(threads_.back(), threads_.size() - 1);
       } catch (...) {
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
         workers_.pop_back();
@@ -136,10 +151,16 @@ class Pool {
     }
   }
 
+  // A CPU that has been taken away meanwhile leaves the thread where its maker may run.
+  void pin(std::thread& thread, std::size_t index) {
+    if (index < cpus_.size()) cpu::pin_thread(thread.native_handle(), cpus_[index]);
+  }
+
   void serve(Worker& worker) {
     std::uint32_t seen = 0;
     for (;;) {
       seen = worker.ticket.wait_while(seen);
+      if (stopping_.load(std::memory_order_relaxed)) return;
       work();
     }
   }
@@ -163,6 +184,9 @@ class Pool {
 
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+  const std::vector<int> cpus_;
+  std::atomic<bool> stopping_{false};
   std::atomic<int> worker_count_{0};
   const TaskRef* task_ = nullptr;
   std::uint32_t job_ = 0;
@@ -173,12 +197,16 @@ class Pool {
   std::exception_ptr error_;
 };
 
-// Never destroyed: its threads are detached and may outlive static destruction. A forked child has none of them, so it
+namespace {
+
+// Never destroyed: its threads may outlive static destruction. A forked child has none of them, so it
 // forgets the parent's pool and makes its own when it first needs one.
 std::atomic<Pool*> g_pool{nullptr};
 std::atomic<int> g_threads{0};
+thread_local Pool* t_own_pool = nullptr;
 
 Pool& pool() {
+  if (t_own_pool != nullptr) return *t_own_pool;
   Pool* current = g_pool.load(std::memory_order_acquire);
   if (current != nullptr) return *current;
   static const int registered = pthread_atfork(nullptr, nullptr, [] { g_pool.store(nullptr); });
@@ -204,6 +232,12 @@ void parallel_tasks(int tasks, const TaskRef& task) {
   }
   for (int i = 0; i < tasks; ++i) task(i);
 }
+
+OwnHelpers::OwnHelpers(std::vector<int> cpus) : pool_(std::make_unique<Pool>(std::move(cpus))) {
+  t_own_pool = pool_.get();
+}
+
+OwnHelpers::~OwnHelpers() { t_own_pool = nullptr; }
 
 int num_threads() {
   int threads = g_threads.load(std::memory_order_relaxed);

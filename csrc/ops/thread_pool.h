@@ -8,7 +8,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <type_traits>
+#include <vector>
 
 namespace fastformers {
 
@@ -31,6 +33,22 @@ class TaskRef {
 // must be independent. Returns when all are done; rethrows the first exception of a task. Safe from any thread, inside a task, and after fork.
 void parallel_tasks(int tasks, const TaskRef& task);
 
+class Pool;
+
+// Workers of one thread's own: as long as the object lives, parallel_tasks on the thread that made it uses them and not the
+// process-wide ones, so that instances that compute at the same time have all their threads at the same time. They start
+// on first use and end with the object; helper i is pinned to cpus[i] when there is one.
+class OwnHelpers {
+ public:
+  explicit OwnHelpers(std::vector<int> cpus);
+  OwnHelpers(const OwnHelpers&) = delete;
+  OwnHelpers& operator=(const OwnHelpers&) = delete;
+  ~OwnHelpers();
+
+ private:
+  std::unique_ptr<Pool> pool_;
+};
+
 // The thread count used when a call asks for none: set_num_threads, else FASTFORMERS_NUM_THREADS, else
 // cpu::default_threads.
 int num_threads();
@@ -39,7 +57,7 @@ void set_num_threads(int threads);
 // The thread count of a call that asked for `threads` (0: num_threads()); throws ShapeError beyond 1,024.
 int threads_for_call(int threads);
 
-// Workers alive in this process now (0 until a call used more than one thread).
+// Workers alive in the process-wide pool now (0 until a call used more than one thread).
 int pool_workers();
 
 }  // namespace fastformers

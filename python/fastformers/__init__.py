@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from fastformers.quantization.artefact import load_pretrained_torch, save_pretrained
     from fastformers.recipes.compiling import compile
     from fastformers.rewriting import Encoder
+    from fastformers.runtime.engine import Engine
 
 __all__ = [
     "CompileConfig",
     "Encoder",
+    "Engine",
     "Int8Config",
     "PackedLinear",
     "__version__",
@@ -39,6 +41,7 @@ __all__ = [
 _HOME_OF_NAME = {
     "CompileConfig": "fastformers.config",
     "Encoder": "fastformers.rewriting",
+    "Engine": "fastformers.runtime.engine",
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
     "compile": "fastformers.recipes.compiling",

@@ -220,3 +220,97 @@ class Encoder:
     @property
     def layers(self) -> int:
         """Number of layers."""
+
+@final
+class Ticket:
+    """One ragged batch that waits in a pool, is computed, or is finished."""
+
+    @property
+    def tag(self) -> int:
+        """The name it was submitted under; -1 for none."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is computed, failed, too late or taken back."""
+
+    def result(self) -> list[NDArray[np.float32]]:
+        """Its arrays, copied anew at each call: one for each output, see :meth:`Encoder.forward`.
+
+        Raises:
+            NonFiniteError, ...: what the encoder raised.
+            DeadlineError: its deadline passed before it was begun.
+            ClosedError: it was taken back, or the pool was stopped before it was begun.
+            FastformersError: it is not finished.
+        """
+
+@final
+class InstancePool:
+    """N instances over one encoder: threads that take ragged batches from one bounded queue and see no Python.
+
+    Belongs to the process that made it: after a fork, every call in the child raises ``ForkError``.
+
+    Args:
+        encoder: kept alive by the pool.
+        instances: how many batches are computed at once, 1 to 1,024.
+        threads: threads of each instance, 1 to 1,024.
+        pin: each thread on a CPU of its own, if the affinity mask has enough.
+        capacity: batches that may wait.
+
+    Raises:
+        ShapeError: a number is out of range.
+    """
+
+    def __init__(self, encoder: Encoder, instances: int, threads: int, pin: bool, capacity: int) -> None: ...
+    def submit(
+        self,
+        ids: NDArray[np.int32],
+        types: NDArray[np.int32] | None,
+        offsets: NDArray[np.int64],
+        outputs: list[str],
+        deadline: float | None = None,
+        tag: int = -1,
+    ) -> Ticket:
+        """Queues a batch and returns at once; the arrays are copied. See :meth:`Encoder.forward`.
+
+        Args:
+            ids: int32 [T].
+            types: int32 [T] or None.
+            offsets: int64 [n + 1], n >= 1.
+            outputs: names of outputs.
+            deadline: seconds from now within which it must be begun.
+            tag: 0 or more: :meth:`take_finished` hands it out.
+
+        Raises:
+            QueueFullError, ClosedError, ForkError: not queued.
+            ShapeError, ConfigError: as :meth:`Encoder.forward`, at once.
+        """
+
+    def wait(self, ticket: Ticket) -> None:
+        """Waits, without the GIL, until it is finished; signals are handled meanwhile."""
+
+    def take_finished(self) -> list[Ticket]:
+        """Waits, without the GIL, for tagged tickets to finish and hands each out once.
+
+        Empty when the pool is stopped and no more will come.
+        """
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """Takes a ticket back; False when it has been begun or is finished."""
+
+    def stop(self, drain: bool) -> None:
+        """Takes no more from now on, and computes (drain) or drops what waits; returns at once."""
+
+    def join(self) -> None:
+        """Waits, without the GIL, until all instances of a stopped pool have ended; signals are handled meanwhile."""
+
+    @property
+    def waiting(self) -> int:
+        """Tickets in the queue."""
+
+    @property
+    def running(self) -> int:
+        """Tickets being computed."""
+
+    @property
+    def cpus(self) -> list[list[int]]:
+        """CPUs of each instance's threads; empty when they are not pinned."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 __all__ = [
     "CalibrationError",
+    "ClosedError",
     "ConfigError",
+    "DeadlineError",
     "DeviceError",
     "DtypeError",
     "FastformersError",
+    "ForkError",
     "FormatError",
     "GateError",
     "IsaError",
     "MissingExtraError",
     "NonFiniteError",
+    "QueueFullError",
     "ShapeError",
     "UnsupportedModelError",
 ]
@@ -69,3 +73,19 @@ class UnsupportedModelError(FastformersError, ValueError):
 
 class CalibrationError(FastformersError, ValueError):
     """The calibration texts are too few, empty, or never reached a layer that needs them."""
+
+
+class ClosedError(FastformersError, RuntimeError):
+    """An engine was used after it was closed, or was closed before it began this request."""
+
+
+class DeadlineError(FastformersError, TimeoutError):
+    """A request's deadline passed before an instance could begin it; nothing was computed for it."""
+
+
+class ForkError(FastformersError, RuntimeError):
+    """An engine was used in a child process that was forked after the engine was made."""
+
+
+class QueueFullError(FastformersError, RuntimeError):
+    """As many requests wait as the engine's queue may hold; told at once, and nothing was queued."""

@@ -38,7 +38,7 @@ from fastformers._arrays import (
     vector_of,
 )
 from fastformers._core import Encoder as NativeEncoder
-from fastformers._core import PackedWeight
+from fastformers._core import InstancePool, PackedWeight, Ticket
 from fastformers.errors import ConfigError, DtypeError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:
@@ -50,9 +50,11 @@ __all__ = [
     "ACTIVATIONS",
     "MAX_DEPTH",
     "Activation",
+    "InstancePool",
     "NativeEncoder",
     "PackedWeight",
     "QuantizedRows",
+    "Ticket",
     "active_isa",
     "available_isas",
     "built_isas",

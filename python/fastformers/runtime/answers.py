@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""What an engine answers, and how it is made from the encoder's outputs: labels, scores, order of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Prediction", "RankedDocument", "predictions", "rank", "relevance"]
+
+
+class Prediction(NamedTuple):
+    """The most probable label of a text.
+
+    Attributes:
+        label: its name (``id2label`` of the model), or ``"LABEL_i"`` where the model names none.
+        score: its probability (softmax); of a model with one output, the output itself.
+    """
+
+    label: str
+    score: float
+
+
+class RankedDocument(NamedTuple):
+    """A document's place in a ranking.
+
+    Attributes:
+        doc: its position in the list that was given.
+        score: see :meth:`fastformers.Engine.rerank`.
+    """
+
+    doc: int
+    score: float
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax of each row, [n, C]."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def predictions(logits: NDArray[np.float32], labels: Sequence[str] | None) -> list[Prediction]:
+    """Labels and scores of logits, [n, C], C >= 1."""
+    names = labels if labels is not None else [f"LABEL_{i}" for i in range(logits.shape[1])]
+    if logits.shape[1] == 1:
+        return [Prediction(names[0], float(value)) for value in logits[:, 0]]
+    scores = softmax(logits)
+    best = scores.argmax(axis=1)
+    return [Prediction(names[index], float(scores[row, index])) for row, index in enumerate(best)]
+
+
+def relevance(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Score of each pair from logits [n, 1] (the logit) or [n, 2] (probability of the second label)."""
+    return logits[:, 0] if logits.shape[1] == 1 else softmax(logits)[:, 1]
+
+
+def rank(scores: NDArray[np.float32]) -> list[RankedDocument]:
+    """Documents by falling score, [n]; equal scores stay in the order given."""
+    order = np.argsort(-scores, kind="stable")
+    return [RankedDocument(int(index), float(scores[index])) for index in order]

@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: MIT
+"""The engine: tokenizer, encoder and instances in one object that needs no torch."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from fastformers.encoder_plan import EncoderPlan, OutputPlan
+from fastformers.errors import (
+    ClosedError,
+    ConfigError,
+    ForkError,
+    QueueFullError,
+    ShapeError,
+    UnsupportedModelError,
+)
+from fastformers.kernels import InstancePool, NativeEncoder, Ticket
+from fastformers.runtime.answers import Prediction, RankedDocument, predictions, rank, relevance
+from fastformers.runtime.arrangement import Count, arrange
+from fastformers.runtime.futures import CompletionThread, EngineFuture
+from fastformers.runtime.tokenization import RaggedBatch, Text, TextEncoder, TokenizedText, split_ragged
+from fastformers.runtime.tuning import Arrangement, Goal, Tuning, read_tuning
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Engine", "EngineMemory", "Task"]
+
+Task = Literal["predict", "logits", "embed"]
+
+# Texts tokenized at once: enough for the tokenizer's own threads, few enough that instances start at once.
+_TEXTS_AT_ONCE = 128
+# Pieces of one call in the queue, for each instance: no instance runs dry, and other callers find room.
+_PIECES_IN_FLIGHT = 3
+_LEAST_PIECE_TOKENS = 64
+_MILLISECONDS = 1e-3
+
+
+@dataclass(frozen=True)
+class EngineMemory:
+    """Bytes an engine holds: one copy of the weights, whatever the number of instances, and scratch memory of each.
+
+    Attributes:
+        weight_bytes: packed weights, embeddings and everything else that all instances share.
+        workspace_bytes: scratch memory of all instances together, as far as it was needed until now.
+        instances: how many share it.
+    """
+
+    weight_bytes: int
+    workspace_bytes: int
+    instances: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of both."""
+        return self.weight_bytes + self.workspace_bytes
+
+    def __str__(self) -> str:
+        weights, workspace = self.weight_bytes / 2**20, self.workspace_bytes / 2**20
+        return (
+            f"{self.total_bytes / 2**20:.1f} MiB: weights {weights:.1f} MiB once, "
+            f"workspace {workspace:.1f} MiB for {self.instances} instance{'s' if self.instances > 1 else ''}"
+        )
+
+
+class Engine:
+    """Texts in, answers out: N instances compute at once over one packed copy of the weights.
+
+    Instances are threads of the core, pinned to cores of their own; they hold no GIL and sleep while there is nothing
+    to do. A text's answer is the same bits whatever texts come with it, whatever the arrangement. All methods may be
+    called from any thread.
+
+    Requests wait in one bounded queue: short texts pass long ones, and long ones get their share of the time too. A
+    text longer than ``max_length`` is cut as the tokenizer says, and a ``TruncationWarning`` tells so once. An empty
+    text is what the tokenizer makes of it (its special tokens).
+
+    An engine belongs to the process that made it: in a forked child every call raises ``ForkError``; make a new engine
+    there. An engine that is still open when the interpreter exits, or that is no longer referenced, finishes what its
+    instances compute at that moment and drops the rest; :meth:`close` completes everything first.
+
+    Args:
+        native: the packed encoder; may be shared with other engines.
+        plan: what it computes.
+        tokenizer: its truncation strategy and its handling of pairs are used, its padding is not.
+        labels: names of the classes (``id2label``).
+        max_length: tokens after which texts are cut; ``None``, or more than the plan takes, is the plan's
+            ``max_tokens``.
+        instances: how many compute at once.
+        threads: threads of each instance.
+        batch_tokens: most tokens in one piece of work; longer lists of texts are cut into several.
+        pin: bind each thread to a core of its own. Nothing is pinned when there are more threads than cores.
+        queue: requests that may wait before :class:`fastformers.errors.QueueFullError` is raised.
+        tuning: measured arrangement for what is ``"auto"``.
+        goal: which of the tuning's arrangements.
+
+    ``"auto"`` is one instance with one thread for each core, which gives the most texts a second; see
+    :func:`fastformers.runtime.arrangement.arrange`. For the lowest latency of single long texts, use
+    ``instances=1``; ``fastformers tune`` measures what is best.
+
+    Raises:
+        ConfigError: a number is out of range, or the labels do not fit the plan.
+
+    Example:
+        >>> with Engine.from_pretrained("./my-classifier") as engine:
+        ...     engine.predict(["great phone", "awful"])
+        [Prediction(label='positive', score=0.98), Prediction(label='negative', score=0.95)]
+    """
+
+    def __init__(
+        self,
+        native: NativeEncoder,
+        plan: EncoderPlan,
+        tokenizer: Tokenizer,
+        *,
+        labels: Sequence[str] | None = None,
+        max_length: int | None = None,
+        instances: Count = "auto",
+        threads: Count = "auto",
+        batch_tokens: Count = "auto",
+        pin: bool = True,
+        queue: int = 1024,
+        tuning: Tuning | None = None,
+        goal: Goal = "throughput",
+    ) -> None:
+        self._native = native
+        self._plan = plan
+        self._outputs = {output.name: output for output in plan.outputs}
+        self._labels = _checked_labels(labels, self._outputs.get("logits"))
+        self._texts = TextEncoder(tokenizer, min(max_length or plan.max_tokens, plan.max_tokens))
+        self._arrangement = arrange(instances, threads, batch_tokens, tuning, goal)
+        if isinstance(queue, bool) or not isinstance(queue, int) or queue < 1:
+            raise ConfigError(f"queue is {queue!r}; allowed: a whole number from 1")
+        self._pool = InstancePool(native, self._arrangement.instances, self._arrangement.threads, pin, queue)
+        self._completion = CompletionThread(self._pool)
+        self._process = os.getpid()
+        self._state = threading.Condition()
+        self._calls = 0
+        self._closed = False
+        # Runs when the engine is no longer referenced, and at exit before the interpreter takes its threads away.
+        self._finalizer = weakref.finalize(self, _end, self._pool, self._process)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        instances: Count = "auto",
+        threads: Count = "auto",
+        batch_tokens: Count = "auto",
+        pin: bool = True,
+        queue: int = 1024,
+        goal: Goal = "throughput",
+    ) -> Engine:
+        """Makes an engine from a folder that ``fastformers.save_pretrained`` wrote.
+
+        Args:
+            folder: the artefact; a ``tuning.json`` in it (``fastformers tune``) decides what is ``"auto"``.
+            instances: see :class:`Engine`, as are the others.
+            threads: threads of each instance.
+            batch_tokens: most tokens in one piece of work.
+            pin: bind threads to cores.
+            queue: requests that may wait.
+            goal: ``"throughput"`` or ``"latency"``: which of the tuned arrangements to use.
+
+        Raises:
+            FormatError: the folder is damaged or of a newer format.
+        """
+        from fastformers.runtime.artefact import load_artefact  # type: ignore[import-not-found,unused-ignore]
+
+        artefact = load_artefact(folder)
+        return cls(
+            artefact.native,
+            artefact.plan,
+            Tokenizer.from_buffer(artefact.tokenizer_json),
+            labels=artefact.labels,
+            max_length=artefact.max_length,
+            instances=instances,
+            threads=threads,
+            batch_tokens=batch_tokens,
+            pin=pin,
+            queue=queue,
+            tuning=read_tuning(folder),
+            goal=goal,
+        )
+
+    def predict(self, texts: Sequence[Text]) -> list[Prediction]:
+        """Returns the most probable label of each text (or pair) and its probability, in the order given.
+
+        Args:
+            texts: strings, or pairs of strings as tuples; any number, any lengths.
+
+        Raises:
+            UnsupportedModelError: the model does not classify whole texts.
+            QueueFullError, ClosedError, ForkError, ShapeError, NonFiniteError: see :class:`Engine`.
+        """
+        return predictions(self._rows(texts, self._classifier()), self._labels)
+
+    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Returns the model's logits.
+
+        Returns:
+            float32 [n, C]; of a model that classifies tokens, a list of n arrays float32 [tokens, C].
+
+        Raises:
+            UnsupportedModelError: the model has no logits.
+        """
+        output = self._output("logits")
+        return self._pieces(texts, output) if output.rows == "all" else self._rows(texts, output)
+
+    def embed(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Returns the embedding of each text, float32 [n, C], pooled and normalised as the model does.
+
+        Raises:
+            UnsupportedModelError: the model has no sentence embedding.
+        """
+        return self._rows(texts, self._embedding())
+
+    def rerank(self, query: str, docs: Sequence[str]) -> list[RankedDocument]:
+        """Orders documents by relevance to a query, best first.
+
+        A model with one or two classes reads query and document as a pair; the score is its logit, or the second
+        label's probability. Any other model with embeddings gives the cosine of the two texts' embeddings.
+
+        Args:
+            query: the question.
+            docs: any number; equal scores keep their order.
+
+        Raises:
+            UnsupportedModelError: the model has neither.
+        """
+        logits = self._outputs.get("logits")
+        if logits is not None and logits.rows != "all" and _columns(logits, self._plan) <= 2:
+            return rank(relevance(self._rows([(query, doc) for doc in docs], logits)))
+        if "embedding" not in self._outputs:
+            raise UnsupportedModelError(
+                f"rerank needs logits of 1 or 2 classes or an embedding; the model puts out {', '.join(self._outputs)}"
+            )
+        vectors = self._rows([query, *docs], self._embedding())
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+        return rank(vectors[1:] @ vectors[0] / (lengths[1:] * lengths[0]))
+
+    def submit(
+        self, text: Text, *, deadline_ms: float | None = None, task: Task | None = None
+    ) -> EngineFuture[Any]:
+        """Queues one text (or pair) and returns at once.
+
+        Args:
+            text: a string, or a pair of strings as a tuple.
+            deadline_ms: milliseconds from now after which an answer is worthless: when no instance has begun by then,
+                nothing is computed and the future raises ``DeadlineError``. What was begun is completed.
+            task: what the future's result is: ``"predict"`` a :class:`Prediction`, ``"logits"`` float32 [C] (or
+                [tokens, C]), ``"embed"`` float32 [C]. Default: ``"predict"`` for a classifier, else ``"logits"``, else
+                ``"embed"``.
+
+        Returns:
+            A ``concurrent.futures.Future``; ``asyncio.wrap_future`` makes it awaitable, ``cancel()`` takes back what
+            was not begun.
+
+        Raises:
+            QueueFullError: as many requests wait as may; told at once.
+            ClosedError, ForkError, ShapeError, UnsupportedModelError: see :class:`Engine`.
+        """
+        if deadline_ms is not None and not deadline_ms >= 0:
+            raise ConfigError(
+                f"deadline_ms is {deadline_ms!r}; allowed: None or a number of milliseconds from 0"
+            )
+        output, finish = self._task(task)
+        with self._call():
+            batch = RaggedBatch.of(self._texts.encode([text]))
+            deadline = None if deadline_ms is None else deadline_ms * _MILLISECONDS
+            return self._completion.submit(
+                lambda tag: self._submit(batch, output, deadline, tag), finish, keep_alive=self
+            )
+
+    def memory(self) -> EngineMemory:
+        """States the bytes held: one copy of the weights, and what the instances have needed besides."""
+        return EngineMemory(
+            self._native.weight_bytes, self._native.workspace_bytes, self._arrangement.instances
+        )
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """Instances, threads and tokens of a piece of work, as decided."""
+        return self._arrangement
+
+    @property
+    def cpus(self) -> list[list[int]]:
+        """CPUs that the threads of each instance are pinned to; empty when they are not pinned."""
+        return self._pool.cpus
+
+    @property
+    def max_length(self) -> int:
+        """Tokens after which a text is cut."""
+        return self._texts.max_length
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes, where the model has some."""
+        return self._labels
+
+    def close(self, *, drain: bool = True) -> None:
+        """Refuses new calls, completes those in progress and ends the instances; may be called again.
+
+        Args:
+            drain: ``False`` drops what no instance has begun: its callers get ``ClosedError``.
+        """
+        self._check_process()
+        with self._state:
+            self._closed = True
+            if drain:
+                self._state.wait_for(lambda: self._calls == 0)
+        self._pool.stop(drain)
+        self._pool.join()
+        self._completion.join()
+        self._finalizer.detach()
+
+    def __enter__(self) -> Engine:
+        """Returns the engine; :meth:`close` is called at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes, after an error without computing what waits."""
+        self.close(drain=kind is None)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        layers, hidden = len(self._plan.layers), self._plan.hidden
+        return (
+            f"Engine({layers} layers x {hidden}, {self._arrangement.instances} instances x "
+            f"{self._arrangement.threads} threads, {state})"
+        )
+
+    # --- outputs of the model -------------------------------------------------------------------------------------
+
+    def _output(self, name: str) -> OutputPlan:
+        if name not in self._outputs:
+            raise UnsupportedModelError(f"the model has no {name!r}; it puts out {', '.join(self._outputs)}")
+        return self._outputs[name]
+
+    def _classifier(self) -> OutputPlan:
+        output = self._output("logits")
+        if output.rows == "all":
+            raise UnsupportedModelError("the model classifies tokens, not texts: use logits()")
+        return output
+
+    def _embedding(self) -> OutputPlan:
+        output = self._output("embedding")
+        if output.rows == "all":
+            raise UnsupportedModelError("the model embeds tokens, not texts")
+        return output
+
+    def _task(self, task: Task | None) -> tuple[OutputPlan, Callable[[list[Any]], Any]]:
+        if task is None:
+            logits = self._outputs.get("logits")
+            whole_text = "predict" if logits is not None and logits.rows != "all" else "logits"
+            task = "embed" if logits is None else whole_text  # type: ignore[assignment] # one of the three
+        if task == "predict":
+            labels = self._labels
+            return self._classifier(), lambda arrays: predictions(arrays[0], labels)[0]
+        if task == "embed":
+            return self._embedding(), lambda arrays: arrays[0][0]
+        if task == "logits":
+            output = self._output("logits")
+            return output, lambda arrays: arrays[0] if output.rows == "all" else arrays[0][0]
+        raise ConfigError(f"task is {task!r}; allowed: 'predict', 'logits', 'embed' or None")
+
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Counts a call in progress, so that close() can let it finish."""
+        self._check_process()
+        with self._state:
+            if self._closed:
+                raise ClosedError("the engine is closed")
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._calls -= 1
+                self._state.notify_all()
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ForkError(
+                f"this engine was made in process {self._process}, before the fork: its threads do not exist in "
+                f"process {os.getpid()}. An engine does not survive a fork; make a new one in the child"
+            )
+
+    def _rows(self, texts: Sequence[Text], output: OutputPlan) -> NDArray[np.float32]:
+        """One row for each text, float32 [n, C]."""
+        arrays = [array for array, _ in self._run(texts, output)]
+        if not arrays:
+            return np.empty((0, _columns(output, self._plan)), np.float32)
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    def _pieces(self, texts: Sequence[Text], output: OutputPlan) -> list[NDArray[np.float32]]:
+        """The rows of each text, float32 [tokens, C]."""
+        return [
+            rows for array, batch in self._run(texts, output) for rows in np.split(array, batch.offsets[1:-1])
+        ]
+
+    def _run(
+        self, texts: Sequence[Text], output: OutputPlan
+    ) -> Iterator[tuple[NDArray[np.float32], RaggedBatch]]:
+        """Computes texts in pieces, a few of them in the queue at a time; yields results in order."""
+        if isinstance(texts, str):
+            raise ShapeError("texts is one string, expected a list of them: pass [text]")
+        most = self._arrangement.instances * _PIECES_IN_FLIGHT
+        flying: deque[tuple[Ticket, RaggedBatch]] = deque()
+        with self._call():
+            try:
+                for batch in self._batches(texts):
+                    while len(flying) >= most:
+                        yield self._result(flying)
+                    ticket = self._submit_or_make_room(batch, output, flying)
+                    while ticket is None:
+                        yield self._result(flying)
+                        ticket = self._submit_or_make_room(batch, output, flying)
+                    flying.append((ticket, batch))
+                while flying:
+                    yield self._result(flying)
+            finally:
+                for ticket, _ in flying:
+                    self._pool.cancel(ticket)
+
+    def _batches(self, texts: Sequence[Text]) -> Iterator[RaggedBatch]:
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            encoded = self._texts.encode(texts[start : start + _TEXTS_AT_ONCE])
+            yield from split_ragged(encoded, self._piece_tokens(encoded))
+
+    def _piece_tokens(self, texts: Sequence[TokenizedText]) -> int:
+        """Tokens of a piece: every instance gets one, unless that would make very small ones."""
+        share = -(-sum(len(text) for text in texts) // self._arrangement.instances)
+        return min(self._arrangement.batch_tokens, max(_LEAST_PIECE_TOKENS, share))
+
+    def _submit_or_make_room(
+        self, batch: RaggedBatch, output: OutputPlan, flying: deque[tuple[Ticket, RaggedBatch]]
+    ) -> Ticket | None:
+        """None when the queue is full and pieces of this call will leave it; else a full queue is an error."""
+        try:
+            return self._submit(batch, output)
+        except QueueFullError:
+            if not flying:
+                raise
+            return None
+
+    def _submit(
+        self, batch: RaggedBatch, output: OutputPlan, deadline: float | None = None, tag: int = -1
+    ) -> Ticket:
+        types = batch.types if self._plan.types > 1 else None
+        return self._pool.submit(batch.ids, types, batch.offsets, [output.name], deadline, tag)
+
+    def _result(self, flying: deque[tuple[Ticket, RaggedBatch]]) -> tuple[NDArray[np.float32], RaggedBatch]:
+        ticket, batch = flying[0]
+        self._pool.wait(ticket)
+        flying.popleft()
+        return ticket.result()[0], batch
+
+
+def _end(pool: InstancePool, process: int) -> None:
+    if os.getpid() == process:
+        pool.stop(False)
+        pool.join()
+
+
+def _columns(output: OutputPlan, plan: EncoderPlan) -> int:
+    return output.steps[-1].features if output.steps else plan.hidden
+
+
+def _checked_labels(labels: Sequence[str] | None, logits: OutputPlan | None) -> tuple[str, ...] | None:
+    if labels is None or logits is None:
+        return None if labels is None else tuple(labels)
+    classes = logits.steps[-1].features if logits.steps else None
+    if classes is not None and len(labels) != classes:
+        raise ConfigError(f"{len(labels)} labels for a model with {classes} classes")
+    return tuple(labels)
