@@ -50,6 +50,9 @@ NEVER_AT_TOP_LEVEL = {
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
+    "nncf",
+    "ctranslate2",
     "matplotlib",
     "sklearn",
 }
