@@ -60,6 +60,20 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     )
 
 
+def preamble(document: Mapping[str, Any]) -> str:
+    """Says which machine, versions and command the tables are from, and who could not take part."""
+    settings = document["settings"]
+    failed = dict.fromkeys(error for cell in document["cells"] for error in cell["errors"].values())
+    lines = [
+        f"Made by `{document['command']}`.",
+        machine_line(document["machine"]),
+        f"{settings['rounds']} rounds per cell, blocks of {settings['block_ms']:g} ms.",
+        *(f"Not measured: {name} ({remedy})." for name, remedy in document["missing"].items()),
+        *(f"Failed: {error}." for error in failed),
+    ]
+    return "\n".join(lines)
+
+
 def write_between_markers(path: Path, text: str, begin: str, end: str) -> None:
     """Replaces what stands between two marker lines of a file.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from fastformers.benchmarking.contestant_process import ContestantError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,6 +36,40 @@ def write(path: Path, document: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def collect(
+    path: Path,
+    resume: bool,
+    header: dict[str, Any],
+    measure: Callable[[dict[str, Any]], Iterator[dict[str, Any]]],
+    describe: Callable[[dict[str, Any]], str],
+) -> int:
+    """Runs a benchmark: adds each cell to the file as soon as it is measured, and tells it in a line.
+
+    Args:
+        path: the file.
+        resume: go on with the file when it is there.
+        header: what a new file begins with.
+        measure: yields the cells that a document lacks.
+        describe: cell -> line.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: see :func:`read_or_begin`.
+    """
+    document = read_or_begin(path, resume, header)
+    try:
+        for cell in measure(document):
+            document["cells"].append(cell)
+            write(path, document)
+            print(describe(cell), flush=True)
+    except ContestantError as error:
+        print(f"stopped: {error}; the cells before are in {path}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def left_out(reasons: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.harness.markdown import counted, geometric_mean, machine_line, marked, report_main, table, tally
+from bench.harness.markdown import counted, geometric_mean, marked, preamble, report_main, table, tally
 from bench.kernels import results
 from bench.kernels.results import Cell
 from fastformers.benchmarking.measure import Spread
@@ -173,18 +173,6 @@ def avx2_section(cells: Sequence[Cell]) -> str:
         by_shape(compared, lambda cell: marked(ratio(cell), to_reach, 2)),
         tally([(ratio(cell), to_reach) for cell in compared], "ratio"),
     ])  # fmt: skip
-
-
-def preamble(document: Cell) -> str:
-    """Says which machine, versions and command the tables are from, and who could not take part."""
-    settings = document["settings"]
-    lines = [
-        f"Made by `{document['command']}`.",
-        machine_line(document["machine"]),
-        f"{settings['rounds']} rounds per cell, blocks of {settings['block_ms']:g} ms.",
-        *(f"Not measured: {name} ({remedy})." for name, remedy in document["missing"].items()),
-    ]
-    return "\n".join(lines)
 
 
 def report(document: Cell) -> str:

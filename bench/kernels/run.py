@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.harness.readings_file import REPOSITORY, left_out, read_or_begin, write
+from bench.harness.readings_file import REPOSITORY, collect, left_out
 from bench.kernels.cases import ROWS, Shape, load_shapes
 from bench.kernels.contestants import ALL, CAPPED_PEER, OURS, OURS_AVX2
 from bench.kernels.report import describe_cell
@@ -162,16 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": f"python -m bench.kernels.run {' '.join(words)}",
         "missing": left_out(missing),
     }
-    document = read_or_begin(parsed.json, parsed.resume, header)
-    try:
-        for cell in measure_table(parsed, contestants, document):
-            document["cells"].append(cell)
-            write(parsed.json, document)
-            print(describe_cell(cell), flush=True)
-    except ContestantError as error:
-        print(f"stopped: {error}; the cells before are in {parsed.json}", file=sys.stderr)
-        return 1
-    return 0
+    measure = partial(measure_table, parsed, contestants)
+    return collect(parsed.json, parsed.resume, header, measure, describe_cell)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from bench.harness.markdown import (
     MISSED,
     counted,
     geometric_mean,
-    machine_line,
     marked,
+    preamble,
     report_main,
     table,
     tally,
@@ -194,20 +194,6 @@ def cosine_entry(name: str, model: str, value: float) -> str:
     """Writes a cosine, marked where ours misses its figure."""
     missed = name == OURS.name and model == results.COSINE_MODEL and value < results.COSINE_TO_REACH
     return f"{value:.5f} {MISSED}{results.COSINE_TO_REACH}" if missed else f"{value:.5f}"
-
-
-def preamble(document: Cell) -> str:
-    """Says which machine, versions and command the tables are from, and who could not take part."""
-    settings = document["settings"]
-    failed = dict.fromkeys(error for cell in document["cells"] for error in cell["errors"].values())
-    lines = [
-        f"Made by `{document['command']}`.",
-        machine_line(document["machine"]),
-        f"{settings['rounds']} rounds per cell, blocks of {settings['block_ms']:g} ms.",
-        *(f"Not measured: {name} ({remedy})." for name, remedy in document["missing"].items()),
-        *(f"Failed: {error}." for error in failed),
-    ]
-    return "\n".join(lines)
 
 
 def report(document: Cell) -> str:

@@ -18,14 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.harness.readings_file import REPOSITORY, left_out, read_or_begin, write
+from bench.harness.readings_file import REPOSITORY, collect, left_out
 from bench.workloads.encoder.cells import BATCHES, ROWS, grid
 from bench.workloads.encoder.contestants import ENTRIES
 from bench.workloads.encoder.entry import Entry
 from bench.workloads.encoder.report import describe_cell
 from bench.workloads.encoder.shapes import SHAPES, shape_named
 from bench.workloads.encoder.team import Team
-from fastformers.benchmarking.contestant_process import ContestantError, ContestantProcess, start_all
+from fastformers.benchmarking.contestant_process import ContestantProcess, start_all
 from fastformers.benchmarking.contestants import split_by_presence
 from fastformers.benchmarking.encoder_worker import MODULE
 from fastformers.benchmarking.engines import REFERENCE
@@ -36,7 +36,7 @@ SOURCE = "bench.workloads.encoder.models:RandomModel"
 
 
 def measure_grid(
-    arguments: argparse.Namespace, entries: Sequence[Entry], document: dict[str, Any], workspace: Path
+    arguments: argparse.Namespace, entries: Sequence[Entry], workspace: Path, document: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Measures and yields every cell that the document lacks; notes in it who could not start."""
     done = {(cell["model"], cell["rows"], cell["batch"], cell["threads"]) for cell in document["cells"]}
@@ -118,19 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": f"python -m bench.workloads.encoder.run {' '.join(words)}",
         "missing": left_out(missing),
     }
-    document = read_or_begin(parsed.json, parsed.resume, header)
-    try:
-        with TemporaryDirectory() as temporary:
-            workspace = (parsed.workspace or Path(temporary)).absolute()
-            workspace.mkdir(parents=True, exist_ok=True)
-            for cell in measure_grid(parsed, entries, document, workspace):
-                document["cells"].append(cell)
-                write(parsed.json, document)
-                print(describe_cell(cell), flush=True)
-    except ContestantError as error:
-        print(f"stopped: {error}; the cells before are in {parsed.json}", file=sys.stderr)
-        return 1
-    return 0
+    with TemporaryDirectory() as temporary:
+        workspace = (parsed.workspace or Path(temporary)).absolute()
+        workspace.mkdir(parents=True, exist_ok=True)
+        measure = partial(measure_grid, parsed, entries, workspace)
+        return collect(parsed.json, parsed.resume, header, measure, describe_cell)
 
 
 if __name__ == "__main__":

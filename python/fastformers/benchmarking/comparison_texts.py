@@ -12,7 +12,6 @@ from fastformers.errors import ConfigError
 __all__ = ["TextBatch", "text_batches"]
 
 _LONGEST_TOGETHER = 128
-_NO_LIMIT = 1 << 20  # tokenizers that know no limit say a huge number
 
 
 @dataclass(frozen=True)
@@ -34,20 +33,21 @@ class TextBatch:
 
 
 def text_batches(
-    tokenizer: Any, texts: Sequence[str], lengths: Sequence[int], together: int
+    tokenizer: Any, longest: int, texts: Sequence[str], lengths: Sequence[int], together: int
 ) -> list[TextBatch]:
     """Makes the batches of one model.
 
     Args:
         tokenizer: a transformers tokenizer.
+        longest: tokens that the model takes.
         texts: used in their order; joined where one is not long enough.
-        lengths: tokens of the single texts; those beyond the tokenizer's limit are left out.
+        lengths: tokens of the single texts; those beyond what model and tokenizer take are left out.
         together: texts of the mixed batch, cut at 128 tokens; 0 for none.
 
     Raises:
         ConfigError: all texts together are shorter than a length, or no batch is left.
     """
-    limit = min(tokenizer.model_max_length, _NO_LIMIT)
+    limit = min(tokenizer.model_max_length, longest)
     joined = " ".join(texts)
     batches = []
     for length in lengths:
@@ -62,5 +62,5 @@ def text_batches(
         ids = tokenizer(chosen, truncation=True, max_length=min(limit, _LONGEST_TOGETHER))["input_ids"]
         batches.append(TextBatch(f"{together} mixed", [list(sequence) for sequence in ids]))
     if not batches:
-        raise ConfigError(f"no batch is left: the tokenizer takes at most {limit} tokens")
+        raise ConfigError(f"no batch is left: at most {limit} tokens fit")
     return batches

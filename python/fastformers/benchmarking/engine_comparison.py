@@ -88,8 +88,9 @@ def _installed(names: Sequence[str]) -> tuple[list[Contestant], dict[str, str]]:
 
 def _batches_of(folder: Path, settings: ComparisonSettings, texts: Sequence[str]) -> list[TextBatch]:
     with TemporaryDirectory() as temporary:
-        tokenizer = FolderSource(folder, Path(temporary)).tokenizer()
-    return text_batches(tokenizer, texts, settings.lengths, settings.together)
+        source = FolderSource(folder, Path(temporary))
+        longest, tokenizer = source.longest(), source.tokenizer()
+    return text_batches(tokenizer, longest, texts, settings.lengths, settings.together)
 
 
 @contextmanager

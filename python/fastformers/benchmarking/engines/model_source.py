@@ -7,6 +7,7 @@ source's workspace, where the next engine and the next thread count find it.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ ARTEFACT_FILE = "fastformers.json"
 
 _CALIBRATION_TEXTS = 24
 _CALIBRATION_TOKENS = 128
+_NO_LIMIT = 1 << 20
 
 
 class ModelSource(Protocol):
@@ -108,13 +110,27 @@ class FolderSource:
                 f"{self.folder} has no tokenizer that transformers can load: {error}"
             ) from error
 
+    def longest(self) -> int:
+        """Returns the longest sequence, as the config says; a huge number when it says none.
+
+        Raises:
+            FormatError: the folder has no readable config.
+        """
+        try:
+            values = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            return int(values.get("max_position_embeddings", _NO_LIMIT))
+        except (OSError, ValueError, AttributeError) as error:
+            raise FormatError(f"{self.folder} is no model folder: its config.json: {error}") from error
+
     def calibration(self) -> list[Batch]:
         """Tokenizes bundled texts, one a batch."""
         from fastformers.quantization.inputs import bundled_texts
 
         texts = bundled_texts()
         chosen = texts[:: max(1, len(texts) // _CALIBRATION_TEXTS)][:_CALIBRATION_TEXTS]
-        ids = self.tokenizer()(chosen, truncation=True, max_length=_CALIBRATION_TOKENS)["input_ids"]
+        ids = self.tokenizer()(chosen, truncation=True, max_length=min(_CALIBRATION_TOKENS, self.longest()))[
+            "input_ids"
+        ]
         return [Batch.of([sequence]) for sequence in ids]
 
 
