@@ -7,20 +7,16 @@ that file's two marker lines. Numbers reach the README in no other way.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from bench.harness.markdown import counted, geometric_mean, marked, preamble, report_main, table, tally
 from bench.kernels import results
 from bench.kernels.results import Cell
 from fastformers.benchmarking.measure import Spread
 
 BEGIN, END = "<!-- kernel tables: begin -->", "<!-- kernel tables: end -->"
-MISSED = "\u2717"  # ballot x, said in words under each table
 
 
 def describe_cell(cell: Cell) -> str:
@@ -36,12 +32,6 @@ def describe_cell(cell: Cell) -> str:
     return "  ".join([*words, *cell["errors"].values()])
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Writes a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def by_shape(cells: Sequence[Cell], entry: Callable[[Cell], str]) -> str:
     """Writes one row per shape and one column per M; a cell that was not measured stays empty."""
     rows_of_x = sorted({cell["M"] for cell in cells})
@@ -52,34 +42,6 @@ def by_shape(cells: Sequence[Cell], entry: Callable[[Cell], str]) -> str:
         for group, columns, depth in shapes
     ]
     return table(["group", "N x K", *(f"M={rows}" for rows in rows_of_x)], lines)
-
-
-def marked(value: Spread, to_reach: float, digits: int) -> str:
-    """Writes a median, with a mark and the figure to reach where it is missed."""
-    text = f"{value.median:.{digits}f}"
-    return text if value.median >= to_reach else f"{text} {MISSED}{to_reach:g}"
-
-
-def tally(values: Sequence[tuple[Spread, float]], unit: str) -> str:
-    """Says how many cells reach their figure and how far the readings of a cell spread."""
-    reached = sum(value.median >= to_reach for value, to_reach in values)
-    worst = max(value.relative for value, _ in values)
-    middle = sorted(value.relative for value, _ in values)[len(values) // 2]
-    return (
-        f"{reached} of {len(values)} cells reach their figure; {MISSED} marks a miss and names the {unit} to "
-        f"reach. Interquartile range of a cell's rounds: {100 * middle:.1f} % of the median (middle cell), "
-        f"{100 * worst:.1f} % (worst)."
-    )
-
-
-def counted(number: int, noun: str) -> str:
-    """Writes a number with its noun, e.g. ``2 threads``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Geometric mean of positive numbers."""
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def ceiling_section(cells: Sequence[Cell]) -> str:
@@ -213,29 +175,6 @@ def avx2_section(cells: Sequence[Cell]) -> str:
     ])  # fmt: skip
 
 
-def machine_line(machine: Mapping[str, Any]) -> str:
-    """Names the processor, its caches and the versions that were measured."""
-    cpu = machine["cpu"]
-    caches = f"L2 {cpu['l2_bytes'] >> 10} KiB, L3 {cpu['l3_bytes'] >> 20} MiB"
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
-    return (
-        f"Machine: {cpu['model']}, {counted(cpu['physical_cores'], 'core')}, {caches}, kernels {cpu['active_isa']}; "
-        f"Python {machine['python']}, {packages}."
-    )
-
-
-def preamble(document: Cell) -> str:
-    """Says which machine, versions and command the tables are from, and who could not take part."""
-    settings = document["settings"]
-    lines = [
-        f"Made by `{document['command']}`.",
-        machine_line(document["machine"]),
-        f"{settings['rounds']} rounds per cell, blocks of {settings['block_ms']:g} ms.",
-        *(f"Not measured: {name} ({remedy})." for name, remedy in document["missing"].items()),
-    ]
-    return "\n".join(lines)
-
-
 def report(document: Cell) -> str:
     """Writes all sections for which the document has readings."""
     sections = [preamble(document)]
@@ -252,33 +191,16 @@ def report(document: Cell) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def write_between_markers(path: Path, text: str) -> None:
-    """Replaces what stands between the two marker lines of a file.
-
-    Raises:
-        SystemExit: the file lacks a marker.
-    """
-    old = path.read_text(encoding="utf-8")
-    if BEGIN not in old or END not in old:
-        raise SystemExit(f"{path} needs the lines {BEGIN} and {END}")
-    before, after = old.split(BEGIN)[0], old.split(END)[1]
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the report or writes it into a file; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.kernels.report", description=__doc__.splitlines()[0]
+    return report_main(
+        arguments,
+        prog="python -m bench.kernels.report",
+        description=__doc__.splitlines()[0],
+        report=report,
+        begin=BEGIN,
+        end=END,
     )
-    parser.add_argument("json", type=Path, help="readings of bench.kernels.run")
-    parser.add_argument("--write", type=Path, help="file with the two marker lines, e.g. bench/README.md")
-    parsed = parser.parse_args(arguments)
-    text = report(json.loads(parsed.json.read_text(encoding="utf-8")))
-    if parsed.write is None:
-        print(text)
-    else:
-        write_between_markers(parsed.write, text)
-    return 0
 
 
 if __name__ == "__main__":

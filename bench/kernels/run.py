@@ -9,22 +9,25 @@ run goes on with ``--resume``. Method: ``bench/README.md``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.harness.readings_file import REPOSITORY, collect, left_out
 from bench.kernels.cases import ROWS, Shape, load_shapes
-from bench.kernels.contestants import ALL, CAPPED_PEER, OURS, OURS_AVX2, Contestant, by_name
-from bench.kernels.process import ContestantError, ContestantProcess
+from bench.kernels.contestants import ALL, CAPPED_PEER, OURS, OURS_AVX2
 from bench.kernels.report import describe_cell
+from fastformers.benchmarking.contestant_process import ContestantError, ContestantProcess, start_all
+from fastformers.benchmarking.contestants import Contestant, by_name, split_by_presence
 from fastformers.benchmarking.machine import machine_facts
 from fastformers.benchmarking.measure import interleave
 
 SCHEMA = "fastformers-kernel-table/1"
+WORKER = "bench.kernels.worker"
 AVX2_GROUP, AVX2_ROWS = "base", 64
 Processes = dict[str, ContestantProcess]
 
@@ -94,23 +97,6 @@ def key_of(cell: dict[str, Any]) -> tuple[int, int, int, int]:
     return cell["threads"], cell["N"], cell["K"], cell["M"]
 
 
-def start(
-    contestants: Sequence[Contestant], threads: int, cores: Sequence[int], stack: ExitStack
-) -> tuple[Processes, dict[str, str]]:
-    """Starts one process per contestant; returns those that loaded, and why the others did not."""
-    processes, refused = {}, {}
-    for contestant in contestants:
-        process = stack.enter_context(ContestantProcess(contestant, threads, cores))
-        try:
-            process.ask("load")
-        except ContestantError as error:
-            refused[contestant.name] = str(error)
-            print(f"left out: {error}", file=sys.stderr)
-        else:
-            processes[contestant.name] = process
-    return processes, refused
-
-
 def measure_table(
     arguments: argparse.Namespace, contestants: Sequence[Contestant], document: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
@@ -128,44 +114,14 @@ def measure_table(
         cores = arguments.cores[:threads]
         os.sched_setaffinity(0, cores)
         with ExitStack() as stack:
-            processes, refused = start(contestants, threads, cores, stack)
-            document["missing"] |= refused
+            start = partial(
+                ContestantProcess, worker=WORKER, threads=threads, cores=cores, search=[REPOSITORY]
+            )
+            processes, refused = start_all(contestants, start, stack)
+            document["missing"] |= left_out(refused)
             for shape, rows in todo:
                 seconds = arguments.block_ms / 1000
                 yield measure_cell(processes, shape, rows, threads, arguments.rounds, seconds)
-
-
-def read_or_begin(path: Path, resume: bool, header: dict[str, Any]) -> dict[str, Any]:
-    """Returns the document to add cells to: the one on disk with ``--resume``, else a new one.
-
-    Raises:
-        SystemExit: the file exists and may not be overwritten, or was measured in another way.
-    """
-    if not path.exists():
-        return {**header, "cells": []}
-    if not resume:
-        raise SystemExit(f"{path} exists: add --resume to go on with it, or choose another file")
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for key in ("schema", "settings", "machine"):
-        if document.get(key) != header[key]:
-            raise SystemExit(f"{path} has other {key} than this run: choose another file")
-    return document
-
-
-def write(path: Path, document: dict[str, Any]) -> None:
-    """Writes the document to a sibling and renames it, so that a stopped run leaves a whole file."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def chosen(names: Sequence[str]) -> tuple[list[Contestant], dict[str, str]]:
-    """Splits the wanted contestants into those that can run and, with the remedy, those that cannot."""
-    wanted = [by_name(name) for name in names]
-    missing = {contestant.name: contestant.missing() for contestant in wanted if contestant.missing()}
-    for name, remedy in missing.items():
-        print(f"left out: {name}: {remedy}", file=sys.stderr)
-    return [contestant for contestant in wanted if contestant.name not in missing], missing
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -198,24 +154,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the table; returns the exit code."""
     parsed = parse(arguments)
     words = sys.argv[1:] if arguments is None else arguments
-    contestants, missing = chosen(parsed.contestants)
+    contestants, missing = split_by_presence([by_name(ALL, name) for name in parsed.contestants])
     header = {
         "schema": SCHEMA,
         "settings": {"rounds": parsed.rounds, "block_ms": parsed.block_ms, "cores": parsed.cores},
         "machine": machine_facts().to_dict(),
         "command": f"python -m bench.kernels.run {' '.join(words)}",
-        "missing": missing,
+        "missing": left_out(missing),
     }
-    document = read_or_begin(parsed.json, parsed.resume, header)
-    try:
-        for cell in measure_table(parsed, contestants, document):
-            document["cells"].append(cell)
-            write(parsed.json, document)
-            print(describe_cell(cell), flush=True)
-    except ContestantError as error:
-        print(f"stopped: {error}; the cells before are in {parsed.json}", file=sys.stderr)
-        return 1
-    return 0
+    measure = partial(measure_table, parsed, contestants)
+    return collect(parsed.json, parsed.resume, header, measure, describe_cell)
 
 
 if __name__ == "__main__":

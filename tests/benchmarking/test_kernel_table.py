@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from fastformers.benchmarking.contestants import by_name
+
 
 @pytest.fixture
 def bench(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -144,12 +146,9 @@ def test_readme_of_bench_has_the_markers(bench: Any, repository: Path) -> None:
     assert text.index(bench("report").BEGIN) < text.index(bench("report").END)
 
 
-def test_absent_package_is_named_with_its_extra(bench: Any) -> None:
-    contestants = bench("contestants")
-    absent = contestants.Contestant("x", "x", ("no_such_package",), "onnx")
-    assert absent.missing() == "no_such_package not installed: python -m pip install '.[onnx]'"
-    with pytest.raises(ValueError, match="unknown contestant 'x'"):
-        contestants.by_name("x")
+def test_unknown_contestant_is_refused(bench: Any) -> None:
+    with pytest.raises(ValueError, match=r"unknown contestant 'x'.*fastformers, torch_fp32"):
+        by_name(bench("contestants").ALL, "x")
 
 
 def run_table(repository: Path, path: Path, *more: str) -> subprocess.CompletedProcess[str]:

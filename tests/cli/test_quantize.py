@@ -16,9 +16,6 @@ from fastformers.cli.exit_codes import ExitCode
 torch = pytest.importorskip("torch", reason="quantize needs the torch extra")
 transformers = pytest.importorskip("transformers", reason="quantize needs the torch extra")
 
-WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "red", "blue", "house", "and", "then", "slept"]
-TEXTS = [f"the {WORDS[i % 14]} {WORDS[(i * 5 + 1) % 14]} on a {WORDS[(i * 3 + 2) % 14]}" for i in range(24)]
-
 
 def exit_status(*arguments: object) -> int:
     with pytest.raises(SystemExit) as stopped:
@@ -27,48 +24,18 @@ def exit_status(*arguments: object) -> int:
     return stopped.value.code
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier with random weights and a tokenizer of a few words, as transformers saves them."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=32,
-    )
-    transformers.BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    path = tmp_path / "texts.txt"
-    path.write_text("\n\n".join(TEXTS), encoding="utf-8")
-    return path
-
-
 def test_result_loads_and_the_report_is_json(
-    model_folder: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_folder: Path,
+    texts: Path,
+    example_texts: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "out"
     assert exit_status("quantize", model_folder, "-o", output, "--texts", texts, "--json") == ExitCode.OK
     assert isinstance(json.loads(capsys.readouterr().out), dict)
     loaded = fastformers.load_pretrained_torch(output)
-    tokens = transformers.AutoTokenizer.from_pretrained(output)(TEXTS[0], return_tensors="pt")
+    tokens = transformers.AutoTokenizer.from_pretrained(output)(example_texts[0], return_tensors="pt")
     with torch.no_grad():
         assert torch.isfinite(loaded(input_ids=tokens["input_ids"]).logits).all()
 
@@ -81,9 +48,9 @@ def test_report_is_text_and_says_where_the_result_is(
     assert f"Saved in {output}" in capsys.readouterr().out.replace("\n", "")
 
 
-def test_json_lines_are_read(model_folder: Path, tmp_path: Path) -> None:
+def test_json_lines_are_read(model_folder: Path, example_texts: list[str], tmp_path: Path) -> None:
     lines = tmp_path / "texts.jsonl"
-    lines.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS), encoding="utf-8")
+    lines.write_text("\n".join(json.dumps({"text": text}) for text in example_texts), encoding="utf-8")
     assert exit_status("quantize", model_folder, "-o", tmp_path / "out", "--texts", lines) == ExitCode.OK
 
 

@@ -51,6 +51,9 @@ NEVER_AT_TOP_LEVEL = {
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
+    "nncf",
+    "ctranslate2",
     "matplotlib",
     "sklearn",
 }

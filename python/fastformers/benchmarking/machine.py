@@ -22,7 +22,7 @@ Level = Literal["ok", "note", "warning", "error"]
 
 _SEVERITY: tuple[Level, ...] = ("ok", "note", "warning", "error")
 _REQUIRED_PACKAGES = ("numpy", "tokenizers", "safetensors")
-_OPTIONAL_PACKAGES = ("torch", "transformers", "onnx", "onnxruntime")
+_OPTIONAL_PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf", "ctranslate2")
 _FASTEST_ISA = "avx512vnni"
 _SLOWEST_ISA = "reference"
 

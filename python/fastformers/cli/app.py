@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from fastformers import __version__
+from fastformers.cli.bench import bench
 from fastformers.cli.demo import demo
 from fastformers.cli.doctor import doctor
 from fastformers.cli.exit_codes import exit_code_of
@@ -34,6 +35,7 @@ app.command()(doctor)
 app.command()(demo)
 app.command()(quantize)
 app.command()(verify)
+app.command()(bench)
 
 
 def _print_version(requested: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.texts import read_texts
 from fastformers.config import Rounding
 from fastformers.errors import FormatError
 
@@ -54,33 +55,11 @@ def quantize(
     import fastformers as ff
 
     config = ff.Int8Config(rounding=rounding, max_disagreement=max_disagreement, exclude=tuple(exclude or ()))
-    examples = None if texts is None else _read_texts(texts)
+    examples = None if texts is None else read_texts(texts)
     model, tokenizer = _load(model_folder)
     report = ff.quantize_(model, config, tokenizer=tokenizer, texts=examples)
     ff.save_pretrained(model, output, tokenizer=tokenizer)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
-
-
-def _read_texts(path: Path) -> list[str]:
-    """Reads one text a line (blank lines skipped), or the ``"text"`` of each line of a .jsonl file."""
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text: {error}") from error
-    if path.suffix != ".jsonl":
-        return lines
-    return [_text_of_json_line(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
-
-
-def _text_of_json_line(line: str, place: str) -> str:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{place}: not JSON: {error}") from error
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        raise FormatError(f'{place}: expected an object with a string "text", like {{"text": "Hello."}}')
-    text: str = value["text"]
-    return text
 
 
 def _load(folder: Path) -> tuple[PreTrainedModel, Any]:
