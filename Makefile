@@ -14,6 +14,7 @@ FUZZ_CASES ?= 5000000
 FUZZ_SEED ?= $(shell date +%s)
 FUZZ_ARTEFACTS ?= 100000
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
@@ -25,7 +26,7 @@ CXX_FILES = $(shell find csrc tests/cpp -name '*.h' -o -name '*.cc')
 PACKAGE_FILES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \
 	-not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format types bench-kernels bench-table fuzz fuzz-artefacts build-fuzz wheel clean
+.PHONY: help demo test lint format types bench-kernels bench-table fuzz fuzz-artefacts build-fuzz soak wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,9 @@ build-fuzz: $(STAMPS)/torch # the C++ tests with sanitizers, in build/fuzz
 		-DCMAKE_BUILD_TYPE=RelWithDebInfo -DFASTFORMERS_BUILD_TESTS=ON -DFASTFORMERS_BUILD_EXTENSION=OFF \
 		-DFASTFORMERS_SANITIZE=ON
 	$(BIN)/cmake --build build/fuzz
+
+soak: $(STAMPS)/test ## a million requests, 200 load and close cycles, idle CPU; SOAK_ARGS='--requests 20000' is shorter
+	$(BIN)/python -m bench.soak.run $(SOAK_ARGS)
 
 wheel: $(STAMPS)/dev ## build dist/*.whl and show which system libraries it needs
 	rm -rf dist

@@ -39,7 +39,7 @@ def random_plan(
         HeadStep(linear=True, activation="tanh", norm=False, features=hidden),
         HeadStep(linear=True, activation="none", norm=False, features=classes),
     )
-    layer = LayerPlan(heads=heads, head_size=hidden // heads, intermediate=intermediate)
+    layer = LayerPlan(heads=heads, head_size=hidden // max(1, heads), intermediate=intermediate)
     return EncoderPlan(
         hidden=hidden,
         embedding=hidden,
@@ -72,13 +72,15 @@ def random_tensors(plan: EncoderPlan, seed: int = 0) -> Tensors:
     _add_norm(tensors, "embeddings.norm", plan.hidden)
     for index, layer in enumerate(plan.layers):
         width = layer.heads * layer.head_size
-        for name, columns, depth in (
-            ("qkv", 3 * width, plan.hidden),
-            ("output", plan.hidden, width),
-            ("up", layer.intermediate, plan.hidden),
-            ("down", plan.hidden, layer.intermediate),
-        ):
-            _add_int8(tensors, f"layers.{index}.{name}", columns, depth, rng)
+        shapes = {
+            "qkv": (3 * width, plan.hidden),
+            "output": (plan.hidden, width),
+            "up": (layer.intermediate, plan.hidden),
+            "down": (plan.hidden, layer.intermediate),
+        }
+        for name, (columns, depth) in shapes.items():
+            if columns and depth:  # a layer without heads or without FFN lacks both of its matrices
+                _add_int8(tensors, f"layers.{index}.{name}", columns, depth, rng)
         _add_norm(tensors, f"layers.{index}.attention_norm", plan.hidden)
         _add_norm(tensors, f"layers.{index}.ffn_norm", plan.hidden)
     for output in plan.outputs:

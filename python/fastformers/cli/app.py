@@ -18,6 +18,7 @@ from fastformers.cli.demo import demo
 from fastformers.cli.doctor import doctor
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.quantize import quantize
+from fastformers.cli.tune import tune
 from fastformers.cli.verify import verify
 from fastformers.errors import FastformersError
 
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(quantize)
 app.command()(verify)
 app.command()(bench)
+app.command()(tune)
 
 
 def _print_version(requested: bool) -> None:

@@ -29,6 +29,7 @@ from fastformers.errors import (
 from fastformers.kernels import InstancePool, NativeEncoder, Ticket
 from fastformers.runtime.answers import Prediction, RankedDocument, predictions, rank, relevance
 from fastformers.runtime.arrangement import Count, arrange
+from fastformers.runtime.artefact import load_artefact
 from fastformers.runtime.futures import CompletionThread, EngineFuture
 from fastformers.runtime.tokenization import RaggedBatch, Text, TextEncoder, TokenizedText, split_ragged
 from fastformers.runtime.tuning import Arrangement, Goal, Tuning, read_tuning
@@ -97,6 +98,7 @@ class Engine:
         labels: names of the classes (``id2label``).
         max_length: tokens after which texts are cut; ``None``, or more than the plan takes, is the plan's
             ``max_tokens``.
+        token_types: tell the model which text of a pair a token belongs to, if it can be told.
         instances: how many compute at once.
         threads: threads of each instance.
         batch_tokens: most tokens in one piece of work; longer lists of texts are cut into several.
@@ -126,6 +128,7 @@ class Engine:
         *,
         labels: Sequence[str] | None = None,
         max_length: int | None = None,
+        token_types: bool = True,
         instances: Count = "auto",
         threads: Count = "auto",
         batch_tokens: Count = "auto",
@@ -139,6 +142,7 @@ class Engine:
         self._outputs = {output.name: output for output in plan.outputs}
         self._labels = _checked_labels(labels, self._outputs.get("logits"))
         self._texts = TextEncoder(tokenizer, min(max_length or plan.max_tokens, plan.max_tokens))
+        self._token_types = token_types and plan.types > 1
         self._arrangement = arrange(instances, threads, batch_tokens, tuning, goal)
         if isinstance(queue, bool) or not isinstance(queue, int) or queue < 1:
             raise ConfigError(f"queue is {queue!r}; allowed: a whole number from 1")
@@ -176,16 +180,16 @@ class Engine:
 
         Raises:
             FormatError: the folder is damaged or of a newer format.
+            ConfigError: it was saved without a tokenizer, or an argument is refused.
         """
-        from fastformers.runtime.artefact import load_artefact  # type: ignore[import-not-found,unused-ignore]
-
         artefact = load_artefact(folder)
         return cls(
             artefact.native,
             artefact.plan,
-            Tokenizer.from_buffer(artefact.tokenizer_json),
+            artefact.tokenizer(),
             labels=artefact.labels,
             max_length=artefact.max_length,
+            token_types=artefact.tokenization is None or artefact.tokenization.token_types,
             instances=instances,
             threads=threads,
             batch_tokens=batch_tokens,
@@ -193,6 +197,22 @@ class Engine:
             queue=queue,
             tuning=read_tuning(folder),
             goal=goal,
+        )
+
+    def rearranged(self, arrangement: Arrangement, *, pin: bool = True, queue: int = 1024) -> Engine:
+        """Makes another engine over the same packed weights, with its own instances and its own queue."""
+        return Engine(
+            self._native,
+            self._plan,
+            self._texts.tokenizer,
+            labels=self._labels,
+            max_length=self.max_length,
+            token_types=self._token_types,
+            instances=arrangement.instances,
+            threads=arrangement.threads,
+            batch_tokens=arrangement.batch_tokens,
+            pin=pin,
+            queue=queue,
         )
 
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
@@ -284,6 +304,20 @@ class Engine:
                 lambda tag: self._submit(batch, output, deadline, tag), finish, keep_alive=self
             )
 
+    def run(self, texts: Sequence[Text], task: Task | None = None) -> Any:
+        """Calls :meth:`predict`, :meth:`logits` or :meth:`embed`, as :meth:`submit` would choose.
+
+        Args:
+            texts: strings, or pairs of strings as tuples.
+            task: which of them; see :meth:`submit` for the default.
+        """
+        calls: dict[Task, Callable[[Sequence[Text]], Any]] = {
+            "predict": self.predict,
+            "logits": self.logits,
+            "embed": self.embed,
+        }
+        return calls[self._checked_task(task)](texts)
+
     def memory(self) -> EngineMemory:
         """States the bytes held: one copy of the weights, and what the instances have needed besides."""
         return EngineMemory(
@@ -363,20 +397,26 @@ class Engine:
             raise UnsupportedModelError("the model embeds tokens, not texts")
         return output
 
+    def _checked_task(self, task: Task | None) -> Task:
+        if task not in (None, "predict", "logits", "embed"):
+            raise ConfigError(f"task is {task!r}; allowed: 'predict', 'logits', 'embed' or None")
+        if task is not None:
+            return task
+        logits = self._outputs.get("logits")
+        if logits is None:
+            return "embed"
+        return "logits" if logits.rows == "all" else "predict"
+
     def _task(self, task: Task | None) -> tuple[OutputPlan, Callable[[list[Any]], Any]]:
-        if task is None:
-            logits = self._outputs.get("logits")
-            whole_text = "predict" if logits is not None and logits.rows != "all" else "logits"
-            task = "embed" if logits is None else whole_text  # type: ignore[assignment] # one of the three
-        if task == "predict":
+        """The output that a task reads, and how its answer is made of one text's array."""
+        chosen = self._checked_task(task)
+        if chosen == "predict":
             labels = self._labels
             return self._classifier(), lambda arrays: predictions(arrays[0], labels)[0]
-        if task == "embed":
+        if chosen == "embed":
             return self._embedding(), lambda arrays: arrays[0][0]
-        if task == "logits":
-            output = self._output("logits")
-            return output, lambda arrays: arrays[0] if output.rows == "all" else arrays[0][0]
-        raise ConfigError(f"task is {task!r}; allowed: 'predict', 'logits', 'embed' or None")
+        output = self._output("logits")
+        return output, lambda arrays: arrays[0] if output.rows == "all" else arrays[0][0]
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -463,7 +503,7 @@ class Engine:
     def _submit(
         self, batch: RaggedBatch, output: OutputPlan, deadline: float | None = None, tag: int = -1
     ) -> Ticket:
-        types = batch.types if self._plan.types > 1 else None
+        types = batch.types if self._token_types else None
         return self._pool.submit(batch.ids, types, batch.offsets, [output.name], deadline, tag)
 
     def _result(self, flying: deque[tuple[Ticket, RaggedBatch]]) -> tuple[NDArray[np.float32], RaggedBatch]:

@@ -119,6 +119,11 @@ class TextEncoder:
         self._told = False
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer as set up here."""
+        return self._tokenizer
+
+    @property
     def max_length(self) -> int:
         """Tokens after which a text is cut."""
         return self._max_length

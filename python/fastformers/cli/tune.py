@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers tune``: tries instances x threads on texts like yours and keeps the best beside the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fastformers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastformers.benchmarking.tune import Row
+    from fastformers.runtime.tuning import Arrangement, Tuning
+
+__all__ = ["tune"]
+
+
+def tune(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a compiled model.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Texts like yours, one a line."),
+    ],
+    rounds: Annotated[int, typer.Option(min=1, help="Readings of each arrangement.")] = 5,
+    most_texts: Annotated[int, typer.Option(min=1, help="Use at most this many of the texts.")] = 200,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Measure a process for each instance, too, for comparison.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+) -> None:
+    """Measure arrangements of instances and threads for the model in DIR; Engine uses the best from then on."""
+    from fastformers import kernels
+    from fastformers.benchmarking.tune import (
+        FolderEngines,
+        arrangements_to_try,
+        measure_arrangements,
+        tuning_of,
+    )
+    from fastformers.runtime.tuning import write_tuning
+
+    rows = measure_arrangements(
+        FolderEngines(folder),
+        _read_lines(data)[:most_texts],
+        arrangements_to_try(kernels.default_threads()),
+        rounds=rounds,
+        modes=("threads", "processes") if processes else ("threads",),
+    )
+    tuning = tuning_of(rows)
+    path = write_tuning(folder, tuning)
+    if as_json:
+        typer.echo(json.dumps({"rows": [row.to_dict() for row in rows], "file": str(path)}, indent=2))
+    else:
+        _print_table(rows, tuning)
+        typer.echo(f"Saved in {path}")
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
+    if not lines:
+        raise ConfigError(f"{path} holds no text: write one a line")
+    return lines
+
+
+def _print_table(rows: list[Row], tuning: Tuning) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("mode", "instances", "threads", "batch", "texts/s", "p50 ms", "p99 ms", "MiB"):
+        table.add_column(heading, justify="left" if heading == "mode" else "right", no_wrap=True)
+    for row in rows:
+        made = row.arrangement
+        table.add_row(
+            row.mode, str(made.instances), str(made.threads), str(made.batch_tokens),
+            f"{row.texts_per_second:,.1f}", f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}",
+            f"{row.memory_bytes / 2**20:,.1f}",
+        )  # fmt: skip
+    Console().print(table)
+    typer.echo(f"Most texts a second: {_in_words(tuning.throughput)}")
+    typer.echo(f"Lowest latency: {_in_words(tuning.latency)}")
+
+
+def _in_words(made: Arrangement) -> str:
+    instances = f"{made.instances} instance{'s' if made.instances > 1 else ''}"
+    threads = f"{made.threads} thread{'s' if made.threads > 1 else ''}"
+    return f"{instances} of {threads}, batches of {made.batch_tokens} tokens"
