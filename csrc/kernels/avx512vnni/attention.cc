@@ -90,9 +90,12 @@ __attribute__((always_inline)) inline __m512 fold_rows(const void* rows, const F
     return fold(_mm512_unpacklo_ps(a_f32x16, b_f32x16), _mm512_unpackhi_ps(a_f32x16, b_f32x16));
   };
   const auto fold_pairs = [&](__m512 ab_f32x16, __m512 cd_f32x16) FF_INLINE_LAMBDA {  // lanes a b c d ...
-    const __m512d ab_f64x8 = _mm512_castps_pd(ab_f32x16), cd_f64x8 = _mm512_castps_pd(cd_f32x16);
-    return fold(_mm512_castpd_ps(_mm512_unpacklo_pd(ab_f64x8, cd_f64x8)),
-                _mm512_castpd_ps(_mm512_unpackhi_pd(ab_f64x8, cd_f64x8)));
+    const auto interleave = [&](auto high) FF_INLINE_LAMBDA {
+      return _mm512_castpd_ps(
+          high == 1 ? _mm512_unpackhi_pd(_mm512_castps_pd(ab_f32x16), _mm512_castps_pd(cd_f32x16))
+                    : _mm512_unpacklo_pd(_mm512_castps_pd(ab_f32x16), _mm512_castps_pd(cd_f32x16)));
+    };
+    return fold(interleave(Constant<0>{}), interleave(Constant<1>{}));
   };
   const __m512 last_f32x16 = fold_pair(row_f32x16[4], row_f32x16[5]);
   const __m512 four_f32x16 =

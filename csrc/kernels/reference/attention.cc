@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // INT8 attention of one head, one query row at a time; canonical layouts (keys [keys, depth], values [channels, keys]).
-#include <cfloat>
 #include <cmath>
 #include <cstring>
 
@@ -19,7 +18,7 @@ struct Scale {
 
 Scale symmetric_scale(float largest) {
   const float scale = largest * (1.0f / 127.0f);
-  return scale < FLT_MIN ? Scale{0.0f, 0.0f} : Scale{scale, 1.0f / scale};
+  return scale < 0x1p-126f ? Scale{0.0f, 0.0f} : Scale{scale, 1.0f / scale};
 }
 
 std::int8_t round_s8(float x, float inverse) {
