@@ -6,7 +6,9 @@
 //           4 groups of 4 keys, one in each 128-bit lane; eight vshufi32x4 make 16 keys of it.
 //           values: 4 channel maxima; then 4 vectors of 4 neighbouring keys, the same packs, and a vpshufb.
 //             vmulps, vcvtps2dq, vpackssdw, vshufi32x4, vpmaxud  1 to 2 per cycle (Zen 4)
-// Bound     vector ALU: keys 7 instructions for 16 values, values 5. Both read their floats twice: the scale comes first.
+// Bound     vector ALU while the floats are in L1 (keys 4.6 cycles for 16 of them, values 3.5, a query row of 64 23; Emerald
+//           Rapids), else reading them, twice, because the scale comes first: 6.5 cycles for 16 when the rows are 9 KiB apart.
+//           Prefetching value rows made that 6.4 from 7.7.
 // Quantizing needs no clamp: inverse is a normal number within 2 ulp of 127 / max|x|, so |x * inverse| rounds to 127 at most.
 #include <immintrin.h>
 
@@ -176,6 +178,15 @@ __attribute__((always_inline)) inline __m512 load_values(const ValueColumns& val
   return panel == kPanels - 1 ? _mm512_maskz_loadu_ps(values.last_valid, at) : _mm512_loadu_ps(at);
 }
 
+// Rows lie apart, often on pages of their own, where the hardware does not prefetch.
+constexpr std::int64_t kAhead = 8;
+
+template <int kPanels>
+__attribute__((always_inline)) inline void prefetch_values(const ValueColumns& values, std::int64_t key) {
+  const float* row = values.first + smaller(key, values.keys - 1) * values.stride;
+  unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA { _mm_prefetch(row + 16 * panel, _MM_HINT_T0); });
+}
+
 // Keys [key, key + kKeys) as group key / 4 of each panel.
 template <int kPanels, int kKeys>
 __attribute__((always_inline)) inline void pack_group(const ValueColumns& values, std::int64_t key,
@@ -200,6 +211,7 @@ bool pack_values(const ValueColumns& values, std::int8_t* panels, std::int64_t p
   __m512i largest_u32x16[kPanels];
   unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA { largest_u32x16[panel] = _mm512_setzero_si512(); });
   for (std::int64_t key = 0; key < values.keys; ++key) {
+    prefetch_values<kPanels>(values, key + kAhead);
     unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA {
       const __m512i bits_u32x16 = magnitude_bits(load_values<kPanels>(values, key, panel));
       largest_u32x16[panel] = _mm512_max_epu32(largest_u32x16[panel], bits_u32x16);
@@ -216,6 +228,7 @@ bool pack_values(const ValueColumns& values, std::int8_t* panels, std::int64_t p
   if (refused != 0) return false;
   std::int64_t key = 0;
   for (; key + 4 <= values.keys; key += 4) {
+    unrolled<4>([&](auto i) FF_INLINE_LAMBDA { prefetch_values<kPanels>(values, key + kAhead + i); });
     pack_group<kPanels, 4>(values, key, inverse_f32x16, panels, panel_bytes);
   }
   switch (values.keys - key) {
