@@ -11,6 +11,7 @@
 
 #include <cstring>
 
+#include "kernels/avx2/madd_tile.h"
 #include "kernels/avx2/tables.h"
 #include "kernels/avx2/vec_math.h"
 #include "kernels/packed_layout.h"
@@ -20,16 +21,6 @@ namespace fastformers::avx2 {
 namespace {
 
 constexpr int kTileRows = 6;
-constexpr std::int64_t kPairValues = 2 * kPanelColumns;  // s16 values of one depth pair of a panel
-
-struct Tile {
-  const std::int16_t* rows;  // widened
-  std::int64_t rows_stride;
-  const std::int16_t* panel;
-  std::int64_t pairs;
-  std::int64_t columns;  // valid columns from the tile's first one on
-};
-
 struct FloatOutput {
   const float* row_scales;
   const std::int32_t* row_zero_points;
@@ -47,26 +38,6 @@ struct IntOutput {
   std::int32_t* out;
   std::int64_t out_stride;
 };
-
-template <int kRows>
-__attribute__((always_inline)) inline void multiply(const Tile& tile, __m256i (&sum_i32x8)[kRows][2]) {
-  const std::int16_t* rows = tile.rows;
-  const std::int16_t* panel = tile.panel;
-  const std::int64_t rows_stride = tile.rows_stride;
-  for (std::int64_t pair = tile.pairs; pair > 0; --pair) {
-    const __m256i low_s16x16 = _mm256_load_si256(reinterpret_cast<const __m256i*>(panel));
-    const __m256i high_s16x16 = _mm256_load_si256(reinterpret_cast<const __m256i*>(panel + kPanelColumns));
-    unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA {
-      std::int32_t two;
-      std::memcpy(&two, rows + row * rows_stride, sizeof two);
-      const __m256i input_s16x16 = _mm256_set1_epi32(two);
-      accumulate(sum_i32x8[row][0], input_s16x16, low_s16x16);
-      accumulate(sum_i32x8[row][1], input_s16x16, high_s16x16);
-    });
-    rows += 2;
-    panel += kPairValues;
-  }
-}
 
 // One row of half a panel: zero point, scale, bias, activation, residual, store.
 __attribute__((always_inline)) inline void store_f32(__m256i sum_i32x8, const FloatOutput& output,

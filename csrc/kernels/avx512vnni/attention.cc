@@ -6,7 +6,12 @@
 //           maxima in passing. Softmax: four vectors in lockstep, 12 constants.
 //             vpdpbusd, vfmadd, vmulps, vmaxps zmm  1 per cycle;  vaddps, vcvt, integer zmm  2 together (Zen 4)
 // Bound     vector ALU. For 16 scores of a row: d / 4 vpdpbusd twice, and 15 instructions of scaling and softmax: convert, scale,
-//           maximum | fma, maximum, add, sub, sub, 3 fma, shift, add, convert, 3 / 4 pack, 1 / 4 sum.
+//           maximum | fma, maximum, add, sub, sub, 3 fma, shift, add, convert, 1 pack, 1/4 sum.
+//           Measured on an Emerald Rapids core, 2 zmm instructions of any kind per cycle: 95 % of that bound at 512 keys and
+//           d = 64, 93 % at 128 keys, 90 % at 512 and d = 32; 1 % to 2 % more is the epilogue of the values.
+// Tried     All steps of several tiles together (up to 48 rows): 2 % to 4 % slower than the order in attend_u8s8. Row maxima and
+//           sums folded where they are needed: 7 % slower, the chains of latency lie open; folded one step early they do not.
+//           Accumulators started by loads instead of copies, two chains of maxima, score rows apart: no difference.
 // Keys that a row does not see, and the padding of the last panel, get the score -inf where the scores are written, so that
 // nothing after that needs a mask: their P comes out as 0.
 #include <immintrin.h>
@@ -30,41 +35,96 @@ constexpr std::int64_t kBlockKeys = 64;  // one vector of P
 std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
-// Scores, P and row values of the rows that are under way. 16 floats between the rows keep them off each other's cache sets.
-struct Scratch {
-  float* scores;
-  std::int64_t stride;
-  std::uint8_t* p;
-  std::int64_t p_stride;
-  float* maxima;  // 16 lanes for each row
+// Neighbouring rows [row, row + count) and the panels of keys that one of them sees.
+struct RowTile {
+  std::int64_t row;
+  std::int64_t count;
+  std::int64_t first_panel;
+  std::int64_t last_panel;
+  std::int64_t first_seen;  // by the first row, and not cut off at the sequence's ends
+  std::int64_t last_seen;
+  std::int64_t end;  // past the last key that a row sees
 };
 
-std::int64_t score_stride(std::int64_t keys) {
-  return (keys + kBlockKeys - 1) / kBlockKeys * kBlockKeys + 16;
+RowTile row_tile(const AttendArgs& args, std::int64_t row, std::int64_t count) {
+  if (args.window < 0) return {row, count, 0, panel_count(args.keys), 0, args.keys, args.keys};
+  const std::int64_t first = args.first_query + row - args.window;
+  const std::int64_t last = args.first_query + row + args.window + 1;
+  const std::int64_t end = smaller(last + count - 1, args.keys);
+  return {row, count, larger(first, 0) / kPanelColumns, panel_count(end), first, last, end};
 }
-std::int64_t p_stride(std::int64_t keys) { return score_stride(keys) - 16 + kBlockKeys; }
+
+// What is known of the rows that are under way. Scores lie panel by panel, 16 lanes of every row side by side, so that a tile
+// stores them at constant distances.
+struct Scratch {
+  float* scores;         // [panels][kTileRows][16]
+  float* maxima;         // [kTileRows][16], of the scores
+  std::int32_t* totals;  // [kTileRows][16], whose lanes add up to the row's sum of P
+  float* factors;        // [16], of the rows
+  float* shifts;         // [16]
+  std::uint8_t* p;       // [kTileRows][p_stride], in blocks of kBlockKeys
+  std::int64_t p_stride;
+};
+
+constexpr std::int64_t kPanelScores = kTileRows * kPanelColumns;
 
 Scratch scratch_at(void* memory, std::int64_t keys) {
   auto* scores = static_cast<float*>(memory);
-  auto* p = reinterpret_cast<std::uint8_t*>(scores + kTileRows * score_stride(keys));
-  auto* maxima = reinterpret_cast<float*>(p + kTileRows * p_stride(keys));
-  return {scores, score_stride(keys), p, p_stride(keys), maxima};
+  float* maxima = scores + panel_count(keys) * kPanelScores;
+  auto* totals = reinterpret_cast<std::int32_t*>(maxima + kPanelScores);
+  auto* factors = reinterpret_cast<float*>(totals + kPanelScores);
+  float* shifts = factors + kPanelColumns;
+  auto* p = reinterpret_cast<std::uint8_t*>(shifts + kPanelColumns);
+  return {scores, maxima, totals, factors, shifts, p, (keys + kBlockKeys - 1) / kBlockKeys * kBlockKeys};
+}
+
+std::int64_t scratch_bytes(std::int64_t keys) {
+  constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
+  return ((panel_count(keys) + 2) * kPanelScores + 2 * kPanelColumns) * kFloat +
+         kTileRows * ((keys + kBlockKeys - 1) / kBlockKeys * kBlockKeys);
+}
+
+// The 16 lanes of each of six rows folded by `fold`, the results in lanes 0 to 5: 21 instructions, 8 a row if done one by one.
+template <typename Fold>
+__attribute__((always_inline)) inline __m512 fold_rows(const void* rows, const Fold& fold) {
+  __m512 row_f32x16[kTileRows];
+  unrolled<kTileRows>([&](auto row) FF_INLINE_LAMBDA {
+    row_f32x16[row] = _mm512_load_ps(static_cast<const float*>(rows) + row * kPanelColumns);
+  });
+  const auto fold_pair = [&](__m512 a_f32x16, __m512 b_f32x16) FF_INLINE_LAMBDA {  // lanes a b a b ...
+    return fold(_mm512_unpacklo_ps(a_f32x16, b_f32x16), _mm512_unpackhi_ps(a_f32x16, b_f32x16));
+  };
+  const auto fold_pairs = [&](__m512 ab_f32x16, __m512 cd_f32x16) FF_INLINE_LAMBDA {  // lanes a b c d ...
+    const auto interleave = [&](auto high) FF_INLINE_LAMBDA {
+      return _mm512_castpd_ps(
+          high == 1 ? _mm512_unpackhi_pd(_mm512_castps_pd(ab_f32x16), _mm512_castps_pd(cd_f32x16))
+                    : _mm512_unpacklo_pd(_mm512_castps_pd(ab_f32x16), _mm512_castps_pd(cd_f32x16)));
+    };
+    return fold(interleave(Constant<0>{}), interleave(Constant<1>{}));
+  };
+  const __m512 last_f32x16 = fold_pair(row_f32x16[4], row_f32x16[5]);
+  const __m512 four_f32x16 =
+      fold_pairs(fold_pair(row_f32x16[0], row_f32x16[1]), fold_pair(row_f32x16[2], row_f32x16[3]));
+  const __m512 two_f32x16 = fold_pairs(last_f32x16, last_f32x16);
+  const __m512 half_f32x16 = fold(_mm512_shuffle_f32x4(four_f32x16, two_f32x16, 0x44),
+                                  _mm512_shuffle_f32x4(four_f32x16, two_f32x16, 0xEE));
+  const __m512 all_f32x16 = fold(half_f32x16, _mm512_shuffle_f32x4(half_f32x16, half_f32x16, 0xB1));
+  return _mm512_shuffle_f32x4(all_f32x16, all_f32x16, 0x08);  // lanes 0 to 3, then 8 and 9
 }
 
 // --- scores -------------------------------------------------------------------------------------------------------------
 
-// What the epilogue of a tile of scores needs, with pointers moved to its first row and key.
+// What tiles of scores need, with pointers moved to the first row and key: `count` tiles side by side, all of one width.
 struct ScoreTile {
+  std::int64_t count;
   const std::int32_t* key_offsets;
   const float* key_scales;
   const float* bias;  // or null
   std::int64_t bias_stride;
   const float* row_scales;
   float* scores;
-  std::int64_t stride;
   float* maxima;
   // Row r sees the keys [first_seen + r * step, last_seen + r * step) below `keys`, counted from the tile's first one.
-  bool all_seen;
   std::int64_t first_seen;
   std::int64_t last_seen;
   std::int64_t step;
@@ -77,54 +137,67 @@ __mmask16 seen_lanes(const ScoreTile& tile, std::int64_t row, std::int64_t colum
   return static_cast<__mmask16>(lanes_below(larger(last, 0)) & ~lanes_below(larger(first, 0)));
 }
 
-// score(row, panel) for the whole tile: stored, and the row's maximum kept. The maximum's second operand is the one that never
-// is NaN.
-template <int kRows, int kPanels, typename Score>
-__attribute__((always_inline)) inline void store_scores(const ScoreTile& tile, const Score& score) {
+enum class Finish {
+  kScale,  // every row sees every key, no bias
+  kBias,   // every row sees every key
+  kEdge,   // some row does not see some key, or the last panel has padding; a bias or none
+};
+
+// Sums -> scores, stored, and the rows' maxima kept. A maximum's second operand is the one that never is NaN.
+template <int kRows, int kPanels, Finish kFinish>
+__attribute__((always_inline)) inline void finish_scores(const ScoreTile& tile,
+                                                         const __m512i (&sum_i32x16)[kRows][kPanels]) {
+  __m512 key_scale_f32x16[kPanels];
+  unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA {
+    key_scale_f32x16[panel] = _mm512_loadu_ps(tile.key_scales + panel * kPanelColumns);
+  });
   unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA {
     __m512 maximum_f32x16 = _mm512_load_ps(tile.maxima + row * kPanelColumns);
     unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA {
-      const __m512 score_f32x16 = score(row, panel);
-      _mm512_store_ps(tile.scores + row * tile.stride + panel * kPanelColumns, score_f32x16);
+      const std::int64_t column = panel * kPanelColumns;
+      __m512 score_f32x16 =
+          _mm512_mul_ps(_mm512_cvtepi32_ps(sum_i32x16[row][panel]), key_scale_f32x16[panel]);
+      if (kFinish == Finish::kBias || (kFinish == Finish::kEdge && tile.bias != nullptr)) {
+        const __mmask16 valid = kFinish == Finish::kBias ? 0xFFFF : lanes_below(tile.keys - column);
+        const float* bias = tile.bias + row * tile.bias_stride + column;
+        score_f32x16 = _mm512_fmadd_ps(score_f32x16, _mm512_set1_ps(tile.row_scales[row]),
+                                       _mm512_maskz_loadu_ps(valid, bias));
+      }
+      if (kFinish == Finish::kEdge) {
+        score_f32x16 = _mm512_mask_mov_ps(_mm512_set1_ps(-__builtin_inff()), seen_lanes(tile, row, column),
+                                          score_f32x16);
+      }
+      _mm512_store_ps(tile.scores + panel * kPanelScores + row * kPanelColumns, score_f32x16);
       maximum_f32x16 = _mm512_max_ps(score_f32x16, maximum_f32x16);
     });
     _mm512_store_ps(tile.maxima + row * kPanelColumns, maximum_f32x16);
   });
 }
 
-template <int kRows, int kPanels>
-void score_tile(const Tile& product, const ScoreTile& tile) {
-  __m512i sum_i32x16[kRows][kPanels];
-  unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA {
-    const __m512i offset_i32x16 = _mm512_loadu_si512(tile.key_offsets + panel * kPanelColumns);
-    unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA { sum_i32x16[row][panel] = offset_i32x16; });
-  });
-  multiply<kRows, kPanels, false>(product, sum_i32x16);
-  __m512 key_scale_f32x16[kPanels];
-  unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA {
-    key_scale_f32x16[panel] = _mm512_loadu_ps(tile.key_scales + panel * kPanelColumns);
-  });
-  const auto scaled = [&](auto row, auto panel) FF_INLINE_LAMBDA {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum_i32x16[row][panel]), key_scale_f32x16[panel]);
-  };
-  const auto biased = [&](auto row, auto panel, __mmask16 valid) FF_INLINE_LAMBDA {
-    const float* bias = tile.bias + row * tile.bias_stride + panel * kPanelColumns;
-    return _mm512_fmadd_ps(scaled(row, panel), _mm512_set1_ps(tile.row_scales[row]),
-                           _mm512_maskz_loadu_ps(valid, bias));
-  };
-  if (tile.all_seen && tile.bias == nullptr) {
-    store_scores<kRows, kPanels>(tile, scaled);
-  } else if (tile.all_seen) {
-    store_scores<kRows, kPanels>(
-        tile, [&](auto row, auto panel) FF_INLINE_LAMBDA { return biased(row, panel, 0xFFFF); });
-  } else {
-    store_scores<kRows, kPanels>(tile, [&](auto row, auto panel) FF_INLINE_LAMBDA {
-      const std::int64_t column = panel * kPanelColumns;
-      const __m512 score_f32x16 =
-          tile.bias != nullptr ? biased(row, panel, lanes_below(tile.keys - column)) : scaled(row, panel);
-      return _mm512_mask_mov_ps(_mm512_set1_ps(-__builtin_inff()), seen_lanes(tile, row, column),
-                                score_f32x16);
+__attribute__((always_inline)) inline void advance(Tile& product, ScoreTile& tile, std::int64_t keys) {
+  product.panels += keys / kPanelColumns * product.panel_bytes;
+  tile.key_offsets += keys;
+  tile.key_scales += keys;
+  if (tile.bias != nullptr) tile.bias += keys;
+  tile.scores += keys / kPanelColumns * kPanelScores;
+  tile.first_seen -= keys;
+  tile.last_seen -= keys;
+  tile.keys -= keys;
+}
+
+template <int kRows, int kPanels, Finish kFinish>
+void score_tiles(const Tile& first_product, const ScoreTile& first_tile) {
+  Tile product = first_product;
+  ScoreTile tile = first_tile;
+  for (; tile.count > 0; --tile.count) {
+    __m512i sum_i32x16[kRows][kPanels];
+    unrolled<kPanels>([&](auto panel) FF_INLINE_LAMBDA {
+      const __m512i offset_i32x16 = _mm512_loadu_si512(tile.key_offsets + panel * kPanelColumns);
+      unrolled<kRows>([&](auto row) FF_INLINE_LAMBDA { sum_i32x16[row][panel] = offset_i32x16; });
     });
+    multiply<kRows, kPanels, false>(product, sum_i32x16);
+    finish_scores<kRows, kPanels, kFinish>(tile, sum_i32x16);
+    advance(product, tile, kPanels * kPanelColumns);
   }
 }
 
@@ -138,7 +211,7 @@ __attribute__((always_inline)) inline __m512i probabilities(const float* scores,
   __m512 shifted_f32x16[kCount], f_f32x16[kCount], p_f32x16[kCount];
   unrolled<kCount>([&](auto i) FF_INLINE_LAMBDA {
     const __m512 power_f32x16 =
-        _mm512_max_ps(_mm512_fmsub_ps(_mm512_load_ps(scores + 16 * i), factor_f32x16, shift_f32x16),
+        _mm512_max_ps(_mm512_fmsub_ps(_mm512_load_ps(scores + i * kPanelScores), factor_f32x16, shift_f32x16),
                       _mm512_set1_ps(kLeastPower));
     shifted_f32x16[i] = _mm512_add_ps(power_f32x16, magic_f32x16);
     f_f32x16[i] = _mm512_sub_ps(power_f32x16, _mm512_sub_ps(shifted_f32x16[i], magic_f32x16));
@@ -168,11 +241,11 @@ __attribute__((always_inline)) inline __m512i probabilities(const float* scores,
   return _mm512_permutexvar_epi32(order_i32x16, _mm512_packus_epi16(low_s16x32, high_s16x32));
 }
 
-// One row of `panels` vectors; returns 1 / sum of P, NaN when that is 0.
-float softmax_row(const float* scores, std::int64_t panels, const float* maxima, float factor,
-                  std::uint8_t* p) {
+// One row of `panels` vectors; returns the lanes of the sum of P.
+__attribute__((always_inline)) inline __m512i softmax_row(const float* scores, std::int64_t panels,
+                                                          float factor, float shift, std::uint8_t* p) {
   const __m512 factor_f32x16 = _mm512_set1_ps(factor);
-  const __m512 shift_f32x16 = _mm512_set1_ps(_mm512_reduce_max_ps(_mm512_load_ps(maxima)) * factor);
+  const __m512 shift_f32x16 = _mm512_set1_ps(shift);
   const __m512i one_s8x64 = _mm512_set1_epi8(1);
   __m512i total_i32x16 = _mm512_setzero_si512();
   const auto block = [&](auto count) FF_INLINE_LAMBDA {
@@ -180,12 +253,46 @@ float softmax_row(const float* scores, std::int64_t panels, const float* maxima,
     total_i32x16 = _mm512_dpbusd_epi32(total_i32x16, p_u8x64, one_s8x64);
     _mm512_store_si512(p, p_u8x64);
   };
-  for (; panels >= 4; panels -= 4, scores += kBlockKeys, p += kBlockKeys) block(Constant<4>{});
+  for (; panels >= 4; panels -= 4, scores += 4 * kPanelScores, p += kBlockKeys) block(Constant<4>{});
   if (panels == 3) block(Constant<3>{});
   if (panels == 2) block(Constant<2>{});
   if (panels == 1) block(Constant<1>{});
-  const int total = _mm512_reduce_add_epi32(total_i32x16);
-  return total > 0 ? 1.0f / static_cast<float>(total) : __builtin_nanf("");
+  return total_i32x16;
+}
+
+// What turns scores into powers of two: x = fma(t, factor, -shift).
+void find_factors(const AttendArgs& args, const RowTile& rows, const Scratch& scratch) {
+  const __m512 maximum_f32x16 =
+      fold_rows(scratch.maxima, [](__m512 a_f32x16, __m512 b_f32x16)
+                                    FF_INLINE_LAMBDA { return _mm512_max_ps(a_f32x16, b_f32x16); });
+  __m512 factor_f32x16 = _mm512_set1_ps(kLog2E);
+  if (args.bias == nullptr) {
+    const float* row_scales = args.row_scales + rows.row;
+    factor_f32x16 = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes_below(rows.count), row_scales), factor_f32x16);
+  }
+  _mm512_store_ps(scratch.factors, factor_f32x16);
+  _mm512_store_ps(scratch.shifts, _mm512_mul_ps(maximum_f32x16, factor_f32x16));
+}
+
+void softmax_rows(const RowTile& rows, const Scratch& scratch) {
+  for (std::int64_t m = 0; m < rows.count; ++m) {
+    const __m512i total_i32x16 =
+        softmax_row(scratch.scores + m * kPanelColumns, rows.last_panel - rows.first_panel,
+                    scratch.factors[m], scratch.shifts[m], scratch.p + m * scratch.p_stride);
+    _mm512_store_si512(scratch.totals + m * kPanelColumns, total_i32x16);
+  }
+}
+
+// 1 / sum of P for each row, NaN when that is 0.
+__m512 inverse_totals(const Scratch& scratch) {
+  const __m512i total_i32x16 =
+      _mm512_castps_si512(fold_rows(scratch.totals, [](__m512 a_f32x16, __m512 b_f32x16) FF_INLINE_LAMBDA {
+        return _mm512_castsi512_ps(
+            _mm512_add_epi32(_mm512_castps_si512(a_f32x16), _mm512_castps_si512(b_f32x16)));
+      }));
+  return _mm512_mask_div_ps(_mm512_set1_ps(__builtin_nanf("")),
+                            _mm512_test_epi32_mask(total_i32x16, total_i32x16), _mm512_set1_ps(1.0f),
+                            _mm512_cvtepi32_ps(total_i32x16));
 }
 
 // --- values -------------------------------------------------------------------------------------------------------------
@@ -250,13 +357,16 @@ void value_tile(const Tile& product, const ValueTile& tile) {
 // --- the whole ----------------------------------------------------------------------------------------------------------
 
 struct Tiles {
-  void (*scores[kTilePanels + 1][kTileRows + 1])(const Tile&, const ScoreTile&) = {};
+  void (*scores[3][kTilePanels + 1][kTileRows + 1])(const Tile&, const ScoreTile&) = {};
   void (*values[kTilePanels + 1][kTileRows + 1])(const Tile&, const ValueTile&) = {};
 };
 
 template <int kPanels, int kRows>
 constexpr void fill_tiles(Tiles& tiles) {
-  tiles.scores[kPanels][kRows] = score_tile<kRows, kPanels>;
+  tiles.scores[static_cast<int>(Finish::kScale)][kPanels][kRows] =
+      score_tiles<kRows, kPanels, Finish::kScale>;
+  tiles.scores[static_cast<int>(Finish::kBias)][kPanels][kRows] = score_tiles<kRows, kPanels, Finish::kBias>;
+  tiles.scores[static_cast<int>(Finish::kEdge)][kPanels][kRows] = score_tiles<kRows, kPanels, Finish::kEdge>;
   tiles.values[kPanels][kRows] = value_tile<kRows, kPanels>;
   if constexpr (kRows > 1) fill_tiles<kPanels, kRows - 1>(tiles);
 }
@@ -282,33 +392,13 @@ void for_each_share(std::int64_t first, std::int64_t last, const Visit& visit) {
   }
 }
 
-// Neighbouring rows [row, row + count) and the panels of keys that one of them sees.
-struct RowTile {
-  std::int64_t row;
-  std::int64_t count;
-  std::int64_t first_panel;
-  std::int64_t last_panel;
-  std::int64_t first_seen;  // by the first row, and not cut off at the sequence's ends
-  std::int64_t last_seen;
-  std::int64_t end;  // past the last key that a row sees
-};
-
-RowTile row_tile(const AttendArgs& args, std::int64_t row, std::int64_t count) {
-  if (args.window < 0) return {row, count, 0, panel_count(args.keys), 0, args.keys, args.keys};
-  const std::int64_t first = args.first_query + row - args.window;
-  const std::int64_t last = args.first_query + row + args.window + 1;
-  const std::int64_t end = smaller(last + count - 1, args.keys);
-  return {row, count, larger(first, 0) / kPanelColumns, panel_count(end), first, last, end};
-}
-
 void write_scores(const AttendArgs& args, const RowTile& rows, const Scratch& scratch) {
   const std::int64_t panel_bytes = padded_depth(args.depth) * kPanelColumns;
-  for (std::int64_t m = 0; m < rows.count; ++m) {
+  const std::int64_t step = args.window < 0 ? 0 : 1;
+  for (std::int64_t m = 0; m < kTileRows; ++m) {
     _mm512_store_ps(scratch.maxima + m * kPanelColumns, _mm512_set1_ps(-__builtin_inff()));
   }
-  const std::int64_t step = args.window < 0 ? 0 : 1;
-  const std::int64_t seen_by_all = larger(rows.first_seen + step * (rows.count - 1), 0);
-  for_each_share(rows.first_panel, rows.last_panel, [&](std::int64_t panel, std::int64_t panels) {
+  const auto run = [&](std::int64_t panel, std::int64_t panels, std::int64_t count, Finish finish) {
     const std::int64_t key = panel * kPanelColumns;
     const Tile product = {args.q + rows.row * args.q_stride,
                           args.q_stride,
@@ -317,24 +407,44 @@ void write_scores(const AttendArgs& args, const RowTile& rows, const Scratch& sc
                           padded_depth(args.depth) / kDepthGroup,
                           panels * kPanelColumns};
     ScoreTile tile{};
+    tile.count = count;
     tile.key_offsets = args.key_offsets + key;
     tile.key_scales = args.key_scales + key;
     if (args.bias != nullptr) tile.bias = args.bias + rows.row * args.bias_stride + key;
     tile.bias_stride = args.bias_stride;
     tile.row_scales = args.row_scales + rows.row;
-    tile.scores = scratch.scores + (panel - rows.first_panel) * kPanelColumns;
-    tile.stride = scratch.stride;
+    tile.scores = scratch.scores + (panel - rows.first_panel) * kPanelScores;
     tile.maxima = scratch.maxima;
-    tile.all_seen = seen_by_all <= key && key + panels * kPanelColumns <= smaller(rows.last_seen, args.keys);
     tile.first_seen = rows.first_seen - key;
     tile.last_seen = rows.last_seen - key;
     tile.step = step;
     tile.keys = args.keys - key;
-    kTiles.scores[panels][rows.count](product, tile);
+    kTiles.scores[static_cast<int>(finish)][panels][rows.count](product, tile);
+  };
+  // Neighbouring tiles of one kind are one call.
+  const std::int64_t seen_by_all = larger(rows.first_seen + step * (rows.count - 1), 0);
+  const Finish inside = args.bias != nullptr ? Finish::kBias : Finish::kScale;
+  std::int64_t pending = rows.first_panel, width = 0, count = 0;
+  Finish finish = inside;
+  for_each_share(rows.first_panel, rows.last_panel, [&](std::int64_t panel, std::int64_t panels) {
+    const bool all_seen = seen_by_all <= panel * kPanelColumns &&
+                          (panel + panels) * kPanelColumns <= smaller(rows.last_seen, args.keys);
+    const Finish wanted = all_seen ? inside : Finish::kEdge;
+    if (count > 0 && (wanted != finish || panels != width)) {
+      run(pending, width, count, finish);
+      count = 0;
+    }
+    if (count == 0) pending = panel;
+    width = panels;
+    finish = wanted;
+    ++count;
   });
+  run(pending, width, count, finish);
 }
 
-void write_out(const AttendArgs& args, const RowTile& rows, const Scratch& scratch, const float* inverses) {
+void write_out(const AttendArgs& args, const RowTile& rows, const Scratch& scratch) {
+  alignas(64) float inverses[16];
+  _mm512_store_ps(inverses, inverse_totals(scratch));
   const std::int64_t panel_bytes = padded_depth(args.keys) * kPanelColumns;
   const std::int64_t first_key = rows.first_panel * kPanelColumns;
   for_each_share(0, panel_count(args.channels), [&](std::int64_t panel, std::int64_t panels) {
@@ -354,26 +464,23 @@ void write_out(const AttendArgs& args, const RowTile& rows, const Scratch& scrat
 
 }  // namespace
 
-std::int64_t attend_scratch_bytes(std::int64_t, std::int64_t keys) {
-  constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
-  return kTileRows * (score_stride(keys) * kFloat + p_stride(keys) + kPanelColumns * kFloat);
-}
+std::int64_t attend_scratch_bytes(std::int64_t, std::int64_t keys) { return scratch_bytes(keys); }
 
+// One tile's values come between the next one's scores and its softmax, so that no step waits for the end of the one before it.
 void attend_u8s8(const AttendArgs& args) {
   const Scratch scratch = scratch_at(args.scratch, args.keys);
+  RowTile previous{};
   std::int64_t row = 0;
   for (std::int64_t left = (args.row_count + kTileRows - 1) / kTileRows; left > 0; --left) {
     const RowTile rows = row_tile(args, row, (args.row_count - row + left - 1) / left);
     write_scores(args, rows, scratch);
-    float inverses[kTileRows];
-    for (std::int64_t m = 0; m < rows.count; ++m) {
-      const float factor = args.bias != nullptr ? kLog2E : args.row_scales[row + m] * kLog2E;
-      inverses[m] = softmax_row(scratch.scores + m * scratch.stride, rows.last_panel - rows.first_panel,
-                                scratch.maxima + m * kPanelColumns, factor, scratch.p + m * scratch.p_stride);
-    }
-    write_out(args, rows, scratch, inverses);
+    find_factors(args, rows, scratch);
+    if (row > 0) write_out(args, previous, scratch);
+    softmax_rows(rows, scratch);
     row += rows.count;
+    previous = rows;
   }
+  if (row > 0) write_out(args, previous, scratch);
 }
 
 }  // namespace fastformers::avx512vnni

@@ -18,7 +18,7 @@ struct Scale {
 
 Scale symmetric_scale(float largest) {
   const float scale = largest * (1.0f / 127.0f);
-  return scale < kLeastScale ? Scale{0.0f, 0.0f} : Scale{scale, 1.0f / scale};
+  return scale < 0x1p-126f ? Scale{0.0f, 0.0f} : Scale{scale, 1.0f / scale};
 }
 
 std::int8_t round_s8(float x, float inverse) {

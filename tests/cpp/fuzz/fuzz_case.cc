@@ -30,6 +30,7 @@ std::int64_t draw_depth(Random& random) {
 
 // Head sizes of models, and any other.
 std::int64_t draw_head_size(Random& random) {
+  if (random.percent(3)) return random.between(131, 700);
   return random.percent(60) ? random.pick<std::int64_t>({26, 32, 64, 128}) : random.between(1, 130);
 }
 
