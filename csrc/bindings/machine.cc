@@ -68,6 +68,8 @@ void register_machine(py::module_& module) {
   module.def("pool_workers", &pool_workers);
   module.def("ceiling_gops", &ceiling_gops, py::arg("isa"), py::arg("threads"), py::arg("seconds"),
              release_gil());
+  module.def("ceiling_gflops", &ceiling_gflops, py::arg("isa"), py::arg("threads"), py::arg("seconds"),
+             release_gil());
   module.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("nbytes"), py::arg("seconds"),
              release_gil());
 }

@@ -33,18 +33,27 @@ double shortest(double seconds, const Work& work) {
   return best;
 }
 
+using Loop = std::int64_t (*)(std::int64_t iterations);
+
+// Billions of operations per second of one of a table's register-only loops.
+double operation_rate(const std::string& isa, Loop KernelTable::* member, int threads, double seconds) {
+  const Loop loop = find_kernels(isa).table->*member;
+  FF_CHECK(IsaError, loop != nullptr, "'", isa, "' is plain C++ and has no instruction to measure");
+  threads = threads_for_call(threads);
+  constexpr std::int64_t kIterations = 20000;
+  const std::int64_t operations = loop(kIterations);
+  const double best = shortest(seconds, [&] { parallel_tasks(threads, [&](int) { loop(kIterations); }); });
+  return static_cast<double>(operations) * threads / best * 1e-9;
+}
+
 }  // namespace
 
 double ceiling_gops(const std::string& isa, int threads, double seconds) {
-  const KernelTable& kernels = *find_kernels(isa).table;
-  FF_CHECK(IsaError, kernels.ceiling_u8s8 != nullptr, "'", isa,
-           "' is plain C++ and has no instruction to measure");
-  threads = threads_for_call(threads);
-  constexpr std::int64_t kIterations = 20000;
-  const std::int64_t operations = kernels.ceiling_u8s8(kIterations);
-  const double best =
-      shortest(seconds, [&] { parallel_tasks(threads, [&](int) { kernels.ceiling_u8s8(kIterations); }); });
-  return static_cast<double>(operations) * threads / best * 1e-9;
+  return operation_rate(isa, &KernelTable::ceiling_u8s8, threads, seconds);
+}
+
+double ceiling_gflops(const std::string& isa, int threads, double seconds) {
+  return operation_rate(isa, &KernelTable::ceiling_f32, threads, seconds);
 }
 
 double read_bandwidth_gbps(std::int64_t bytes, double seconds) {

@@ -58,6 +58,7 @@ __all__ = [
     "active_isa",
     "available_isas",
     "built_isas",
+    "ceiling_gflops",
     "ceiling_gops",
     "cpu_facts",
     "default_threads",
@@ -194,6 +195,20 @@ def ceiling_gops(isa: str | None = None, threads: int = 1, seconds: float = 0.05
         IsaError: unknown, unsupported or ``reference``.
     """
     return _core.ceiling_gops(isa or _core.active_isa(), threads, seconds)
+
+
+def ceiling_gflops(isa: str | None = None, threads: int = 1, seconds: float = 0.05) -> float:
+    """Billions of float32 operations (2 per fma) per second a register-only loop reaches on this machine now.
+
+    Args:
+        isa: instruction set, default the active one. ``reference`` has no such limit.
+        threads: threads that run the loop at once.
+        seconds: how long to look; the best of the repetitions counts.
+
+    Raises:
+        IsaError: unknown, unsupported or ``reference``.
+    """
+    return _core.ceiling_gflops(isa or _core.active_isa(), threads, seconds)
 
 
 def read_bandwidth(nbytes: int, seconds: float = 0.05) -> float:

@@ -99,7 +99,9 @@ void every_entry_of_every_table_is_there() {
     REQUIRE(table.panels_bytes && table.gemm_scratch_bytes && table.pack_s8 && table.unpack_s8);
     REQUIRE(table.gemm_u8s8_f32 && table.gemm_u8s8_s32 && table.range_f32_rows && table.quantize_f32_u8_rows);
     REQUIRE(table.layer_norm_f32_rows && table.softmax_f32_rows && table.gelu_f32);
+    REQUIRE(table.pack_f32 && table.gemm_f32);
     REQUIRE((table.ceiling_u8s8 == nullptr) == (entry.isa == Isa::kReference));
+    REQUIRE((table.ceiling_f32 == nullptr) == (entry.isa == Isa::kReference));
   }
   REQUIRE(fastformers::built_kernels().back().isa == Isa::kReference);
   REQUIRE(fastformers::supported_kernels().back().isa == Isa::kReference);

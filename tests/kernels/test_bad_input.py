@@ -203,6 +203,8 @@ CALLS: dict[str, tuple[Callable[[], Any], type[FastformersError], list[str]]] = 
         ConfigError,
         ["'sigmoid'", "'none'", "'tanh'"],
     ),
+    "ceiling_gflops: reference": (lambda: kernels.ceiling_gflops("reference"), IsaError, ["reference"]),
+    "ceiling_gflops: unknown": (lambda: kernels.ceiling_gflops("sse9"), IsaError, ["sse9", "reference"]),
     "ceiling_gops: reference": (lambda: kernels.ceiling_gops("reference"), IsaError, ["reference"]),
     "ceiling_gops: unknown": (lambda: kernels.ceiling_gops("sse9"), IsaError, ["sse9", "reference"]),
     "set_num_threads: 0": (lambda: kernels.set_num_threads(0), ShapeError, ["threads", "0", "1024"]),

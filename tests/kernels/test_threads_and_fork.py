@@ -209,6 +209,7 @@ def test_threads_that_call_at_once_get_their_own_results(isa: str, draw: Draw) -
 
 
 LONG_CALLS = [
+    "ceiling_gflops",
     "ceiling_gops",
     "gelu",
     "layer_norm",
@@ -241,6 +242,9 @@ def _long_calls(draw: Draw) -> dict[str, Callable[[], Any]]:
         "gelu": lambda: kernels.gelu(wide, threads=1),
         "pack": lambda: kernels.pack(canonical, scales),
         "time_linear": lambda: kernels.time_linear(x, weight, repetitions=2),
+        "ceiling_gflops": lambda: (
+            kernels.ceiling_gflops(seconds=0.05) if kernels.active_isa() != "reference" else time.sleep(0.05)
+        ),
         "ceiling_gops": lambda: (
             kernels.ceiling_gops(seconds=0.05) if kernels.active_isa() != "reference" else time.sleep(0.05)
         ),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Computes  nothing: the two loops whose speed is this machine's limit for matmuls without VNNI.
+// Computes  nothing: the loops whose speed is this machine's limit for matmuls without VNNI.
 // Layout    registers only, and one linear stream of 32-byte loads.
 // Registers 12 accumulators, 2 operands and a product, as in the matmul.
-// Bound     vpmaddwd + vpaddd throughput; load bandwidth of the cache level that holds the data.
+// Bound     vpmaddwd + vpaddd throughput; vfmadd231ps throughput; load bandwidth of the cache level that holds the data.
 #include <immintrin.h>
 
 #include "kernels/avx2/tables.h"
@@ -26,6 +26,26 @@ std::int64_t ceiling_u8s8(std::int64_t iterations) {
   });
   __asm__ volatile("" : : "x"(sum_i32x8[0]));
   return iterations * kChains * 16 * 2;
+}
+
+// The sums grow by 1/4 a step, far from infinity.
+std::int64_t ceiling_f32(std::int64_t iterations) {
+  constexpr int kChains = 12;
+  __m256 sum_f32x8[kChains];
+  unrolled<kChains>([&](auto i) FF_INLINE_LAMBDA { sum_f32x8[i] = _mm256_setzero_ps(); });
+  __m256 input_f32x8 = _mm256_set1_ps(0.5f);
+  __m256 weight_f32x8 = _mm256_set1_ps(0.5f);
+  __asm__ volatile("" : "+x"(input_f32x8), "+x"(weight_f32x8));
+  for (std::int64_t iteration = 0; iteration < iterations; ++iteration) {
+    unrolled<kChains>([&](auto i) FF_INLINE_LAMBDA {
+      sum_f32x8[i] = _mm256_fmadd_ps(input_f32x8, weight_f32x8, sum_f32x8[i]);
+    });
+  }
+  unrolled<kChains>([&](auto i) FF_INLINE_LAMBDA {
+    if constexpr (i > 0) sum_f32x8[0] = _mm256_add_ps(sum_f32x8[0], sum_f32x8[i]);
+  });
+  __asm__ volatile("" : : "x"(sum_f32x8[0]));
+  return iterations * kChains * 8 * 2;
 }
 
 void read_bytes(const void* data, std::int64_t bytes) {

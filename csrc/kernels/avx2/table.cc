@@ -25,6 +25,7 @@ const KernelTable kTable = {
     attend_scratch_bytes,
     attend_u8s8,
     ceiling_u8s8,
+    ceiling_f32,
     read_bytes,
 };
 

@@ -28,6 +28,7 @@ void quantize_queries_u8(const float* q, std::int64_t q_stride, std::int64_t row
 std::int64_t attend_scratch_bytes(std::int64_t row_count, std::int64_t keys);
 void attend_u8s8(const AttendArgs& args);
 std::int64_t ceiling_u8s8(std::int64_t iterations);
+std::int64_t ceiling_f32(std::int64_t iterations);
 void read_bytes(const void* data, std::int64_t bytes);
 
 }  // namespace fastformers::avx2

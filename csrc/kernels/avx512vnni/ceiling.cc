@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Computes  nothing: the two loops whose speed is this machine's limit for matmuls.
+// Computes  nothing: the loops whose speed is this machine's limit for matmuls.
 // Layout    registers only, and one linear stream of 64-byte loads.
 // Registers 12 accumulators and 2 operands; 8 sums.
-// Bound     vpdpbusd throughput; load bandwidth of the cache level that holds the data.
+// Bound     vpdpbusd throughput; vfmadd231ps throughput; load bandwidth of the cache level that holds the data.
 #include <immintrin.h>
 
 #include "kernels/avx512vnni/tables.h"
@@ -26,6 +26,25 @@ std::int64_t ceiling_u8s8(std::int64_t iterations) {
   for (int i = 1; i < kChains; ++i) sum_i32x16[0] = _mm512_add_epi32(sum_i32x16[0], sum_i32x16[i]);
   __asm__ volatile("" : : "v"(sum_i32x16[0]));
   return iterations * kChains * 64 * 2;
+}
+
+// The same chains of fused multiply-adds; the sums grow by 1/4 a step, far from infinity.
+std::int64_t ceiling_f32(std::int64_t iterations) {
+  constexpr int kChains = 12;
+  __m512 sum_f32x16[kChains];
+  for (int i = 0; i < kChains; ++i) sum_f32x16[i] = _mm512_set1_ps(static_cast<float>(i));
+  __m512 input_f32x16 = _mm512_set1_ps(0.5f);
+  __m512 weight_f32x16 = _mm512_set1_ps(0.5f);
+  __asm__ volatile("" : "+v"(input_f32x16), "+v"(weight_f32x16));
+  for (std::int64_t iteration = 0; iteration < iterations; ++iteration) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
+      sum_f32x16[i] = _mm512_fmadd_ps(input_f32x16, weight_f32x16, sum_f32x16[i]);
+    }
+  }
+  for (int i = 1; i < kChains; ++i) sum_f32x16[0] = _mm512_add_ps(sum_f32x16[0], sum_f32x16[i]);
+  __asm__ volatile("" : : "v"(sum_f32x16[0]));
+  return iterations * kChains * 16 * 2;
 }
 
 void read_bytes(const void* data, std::int64_t bytes) {

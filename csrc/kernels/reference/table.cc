@@ -26,6 +26,7 @@ const KernelTable kTable = {
     attend_u8s8,
     nullptr,
     nullptr,
+    nullptr,
 };
 
 }  // namespace fastformers::reference
