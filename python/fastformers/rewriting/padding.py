@@ -7,8 +7,7 @@ sequence's first, whatever is before it, so a text has the same result padded le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +18,12 @@ from fastformers.errors import DeviceError, DtypeError, ShapeError
 
 __all__ = ["PositionRule", "Ragged", "pack", "spread"]
 
+_LARGEST_INT32 = 2**31 - 1
 _INTEGERS = (torch.int64, torch.int32)
 _MASKS = (*_INTEGERS, torch.bool, torch.uint8, torch.int8, torch.float32)
 
 
-@dataclass(frozen=True)
-class PositionRule:
+class PositionRule(NamedTuple):
     """How a model numbers tokens when some are masked out.
 
     Attributes:
@@ -38,8 +37,7 @@ class PositionRule:
     first: int
 
 
-@dataclass(frozen=True)
-class Ragged:
+class Ragged(NamedTuple):
     """A batch without padding.
 
     Attributes:
@@ -117,7 +115,7 @@ def spread(rows: NDArray[np.float32], ragged: Ragged) -> Tensor:
 def _plain(tensor: Any, name: str, dtypes: tuple[torch.dtype, ...]) -> NDArray[Any]:
     if not isinstance(tensor, Tensor):
         raise DtypeError(f"{name} is {type(tensor).__name__}, expected a torch.Tensor")
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise DeviceError(f"{name} is on {tensor.device}; a compiled encoder runs on the CPU: {name}.cpu()")
     if tensor.dtype not in dtypes:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
@@ -199,8 +197,8 @@ def _check_positions(
 
 def _as_int32(values: NDArray[Any], keep: NDArray[np.bool_] | None, name: str) -> NDArray[np.int32]:
     kept = np.ascontiguousarray(values).reshape(-1) if keep is None else values[keep]
-    narrow = kept.astype(np.int32)
-    if kept.dtype != np.int32 and (narrow != kept).any():
-        place = int((narrow != kept).argmax())
-        raise ShapeError(f"{name} holds {int(kept[place])}, out of range")
-    return narrow
+    bits = int(np.bitwise_or.reduce(kept))  # negative when any number is, too large when any is
+    if bits < 0 or bits > _LARGEST_INT32:
+        wrong = kept[(kept < 0) | (kept > _LARGEST_INT32)]
+        raise ShapeError(f"{name} holds {int(wrong[0])}, out of range")
+    return kept.astype(np.int32)
