@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from fastformers.config import CompileConfig, Int8Config
     from fastformers.modules import PackedLinear
     from fastformers.quantization import quantize_
-    from fastformers.quantization.artefact import load_pretrained_torch, save_pretrained
+    from fastformers.quantization.artefact import load_pretrained_torch
+    from fastformers.recipes.artefacts import load, save_pretrained
     from fastformers.recipes.compiling import compile
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
@@ -33,6 +34,7 @@ __all__ = [
     "compile",
     "errors",
     "kernels",
+    "load",
     "load_pretrained_torch",
     "quantize_",
     "save_pretrained",
@@ -45,9 +47,10 @@ _HOME_OF_NAME = {
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
     "compile": "fastformers.recipes.compiling",
+    "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "quantize_": "fastformers.quantization",
-    "save_pretrained": "fastformers.quantization.artefact",
+    "save_pretrained": "fastformers.recipes.artefacts",
 }
 _SUBMODULES = frozenset({"compat", "errors", "kernels"})
 

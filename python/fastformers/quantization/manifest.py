@@ -85,6 +85,8 @@ class Manifest:
         Raises:
             FormatError: it is of a newer version, or a field is missing, of the wrong type or out of range.
         """
+        if content.get("format") == "fastformers-encoder":
+            raise FormatError("the folder holds a compiled encoder: load it with fastformers.load")
         if content.get("format") != "fastformers":
             raise FormatError(f"fastformers.json is not one of ours: format is {content.get('format')!r}")
         version = field_of(content, "format_version", int)

@@ -418,3 +418,19 @@ def test_an_encoder_that_could_not_be_loaded_is_not_saved(
         assert not any(tmp_path.iterdir())
     with pytest.raises(errors.ConfigError, match="attention"):
         save_artefact(tmp_path / "x", plan, good, config={}, attention="bf16")
+
+
+def test_an_engine_serves_it(saved: Path, damaged: Path, seal: Seal) -> None:
+    from fastformers.runtime.engine import Engine
+
+    loaded = load_artefact(saved)
+    ids = np.array(loaded.tokenizer().encode("the cat sat").ids, dtype=np.int32)
+    (expected,) = loaded.native.forward(ids, None, np.array([0, 3], dtype=np.int64), ["logits"])
+    with Engine.from_pretrained(saved, instances=1, threads=1, pin=False) as engine:
+        assert np.array_equal(engine.logits(["the cat sat"]), expected)
+        assert engine.labels == ("negative", "neutral", "positive")
+        assert engine.max_length == 40
+    (damaged / "tokenizer.json").write_bytes(b"{}")
+    seal(damaged)
+    with pytest.raises(FormatError, match=r"tokenizer.json is refused"):
+        Engine.from_pretrained(damaged)
