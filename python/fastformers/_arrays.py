@@ -30,6 +30,7 @@ __all__ = [
     "is_torch",
     "matrix_of",
     "out_matrix",
+    "plain_tensor_address",
     "vector_of",
 ]
 
@@ -56,11 +57,13 @@ def is_torch(array: object) -> bool:
 def _is_plain(array: Any, torch_tensor: bool, dtype: str) -> bool:
     """Whether the array can be used as it is: this dtype, on the CPU, contiguous, aligned."""
     if torch_tensor:
+        torch_module = sys.modules["torch"]
         plain: bool = (
-            array.is_cpu
+            array.dtype is getattr(torch_module, dtype)
+            and array.is_cpu
+            and array.layout is torch_module.strided
             and array.is_contiguous()
             and not array.is_neg()
-            and array.dtype is getattr(sys.modules["torch"], dtype)
         )
         return plain
     return isinstance(array, np.ndarray) and array.dtype == _NUMPY_DTYPES[dtype] and array.flags.carray
@@ -88,6 +91,28 @@ def address_of(array: Any) -> int:
     if isinstance(array, np.ndarray):
         return _core.array_address(array)
     return int(array.data_ptr())
+
+
+def plain_tensor_address(array: Any, torch_module: Any, length: int | None = None) -> int | None:
+    """The address of a float32 CPU tensor that can be used as it is; None for everything else.
+
+    Args:
+        array: anything.
+        torch_module: torch, imported.
+        length: also None unless the tensor's shape is [length].
+    """
+    if (
+        isinstance(array, torch_module.Tensor)
+        and array.dtype is torch_module.float32
+        and array.is_cpu
+        and array.layout is torch_module.strided
+        and array.is_contiguous()
+        and not array.is_neg()
+        and (length is None or array.shape == (length,))
+    ):
+        address: int = array.data_ptr()
+        return address
+    return None
 
 
 def _strides(array: Any) -> tuple[int, ...]:
@@ -149,7 +174,7 @@ def out_matrix(array: Any, name: str, shape: tuple[int, ...], dtype: str = "floa
     _check_kind(array, name, dtype)
     if tuple(array.shape) != shape:
         raise ShapeError(f"{name} has shape {list(array.shape)}, expected {list(shape)}")
-    stride = _row_stride(array)
+    stride = shape[-1] if 0 in shape else _row_stride(array)  # NumPy gives empty arrays any strides
     writable = is_torch(array) or (array.flags.writeable and array.flags.aligned)
     if stride is None or not writable:
         raise ShapeError(

@@ -21,6 +21,7 @@ Example:
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -35,6 +36,7 @@ from fastformers._arrays import (
     is_torch,
     matrix_of,
     out_matrix,
+    plain_tensor_address,
     vector_of,
 )
 from fastformers._core import Encoder as NativeEncoder
@@ -370,10 +372,15 @@ def linear(
 
     Source: paper section 2.4 (INT8 with prepacked weights and fused epilogues).
     """
-    if factors is None and residual is None and out is None and not per_tensor:
-        plain: Any = _core.linear_plain(x, weight, bias, _activation_code(activation), _thread_count(threads))
+    if residual is None and out is None and not per_tensor:
+        code, count = _activation_code(activation), _thread_count(threads)
+        plain: Any = None
+        if not isinstance(x, np.ndarray):
+            plain = _linear_on_plain_tensors(x, weight, bias, code, factors, count)
+        elif factors is None:
+            plain = _core.linear_plain(x, weight, bias, code, count)
         if plain is not None:
-            return plain  # type: ignore[no-any-return] # an ndarray, as x is
+            return plain  # type: ignore[no-any-return] # of the kind of x
     rows = matrix_of(x, "x", columns=weight.depth)
     shape = (*rows.shape[:-1], weight.columns)
     result = _out(x, out, shape)
@@ -387,6 +394,31 @@ def linear(
     )  # fmt: skip
     array: _A = result.owner
     return array
+
+
+def _linear_on_plain_tensors(
+    x: Any, weight: PackedWeight, bias: Any | None, activation: int, factors: Any | None, threads: int
+) -> Any | None:
+    """:func:`linear` for the plainest tensors, or None when they are not plain: 3 microseconds instead of 8."""
+    torch_module = sys.modules.get("torch")
+    if torch_module is None or type(x) is not torch_module.Tensor:
+        return None
+    depth, columns = weight.depth, weight.columns
+    shape = x.shape
+    if not shape or shape[-1] != depth:
+        return None
+    address = plain_tensor_address(x, torch_module)
+    bias_address = 0 if bias is None else plain_tensor_address(bias, torch_module, columns)
+    factors_address = 0 if factors is None else plain_tensor_address(factors, torch_module, depth)
+    if address is None or bias_address is None or factors_address is None:
+        return None
+    # Sizes one by one: torch takes half a microsecond longer to read a tuple.
+    out = x.new_empty(shape[0], columns) if len(shape) == 2 else x.new_empty(*shape[:-1], columns)
+    _core.linear(
+        address, x.numel() // depth, depth, weight, bias_address, factors_address, 0, 0,
+        out.data_ptr(), columns, activation, False, threads,
+    )  # fmt: skip
+    return out
 
 
 _ABSENT = Matrix(0, 0, 0, 0, (), None)

@@ -60,6 +60,28 @@ LINEAR: dict[str, tuple[dict[str, Any], type[FastformersError], list[str]]] = {
         ["x is on meta", ".cpu()"],
     ),
     "x is sparse": ({"x": torch.ones(4, 20).to_sparse()}, DeviceError, ["sparse", "dense CPU tensor"]),
+    "x is in oneDNN's layout": (
+        {"x": torch.ones(4, 20).to_mkldnn()},
+        DeviceError,
+        ["mkldnn", "dense CPU tensor"],
+    ),
+    "x is lazily negated": ({"x": torch._neg_view(torch.ones(4, 20))}, DtypeError, ["x.resolve_neg()"]),
+    "the tensors' bias has another length": (
+        {"x": torch.ones(4, 20), "bias": torch.ones(9)},
+        ShapeError,
+        ["bias has shape [9]", "[10]"],
+    ),
+    "the tensors' factors are float64": (
+        {"x": torch.ones(4, 20), "factors": torch.ones(20, dtype=torch.float64)},
+        DtypeError,
+        ["factors must be float32"],
+    ),
+    "the tensor's rows are too short": (
+        {"x": torch.ones(2, 19)},
+        ShapeError,
+        ["x has shape [2, 19]", "20"],
+    ),
+    "the tensor is a scalar": ({"x": torch.tensor(1.0)}, ShapeError, ["at least one dimension"]),
     "bias is big-endian": ({"bias": BIAS.astype(">f4")}, DtypeError, ["bias", ">f4"]),
     "factors are big-endian": ({"factors": FACTORS.astype(">f4")}, DtypeError, ["factors", ">f4"]),
     "bias has another length": ({"bias": BIAS[:9]}, ShapeError, ["bias has shape [9]", "[10]"]),

@@ -182,6 +182,37 @@ def test_torch_and_numpy_agree_and_keep_their_kind(
     assert same_bytes(kernels.gelu(transposed), kernels.gelu(x))
 
 
+@pytest.mark.parametrize("shape", [(30,), (7, 30), (1, 1, 30), (2, 3, 5, 30)], ids=str)
+@pytest.mark.parametrize("equalized", [False, True])
+def test_plain_tensors_of_any_rank_take_a_short_way_to_the_same_bits(
+    isa: str, draw: Draw, same_bytes: Same, shape: tuple[int, ...], equalized: bool
+) -> None:
+    packed, bias, x = kernels.pack(draw(19, 40, 30)), draw(20, 40), draw(21, *shape)
+    factors = np.abs(draw(22, 30)) + np.float32(0.1) if equalized else None
+    expected = kernels.linear(
+        x, packed, bias, activation="gelu", factors=factors, out=np.empty((*shape[:-1], 40), "f")
+    )
+    tensors = [None if part is None else torch.from_numpy(part) for part in (bias, factors)]
+    short = kernels.linear(torch.from_numpy(x), packed, tensors[0], activation="gelu", factors=tensors[1])
+    of_a_subclass = torch.nn.Parameter(torch.from_numpy(x))
+    long = kernels.linear(of_a_subclass, packed, bias, activation="gelu", factors=factors)
+    for result in (short, long):
+        assert result.dtype == torch.float32
+        assert not result.requires_grad
+        assert same_bytes(result, expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 30), (2, 0, 30), (0, 2, 30)], ids=str)
+def test_no_rows_give_no_rows_of_the_kind_asked_for(draw: Draw, shape: tuple[int, ...]) -> None:
+    packed, x = kernels.pack(draw(23, 40, 30)), np.empty(shape, np.float32)
+    expected = (*shape[:-1], 40)
+    out, frame = np.empty(expected, np.float32), torch.empty(expected)
+    assert kernels.linear(x, packed).shape == expected
+    assert kernels.linear(x, packed, out=out) is out
+    assert kernels.linear(torch.from_numpy(x), packed).shape == expected
+    assert kernels.linear(torch.from_numpy(x), packed, out=frame) is frame
+
+
 def test_torch_tensors_are_read_and_written_in_place(isa: str, draw: Draw) -> None:
     packed = kernels.pack(draw(12, 40, 30))
     frame = torch.from_numpy(draw(13, 10, 64))
