@@ -37,11 +37,18 @@ struct Problem {
   std::int64_t bias_stride = 0;
 };
 
+// Now and then every row gets a size of its own, down to where its scale counts as zero and up to where scores overflow.
 Matrix<float> take_floats(const Case& drawn, std::int64_t rows, std::int64_t columns, Fill fill, Arena& arena,
                           Random& random) {
   const auto matrix =
       take_matrix<float>(arena, rows, columns, columns + drawn.rows_gap, drawn.placement, random);
   fill_f32(matrix, fill, random);
+  if (!random.percent(8)) return matrix;
+  const int power = random.percent(70) ? -119 : 60;  // 127 times the least normal number is about 2^-119
+  for (std::int64_t m = 0; m < rows; ++m) {
+    const auto shift = static_cast<int>(random.between(-12, 12));
+    for (std::int64_t k = 0; k < columns; ++k) matrix.at(m, k) = std::ldexp(matrix.at(m, k), power + shift);
+  }
   return matrix;
 }
 
