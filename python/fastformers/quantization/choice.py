@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fastformers.config import Int8Config
+from fastformers.quantization.memory import return_freed_pages
 from fastformers.quantization.plan import LayerPlan
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.timing import LayerTiming, TimingCache, row_buckets
@@ -80,6 +81,7 @@ def choose_layers(
             choices[plan.name] = Choice(True, "swapped without timing")
         else:
             choices[plan.name] = _by_time(plan, seen, config, cache)
+        return_freed_pages()
         told("timing layers", len(choices), len(plans))
     return choices
 

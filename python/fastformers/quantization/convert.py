@@ -147,6 +147,7 @@ class Converter:
             importance = [output_importance(plan.name) for plan in siblings if plan.linear is not None]
             shared = fitted_factors(seen.input_absmax, seen.sample_inputs, weights, importance)
             factors.update({plan.name: shared for plan in siblings})
+            return_freed_pages()
         return factors
 
     def _convert(

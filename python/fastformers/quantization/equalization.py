@@ -24,7 +24,7 @@ _SCORE_PROJECTIONS = frozenset(
     {"k", "k_lin", "k_proj", "key", "key_proj", "q", "q_lin", "q_proj", "query", "query_proj"}
 )
 _SCORE_IMPORTANCE = 0.05
-_BLOCK = 256
+_BLOCK = 256  # rows of a weight that are worked on at once
 
 
 def equalization_factors(
@@ -53,7 +53,7 @@ def equalization_factors(
     if not 0 <= alpha <= 1:
         raise ConfigError(f"alpha is {alpha!r}; allowed: a number from 0 to 1")
     weights = _weights_of(weight, input_absmax)
-    peaks = torch.stack([part.detach().abs().amax(dim=0) for part in weights]).amax(dim=0)
+    peaks = torch.stack([_column_peaks(part.detach()) for part in weights]).amax(dim=0)
     live = (input_absmax > 0) & (peaks > 0)
     logs = (1 - alpha) * peaks.double().log() - alpha * input_absmax.double().log()
     return _normalised(logs, live).float()
@@ -139,7 +139,7 @@ class _PredictedError:
         self._shares = torch.cat([shares, torch.ones(1)])
         self._energy = self._shares @ self._rows.square()
         self._weights = list(zip(weights, importance, strict=True))
-        self.weight_energy = torch.stack([i * w.square().sum(dim=0) for w, i in self._weights]).sum(dim=0)
+        self.weight_energy = torch.stack([i * _column_energy(w) for w, i in self._weights]).sum(dim=0)
 
     def __call__(self, log_factors: Tensor) -> tuple[float, Tensor]:
         """Returns log of the error, and its gradient [K]."""
@@ -205,6 +205,17 @@ def _descend(error: _PredictedError, logs: Tensor, live: Tensor, steps: int) -> 
         mean, spread = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.99 ** (step + 1))
         logs = logs - rate * mean / (spread.sqrt() + 1e-8)
     return best_logs
+
+
+def _column_peaks(weight: Tensor) -> Tensor:
+    """Largest magnitude of each column, without a copy of the weight."""
+    low, high = torch.aminmax(weight, dim=0)
+    return torch.maximum(high, -low)
+
+
+def _column_energy(weight: Tensor) -> Tensor:
+    """Sum of squares of each column, a few rows at a time: the weight is not copied as a whole."""
+    return torch.stack([block.square().sum(dim=0) for block in weight.split(_BLOCK)]).sum(dim=0)
 
 
 def _normalised(logs: Tensor, live: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def page_out(tensor: Tensor) -> None:
     """Drops the pages of a tensor that is mapped from a file, as checkpoints are; they are read again when touched.
 
     The mapping of a whole checkpoint lives as long as any tensor in it, and its pages count as the process's memory.
+    Pages that another process has mapped too stay: they are shared with it, and cost this one nothing.
     """
     start = tensor.data_ptr()
     first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
