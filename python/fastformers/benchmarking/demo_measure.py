@@ -9,25 +9,74 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastformers.benchmarking.demo_report import Row
-from fastformers.benchmarking.measure import interleave, paired_ratio, percentile, spread
+from fastformers.benchmarking.measure import Spread, interleave, paired_ratio, percentile, spread
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Way", "deal_rounds", "measure_ways", "texts_that_fit"]
+    from fastformers.rewriting import Encoder
+
+__all__ = [
+    "Embedding",
+    "Run",
+    "Way",
+    "WeightBytes",
+    "all_at_once",
+    "compare_embeddings",
+    "deal_rounds",
+    "engine_weight_bytes",
+    "measure_ways",
+    "one_at_a_time",
+    "texts_that_fit",
+    "weight_bytes",
+]
 
 _TEXTS_PER_ROUND = 10
 _BYTES_PER_MB = 1e6
 _TRIAL_TEXTS = 4
+# How often a round's texts are submitted under load: with few requests the last one, alone on one instance while the
+# others are idle, would count for too much.
+_REPEATS_UNDER_LOAD = 5
 
 Embedding = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way's results of one round.
+
+    Attributes:
+        seconds: from handing in a text to its embedding, for each request.
+        embeddings: of every text, in the order of the round.
+        elapsed: seconds that the round's texts took together, once through.
+    """
+
+    seconds: list[float]
+    embeddings: list[Embedding]
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class WeightBytes:
+    """Bytes of a model's weights as they are held for computing.
+
+    Attributes:
+        model: all of them.
+        linear: those of the linear layers.
+    """
+
+    model: int
+    linear: int
 
 
 @dataclass(frozen=True)
@@ -37,22 +86,60 @@ class Way:
     Attributes:
         name: what the table and the picture call it.
         meaning: what it does, in words that need no other reading.
-        model: the torch module that holds its weights.
-        embed: text -> float32 [hidden] of length 1, tokenizing included.
+        weights: memory of its weights.
+        run: embeds texts, tokenizing included; embeddings are float32 [hidden] of length 1.
+        under_load: texts wait for each other; a text's time includes its waiting.
     """
 
     name: str
     meaning: str
-    model: nn.Module
-    embed: Callable[[str], Embedding]
+    weights: WeightBytes
+    run: Callable[[Sequence[str]], Run]
+    under_load: bool = False
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One way's results of one round: seconds and embedding of every text, in the order of the round."""
+def one_at_a_time(embed: Callable[[str], Embedding]) -> Callable[[Sequence[str]], Run]:
+    """Makes a way's ``run`` of a function that embeds one text."""
 
-    seconds: list[float]
-    embeddings: list[Embedding]
+    def run(texts: Sequence[str]) -> Run:
+        seconds, embeddings = [], []
+        for text in texts:
+            start = time.perf_counter()
+            embeddings.append(embed(text))
+            seconds.append(time.perf_counter() - start)
+        return Run(seconds, embeddings, sum(seconds))
+
+    return run
+
+
+def all_at_once(
+    submit: Callable[[str], Future[Embedding]], repeats: int = _REPEATS_UNDER_LOAD
+) -> Callable[[Sequence[str]], Run]:
+    """Makes a way's ``run`` of a function that queues one text: all are handed in before any is waited for.
+
+    Args:
+        submit: text -> future of its embedding.
+        repeats: how often the texts are handed in, back to back.
+    """
+
+    def run(texts: Sequence[str]) -> Run:
+        begun: list[float] = []
+        futures: list[Future[Embedding]] = []
+        finished: SimpleQueue[tuple[int, float]] = SimpleQueue()
+        for place, text in enumerate([*texts] * repeats):
+            begun.append(time.perf_counter())
+            futures.append(submit(text))
+            futures[-1].add_done_callback(partial(_note_end, finished, place))
+        ends = [end for _, end in sorted(finished.get() for _ in futures)]
+        seconds = [end - start for start, end in zip(begun, ends, strict=True)]
+        embeddings = [future.result() for future in futures[: len(texts)]]
+        return Run(seconds, embeddings, (max(ends) - begun[0]) / repeats)
+
+    return run
+
+
+def _note_end(finished: SimpleQueue[tuple[int, float]], place: int, _: Future[Embedding]) -> None:
+    finished.put((place, time.perf_counter()))
 
 
 def texts_that_fit(ways: Sequence[Way], texts: Sequence[str], seconds: float) -> int:
@@ -68,10 +155,9 @@ def texts_that_fit(ways: Sequence[Way], texts: Sequence[str], seconds: float) ->
     """
     per_text = 0.0
     for way in ways:
-        way.embed(texts[0])
+        way.run(texts[:1])
         start = time.perf_counter()
-        for text in texts[:_TRIAL_TEXTS]:
-            way.embed(text)
+        way.run(texts[:_TRIAL_TEXTS])
         per_text += (time.perf_counter() - start) / _TRIAL_TEXTS
     share_discarded = 1 / _TEXTS_PER_ROUND
     return min(len(texts), max(_TEXTS_PER_ROUND, int(seconds / per_text / (1 + share_discarded))))
@@ -114,45 +200,44 @@ def measure_ways(
     """
     rounds = deal_rounds(lengths)
 
-    def reading_of(way: Way) -> Callable[[int], _Run]:
-        return lambda index: _run(way, [texts[i] for i in rounds[index]])
+    def reading_of(way: Way) -> Callable[[int], Run]:
+        return lambda index: _read(way, [texts[i] for i in rounds[index]])
 
     runs = interleave({way.name: reading_of(way) for way in ways}, len(rounds), after_reading=after_reading)
     expected = _stacked(runs[ways[1].name])
     return [_row(ways, position, runs, expected) for position in range(len(ways))]
 
 
-def _run(way: Way, texts: Sequence[str]) -> _Run:
-    way.embed(texts[0])  # the first call after a switch pays for the caches of the way before
-    seconds, embeddings = [], []
-    for text in texts:
-        start = time.perf_counter()
-        embeddings.append(way.embed(text))
-        seconds.append(time.perf_counter() - start)
-    return _Run(seconds, embeddings)
+def _read(way: Way, texts: Sequence[str]) -> Run:
+    way.run(texts[:1])  # the first call after a switch pays for the caches of the way before
+    return way.run(texts)
 
 
-def _stacked(runs: Sequence[_Run]) -> Embedding:
+def _stacked(runs: Sequence[Run]) -> Embedding:
     return np.stack([embedding for run in runs for embedding in run.embeddings])
 
 
-def _row(ways: Sequence[Way], position: int, runs: dict[str, list[_Run]], expected: Embedding) -> Row:
+def _row(ways: Sequence[Way], position: int, runs: dict[str, list[Run]], expected: Embedding) -> Row:
     way, own = ways[position], runs[ways[position].name]
-    totals = {name: [sum(run.seconds) for run in of_way] for name, of_way in runs.items()}
+    elapsed = {name: [run.elapsed for run in of_way] for name, of_way in runs.items()}
     milliseconds = [1e3 * value for run in own for value in run.seconds]
-    before = ways[max(0, position - 1)].name
     cosines, same, loss = compare_embeddings(expected, _stacked(own))
-    model_bytes, linear_bytes = weight_bytes(way.model)
+
+    def times_faster_than(other: Way) -> Spread:
+        return paired_ratio(elapsed[other.name], elapsed[way.name])
+
     return Row(
         name=way.name,
         meaning=way.meaning,
+        under_load=way.under_load,
         latency_ms=spread(milliseconds),
         p99_ms=percentile(milliseconds, 99),
-        queries_per_second=spread([len(run.seconds) / sum(run.seconds) for run in own]),
-        step_speedup=paired_ratio(totals[before], totals[way.name]),
-        total_speedup=paired_ratio(totals[ways[0].name], totals[way.name]),
-        model_mb=model_bytes / _BYTES_PER_MB,
-        linear_mb=linear_bytes / _BYTES_PER_MB,
+        queries_per_second=spread([len(run.embeddings) / run.elapsed for run in own]),
+        step_speedup=times_faster_than(ways[max(0, position - 1)]),
+        float_speedup=times_faster_than(ways[1]),
+        total_speedup=times_faster_than(ways[0]),
+        model_mb=way.weights.model / _BYTES_PER_MB,
+        linear_mb=way.weights.linear / _BYTES_PER_MB,
         cosine_mean=float(cosines.mean()),
         cosine_worst=float(cosines.min()),
         same_neighbour=same,
@@ -183,8 +268,8 @@ def compare_embeddings(expected: Embedding, got: Embedding) -> tuple[NDArray[np.
     return (exact * own).sum(axis=1), float(np.mean(chosen == similarity.argmax(axis=1))), float(lost.max())
 
 
-def weight_bytes(model: nn.Module) -> tuple[int, int]:
-    """Counts the bytes of a model's parameters and buffers: all of them, and those of its linear layers."""
+def weight_bytes(model: nn.Module) -> WeightBytes:
+    """Counts the bytes of a torch model's parameters and buffers: all of them, and those of its linear layers."""
     from torch import nn
 
     from fastformers.modules import PackedLinear
@@ -194,4 +279,22 @@ def weight_bytes(model: nn.Module) -> tuple[int, int]:
 
     modules = list(model.modules())
     linear = [module for module in modules if isinstance(module, nn.Linear | PackedLinear)]
-    return sum(map(own_bytes, modules)), sum(map(own_bytes, linear))
+    return WeightBytes(sum(map(own_bytes, modules)), sum(map(own_bytes, linear)))
+
+
+def engine_weight_bytes(encoder: Encoder) -> WeightBytes:
+    """Counts the bytes a compiled encoder holds for its calls: one packed copy, whatever the number of instances.
+
+    What is not a table or a norm is the block of packed linear layers, with its padding: columns of a head are filled
+    up to whole panels, and the block to whole huge pages.
+    """
+    tables = sum(
+        array.nbytes
+        for name, array in encoder.tensors.items()
+        if name.endswith(
+            ("embeddings.word", "embeddings.word.scale", "embeddings.position", "embeddings.type")
+        )
+        or (name.startswith("layers.") and "_norm." in name)
+        or name.endswith(".relative_bias")
+    )
+    return WeightBytes(encoder.weight_bytes, encoder.weight_bytes - tables)

@@ -16,7 +16,9 @@ from fastformers.benchmarking.demo_report import DemoReport, Row
 
 __all__ = ["announce", "show"]
 
-_HEADING_WIDTH = 12
+_HEADING_WIDTH = 10
+_NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+_WITH_WAITING = "*"
 _SAME_COSINE = 0.9999
 
 
@@ -30,7 +32,8 @@ def announce(console: Console, model: str, ways: Sequence[tuple[str, str]]) -> N
     """
     console.print(
         f"[bold]{escape(model)}[/], a pretrained BERT-type sentence encoder, turns each text into a vector. "
-        "It runs in three ways on this CPU, one text at a time, as a service would receive them:",
+        f"It runs in {_NUMBERS.get(len(ways), len(ways))} ways on this CPU, one text at a time, as a service would "
+        "receive them:",
         highlight=False,
     )
     listing = Table.grid(padding=(0, 1))
@@ -76,10 +79,11 @@ def _how_many(texts: dict[str, int]) -> str:
 
 
 def _table(report: DemoReport) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for number, row in enumerate(report.rows, start=1):
-        table.add_column(f"{number} {fill(row.name, _HEADING_WIDTH)}", justify="right", vertical="bottom")
+        heading = f"{number}\n{fill(row.name, _HEADING_WIDTH, break_long_words=False)}"
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
     for title, cells in _lines(report.rows):
         table.add_row(title, *cells)
     return table
@@ -87,43 +91,56 @@ def _table(report: DemoReport) -> Table:
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
     return [
-        ("median time of a text", [f"{row.latency_ms.median:.1f} ms" for row in rows]),
-        ("99 % of texts stay below", [f"{row.p99_ms:.1f} ms" for row in rows]),
+        ("median time of a text", [_time(row, row.latency_ms.median) for row in rows]),
+        ("99 % of texts below", [_time(row, row.p99_ms) for row in rows]),
         ("texts per second", [f"{row.queries_per_second.median:.1f}" for row in rows]),
         ("times faster, this step", ["", *(f"{row.step_speedup.median:.1f}x" for row in rows[1:])]),
         (
-            "[bold]times faster, in total[/]",
+            "[bold]times faster, total[/]",
             ["", *(f"[bold]{r.total_speedup.median:.1f}x[/]" for r in rows[1:])],
         ),
         ("weights, whole model", [f"{row.model_mb:.1f} MB" for row in rows]),
         ("weights, linear layers", [f"{row.linear_mb:.1f} MB" for row in rows]),
         ("cosine to float32, mean", [f"{row.cosine_mean:.4f}" for row in rows]),
-        ("cosine to float32, worst", [f"{row.cosine_worst:.4f}" for row in rows]),
+        ("cosine, worst text", [f"{row.cosine_worst:.4f}" for row in rows]),
         ("same nearest neighbour", [f"{100 * row.same_neighbour:.1f} %" for row in rows]),
     ]
 
 
+def _time(row: Row, milliseconds: float) -> str:
+    return f"{milliseconds:.1f} ms{_WITH_WAITING if row.under_load else ''}"
+
+
 def _meaning(report: DemoReport) -> list[tuple[str, str]]:
-    first, before, last = report.rows[0], report.rows[-2], report.rows[-1]
-    total = last.total_speedup
+    first, plain, quantized, engine, many = report.rows
+    single, loaded = engine.total_speedup, many.total_speedup
     meaning = [
         (
+            _WITH_WAITING,
+            "under load: all texts are handed in at once, and a text's time includes its waiting in the queue. The "
+            "column is about texts per second.",
+        ),
+        (
             "Speed",
-            f"this machine answers {total.median:.1f} times as many texts as with padding (half of the "
-            f"rounds: {total.low:.1f} to {total.high:.1f} times) and {last.step_speedup.median:.1f} times as "
-            "many as plain float32.",
+            f"one text at a time, the engine answers {single.median:.1f} times as many texts as with padding (half "
+            f"of the rounds: {single.low:.1f} to {single.high:.1f} times) and {engine.float_speedup.median:.1f} times "
+            f"as many as plain float32. Under load {escape(many.name)} answer {loaded.median:.1f} times as many as "
+            "padded float32 does one at a time.",
         ),
         (
             "Answers",
-            f"a cosine of 1 means the same vector; INT8 comes to {last.cosine_mean:.4f} on average. For "
-            f"{100 * last.same_neighbour:.1f} % of the texts the most similar other text is still the same"
-            f"{_loss(last)}.",
+            f"a cosine of 1 means the same vector; INT8 layers come to {quantized.cosine_mean:.4f} on average, the "
+            f"engine to {engine.cosine_mean:.4f}. For {100 * engine.same_neighbour:.1f} % of the texts the most "
+            f"similar other text is still the same{_loss(engine)}.",
         ),
         (
             "Memory",
-            f"{report.int8_layers} of {report.linear_layers} linear layers are INT8 now; together the linear "
-            f"layers shrink {before.linear_mb / last.linear_mb:.1f} times. Most of the rest are word "
-            f"embeddings, which stay float32. Quantizing took {report.quantizing_seconds:.0f} s, once.",
+            f"{report.int8_layers} of {report.linear_layers} linear layers are INT8 in column 3, "
+            f"{report.engine_int8_layers} in the engine; together the linear layers shrink "
+            f"{plain.linear_mb / quantized.linear_mb:.1f} and {plain.linear_mb / engine.linear_mb:.1f} times (the "
+            "engine's with the padding of its blocks, once for all instances). Most of the rest are word embeddings, "
+            f"which stay float32. Quantizing took {report.quantizing_seconds:.0f} s, compiling "
+            f"{report.compiling_seconds:.0f} s, once.",
         ),
     ]
     if first.cosine_worst < _SAME_COSINE:

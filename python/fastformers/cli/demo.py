@@ -20,7 +20,7 @@ def demo(
     ] = Path("fastformers-demo.png"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer texts and rounds: a smoke test.")] = False,
 ) -> None:
-    """Run a pretrained sentence encoder as float32 and as INT8, and show speed, memory and agreement."""
+    """Run a pretrained sentence encoder as float32, as INT8 and compiled, and show speed, memory and agreement."""
     from fastformers.benchmarking.demo import run_demo
 
     run_demo(json_path=json_path, picture_path=picture_path, quick=quick)
