@@ -13,6 +13,7 @@ namespace fastformers::encoder {
 namespace {
 
 constexpr std::int64_t kQkv = 3;
+constexpr std::int64_t kMostAngles = std::int64_t{1} << 25;
 // Of an intermediate value: its float and its u8.
 constexpr std::int64_t kIntermediateBytes = 5;
 constexpr std::int64_t kAssumedL2Bytes = 512 * 1024;  // where the system does not say
@@ -100,6 +101,9 @@ void make_layer(Model& model, const TensorTable& tensors, std::size_t index) {
       layer.relative_bias.assign(bias, bias + layer.plan.heads * reach);
     }
     if (layer.plan.rope_base > 0.0) {
+      FF_CHECK(PlanError, plan.max_tokens * layer.plan.head_size <= kMostAngles, "rotary tables of ",
+               plan.max_tokens, " tokens x ", layer.plan.head_size, " channels are larger than ", kMostAngles,
+               "; lower max_tokens");
       std::unique_ptr<Rotation>& rotation = model.rotations[layer.plan.rope_base];
       if (!rotation) rotation = make_rotation(layer.plan.rope_base, layer.plan.head_size, plan.max_tokens);
       FF_CHECK(

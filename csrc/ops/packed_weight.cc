@@ -35,6 +35,13 @@ void check_limits(std::int64_t columns, std::int64_t depth) {
            kMaxDepth, ", got ", depth, "; a larger K could overflow the int32 accumulators: split the layer");
 }
 
+// Without a check inside, so that the compiler adds 16 at a time: BERT-base has 85 million.
+std::int32_t sum_of(const std::int8_t* values, std::int64_t count) {
+  std::int32_t sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) sum += values[i];
+  return sum;
+}
+
 }  // namespace
 
 std::int64_t PackedWeight::nbytes_for(std::int64_t columns, std::int64_t depth, const IsaKernels& kernels) {
@@ -58,14 +65,12 @@ PackedWeight PackedWeight::pack(const std::int8_t* weights, const float* scales,
              "; it must be finite");
     FF_CHECK(ShapeError, scales[n] >= 0.0f, "scale of column ", n, " is negative: ", scales[n]);
     column_scales[n] = scales[n];
-    std::int32_t sum = 0;
-    for (std::int64_t k = 0; k < depth; ++k) {
-      const std::int8_t weight = weights[n * depth + k];
-      FF_CHECK(ShapeError, weight != -128, "weight [", n, ", ", k,
-               "] is -128; weights must lie in [-127, 127]");
-      sum += weight;
-    }
-    column_sums[n] = sum;
+    const std::int8_t* row = weights + n * depth;
+    column_sums[n] = sum_of(row, depth);
+    const auto* outside =
+        static_cast<const std::int8_t*>(std::memchr(row, -128, static_cast<std::size_t>(depth)));
+    FF_CHECK(ShapeError, outside == nullptr, "weight [", n, ", ", outside - row,
+             "] is -128; weights must lie in [-127, 127]");
   }
   const Header header = {kMagic, kVersion, static_cast<std::uint32_t>(kernels.isa), 0, columns, depth};
   std::memcpy(bytes, &header, sizeof header);
