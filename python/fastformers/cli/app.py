@@ -17,6 +17,7 @@ from fastformers.cli.bench import bench
 from fastformers.cli.demo import demo
 from fastformers.cli.doctor import doctor
 from fastformers.cli.exit_codes import exit_code_of
+from fastformers.cli.explain import explain
 from fastformers.cli.quantize import quantize
 from fastformers.cli.tune import tune
 from fastformers.cli.verify import verify
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(doctor)
 app.command()(demo)
+app.command()(explain)
 app.command()(quantize)
 app.command()(verify)
 app.command()(bench)

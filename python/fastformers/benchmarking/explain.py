@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: MIT
+"""Explains a model before it is run: what each layer computes, in which precision and why, and what that costs here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from fastformers import kernels
+from fastformers._optional import require
+from fastformers.benchmarking.engines.model_source import ARTEFACT_FILE, FolderSource
+from fastformers.benchmarking.explain_work import LEAST_INT8_TOKENS, Precision, Work, work_of
+from fastformers.config import CompileConfig, Int8Config
+from fastformers.encoder_plan import EncoderPlan
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fastformers.benchmarking.explain_precision import Coverage
+
+__all__ = ["Ceilings", "Explanation", "LayerFacts", "Part", "Unsupported", "explain", "measured_ceilings"]
+
+_SCHEMA = "fastformers-explain/1"
+_OPERATIONS_PER_MAC = 2
+_TORCH_FORMAT = "fastformers"
+#: u8 x s8 operations for each float32 one, of instructions of the same width and rate: vpdpbusd sums 4 products in the
+#: place of one float; AVX2 has vpmaddwd, 2 products, with an addition of its own.
+_INT8_PER_FLOAT = {"avx512vnni": 4.0, "avx2": 1.0}
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What this machine can reach in matmuls, in 10^9 operations a second; None where nothing can be measured.
+
+    Attributes:
+        isa: instruction set in use.
+        threads: threads at once.
+        int8_gops: u8 x s8, measured.
+        float_gflops: float32.
+        float_source: ``"measured"``, or how it was derived.
+    """
+
+    isa: str
+    threads: int
+    int8_gops: float | None
+    float_gflops: float | None
+    float_source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One matrix, or the products of one layer's attention.
+
+    Attributes:
+        name: see :class:`fastformers.benchmarking.explain_work.Work`.
+        shape: [N, K] of a matrix; None for attention.
+        macs: multiply-accumulates, mean over the texts.
+        share: of the model's.
+        precision: ``"int8"``, ``"float32"``, or ``"mixed"``: INT8 attention for some of the texts.
+        reason: why.
+        kernel: instruction set and kernel.
+        weight_bytes: packed size, the padding of heads to whole panels not counted.
+        microseconds: at the ceiling of this machine; None where there is none.
+        note: what is left out, in words; may be empty.
+    """
+
+    name: str
+    shape: tuple[int, int] | None
+    macs: float
+    share: float
+    precision: str
+    reason: str
+    kernel: str
+    weight_bytes: int
+    microseconds: float | None
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFacts:
+    """One layer.
+
+    Attributes:
+        index: from 0.
+        heads: of attention.
+        head_size: channels of a head.
+        intermediate: width of the feed-forward network.
+        window: keys seen to each side; -1 sees all.
+        parts: in the order of computing.
+    """
+
+    index: int
+    heads: int
+    head_size: int
+    intermediate: int
+    window: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A model that can be compiled, or an artefact.
+
+    Attributes:
+        model: folder.
+        kind: ``"transformers"``, ``"quantized transformers"`` or ``"artefact"``.
+        lengths: number of ``texts``, ``shortest``, ``mean`` and ``longest`` in tokens.
+        hidden: width.
+        outputs: what is put out: name -> rows read.
+        attention: setting of the products.
+        ceilings: of this machine.
+        layers: first to last.
+        others: matrices outside of the layers: projection of embeddings, heads.
+        table_bytes: embedding tables.
+        held_bytes: what the packed encoder holds, all padding included; None when it was not packed.
+        notes: what else there is to know.
+    """
+
+    model: str
+    kind: str
+    lengths: dict[str, float]
+    hidden: int
+    outputs: dict[str, str]
+    attention: str
+    ceilings: Ceilings
+    layers: tuple[LayerFacts, ...]
+    others: tuple[Part, ...]
+    table_bytes: int
+    held_bytes: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Of all layers and outside of them."""
+        return (*(part for layer in self.layers for part in layer.parts), *self.others)
+
+    def totals(self) -> dict[str, Any]:
+        """Sums over all parts: ``macs``, ``int8_share`` (attention that is mixed left out), bytes, microseconds."""
+        parts = self.parts
+        macs = sum(part.macs for part in parts)
+        int8 = sum(part.macs for part in parts if part.precision == "int8")
+        times = [part.microseconds for part in parts if part.microseconds is not None]
+        return {
+            "macs": macs,
+            "int8_share": int8 / macs if macs else 0.0,
+            "weight_bytes": sum(part.weight_bytes for part in parts),
+            "table_bytes": self.table_bytes,
+            "microseconds": sum(times) if len(times) == len(parts) else None,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain JSON values."""
+        return {"schema": _SCHEMA, "supported": True, **asdict(self), "totals": self.totals()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsupported:
+    """A model that cannot be compiled.
+
+    Attributes:
+        model: folder.
+        problem: what is not covered, and the way out.
+        quantize: what ``quantize_`` can do for it; None when it has no linear layer.
+    """
+
+    model: str
+    problem: str
+    quantize: Coverage | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain JSON values."""
+        return {"schema": _SCHEMA, "supported": False, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What there is to explain, whatever it was read from."""
+
+    kind: str
+    plan: EncoderPlan
+    tensors: Mapping[str, Any]
+    precisions: Mapping[str, Precision]
+    attention: str
+    held_bytes: int | None
+    notes: tuple[str, ...]
+
+
+def explain(
+    folder: str | Path,
+    *,
+    length: int = 128,
+    texts: Sequence[str] | None = None,
+    threads: int = 1,
+    ceilings: Ceilings | None = None,
+) -> Explanation | Unsupported:
+    """Explains a model without quantizing or running it.
+
+    Args:
+        folder: a transformers model, one with INT8 layers that ``fastformers quantize`` saved, or the artefact of a
+            compiled encoder (which needs no torch).
+        length: tokens of the text that is counted for.
+        texts: count for these instead, tokenized, cut at the model's limit; figures are means over them.
+        threads: whose ceilings the expected times assume.
+        ceilings: instead of measuring.
+
+    Returns:
+        The explanation, or what is not covered.
+
+    Raises:
+        FormatError: the folder holds none of these.
+        ConfigError: the model takes no text of this length, or there are no texts.
+        MissingExtraError: a transformers model, without torch.
+
+    Example:
+        >>> explain("my-bert").totals()["macs"]
+        11173625856.0
+    """
+    path = Path(folder)
+    if _format_of(path) not in (None, _TORCH_FORMAT):
+        return _explain_artefact(path, length, texts, threads, ceilings)
+    require("torch", "torch", "explain (of a transformers model)")
+    require("transformers", "torch", "explain (of a transformers model)")
+    from fastformers.benchmarking.explain_precision import coverage_of
+
+    with TemporaryDirectory() as scratch:
+        source = FolderSource(path, Path(scratch))
+        module = _torch_module(source)
+        try:
+            model = _translated(module)
+        except UnsupportedModelError as error:
+            try:
+                coverage: Coverage | None = coverage_of(module, Int8Config())
+            except UnsupportedModelError:
+                coverage = None
+            return Unsupported(model=str(path), problem=str(error), quantize=coverage)
+        lengths = [length]
+        if texts is not None:
+            encoded = source.tokenizer()(list(texts), truncation=False)["input_ids"] if texts else []
+            lengths = [len(ids) for ids in encoded]
+    return _explanation(path, model, lengths, texts is not None, ceilings or measured_ceilings(threads))
+
+
+def measured_ceilings(threads: int = 1) -> Ceilings:
+    """Measures what the instruction set in use can reach, in a tenth of a second."""
+    isa = kernels.active_isa()
+    if isa not in _INT8_PER_FLOAT:
+        return Ceilings(isa, threads, None, None, f"{isa} has no ceiling")
+    int8 = kernels.ceiling_gops(isa, threads)
+    measure_float = getattr(kernels, "ceiling_gflops", None)
+    if measure_float is not None:
+        return Ceilings(isa, threads, int8, measure_float(isa, threads), "measured")
+    share = _INT8_PER_FLOAT[isa]
+    return Ceilings(isa, threads, int8, int8 / share, f"the INT8 ceiling / {share:g}")
+
+
+def _format_of(folder: Path) -> str | None:
+    """The format that the folder's manifest names, "" for one that names none; None without a manifest."""
+    try:
+        content = json.loads((folder / ARTEFACT_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{folder / ARTEFACT_FILE} cannot be read: {error}") from error
+    return str(content.get("format", "")) if isinstance(content, dict) else ""
+
+
+def _torch_module(source: FolderSource) -> nn.Module:
+    if source.artefact is None:
+        return source.torch_model()
+    from fastformers.quantization.artefact import load_pretrained_torch
+
+    module: nn.Module = load_pretrained_torch(source.folder)
+    return module.eval()
+
+
+def _translated(module: nn.Module) -> _Model:
+    from fastformers.benchmarking.explain_precision import planned_precisions
+    from fastformers.modules import PackedLinear
+    from fastformers.rewriting import translate
+
+    config = CompileConfig()
+    assert config.int8 is not None
+    translation = translate(module)
+    packed = any(isinstance(each, PackedLinear) for each in module.modules())
+    return _Model(
+        kind="quantized transformers" if packed else "transformers",
+        plan=translation.plan,
+        tensors=translation.tensors,
+        precisions=planned_precisions(module, translation.tensors, config.int8),
+        attention=config.attention,
+        held_bytes=None,
+        notes=translation.notes,
+    )
+
+
+def _explain_artefact(
+    folder: Path,
+    length: int,
+    texts: Sequence[str] | None,
+    threads: int,
+    ceilings: Ceilings | None,
+) -> Explanation:
+    from fastformers.runtime.artefact import pack_artefact
+    from fastformers.runtime.artefact_folder import read_artefact
+    from fastformers.runtime.tokenizer_files import open_tokenizer
+
+    artefact = read_artefact(folder)
+    manifest = artefact.manifest
+    lengths = [length]
+    if texts is not None:
+        if artefact.tokenizer_json is None or manifest.tokenization is None:
+            raise ConfigError(f"{folder} was saved without a tokenizer: give --length instead of texts")
+        tokenizer = open_tokenizer(artefact.tokenizer_json, manifest.tokenization)
+        lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+    model = _Model(
+        kind="artefact",
+        plan=manifest.plan,
+        tensors=artefact.tensors,
+        precisions=_saved_precisions(artefact.tensors),
+        attention=manifest.attention,
+        held_bytes=pack_artefact(artefact).weight_bytes,
+        notes=manifest.notes,
+    )
+    return _explanation(folder, model, lengths, texts is not None, ceilings or measured_ceilings(threads))
+
+
+def _saved_precisions(tensors: Mapping[str, Any]) -> dict[str, Precision]:
+    """Of an artefact only the outcome is known."""
+    return {
+        name.removesuffix(".weight"): _saved_precision(name, array)
+        for name, array in tensors.items()
+        if name.endswith(".weight") and array.ndim == 2
+    }
+
+
+def _saved_precision(name: str, array: Any) -> Precision:
+    if array.dtype == "int8":
+        return Precision(True, "saved as INT8")
+    return Precision(
+        False, "head" if name.startswith("outputs.") else "saved as float32; why is not recorded"
+    )
+
+
+def _explanation(
+    folder: Path, model: _Model, lengths: list[int], cut: bool, ceilings: Ceilings
+) -> Explanation:
+    lengths = _checked(lengths, model.plan.max_tokens, cut)
+    work = work_of(model.plan, lengths, model.attention)
+    total = sum(each.macs for each in work)
+    made = [(each.layer, _part(each, model, total, ceilings)) for each in work]
+    return Explanation(
+        model=str(folder),
+        kind=model.kind,
+        lengths={
+            "texts": len(lengths),
+            "shortest": min(lengths),
+            "mean": sum(lengths) / len(lengths),
+            "longest": max(lengths),
+        },
+        hidden=model.plan.hidden,
+        outputs={output.name: output.rows for output in model.plan.outputs},
+        attention=model.attention,
+        ceilings=ceilings,
+        layers=tuple(
+            LayerFacts(
+                index=index,
+                heads=layer.heads,
+                head_size=layer.head_size,
+                intermediate=layer.intermediate,
+                window=layer.window,
+                parts=tuple(part for owner, part in made if owner == index),
+            )
+            for index, layer in enumerate(model.plan.layers)
+        ),
+        others=tuple(part for owner, part in made if owner is None),
+        table_bytes=_table_bytes(model.tensors),
+        held_bytes=model.held_bytes,
+        notes=model.notes,
+    )
+
+
+def _checked(lengths: list[int], most: int, cut: bool) -> list[int]:
+    if not lengths:
+        raise ConfigError("there are no texts to count for")
+    if cut:
+        return [max(1, min(length, most)) for length in lengths]
+    if not 1 <= lengths[0] <= most:
+        raise ConfigError(f"length is {lengths[0]}; allowed: 1 to {most}, the model's limit")
+    return lengths
+
+
+def _table_bytes(tensors: Mapping[str, Any]) -> int:
+    tables = ("embeddings.word", "embeddings.word.scale", "embeddings.position", "embeddings.type")
+    return sum(int(tensors[name].nbytes) for name in tables if name in tensors)
+
+
+def _part(work: Work, model: _Model, total: float, ceilings: Ceilings) -> Part:
+    if work.columns:
+        held = model.precisions[work.tensor]
+        int8_share, precision, reason = float(held.int8), "int8" if held.int8 else "float32", held.reason
+    else:
+        int8_share = work.int8_share
+        precision = "mixed" if 0 < int8_share < 1 else "int8" if int8_share else "float32"
+        reason = _reason_of_attention(model.attention, work)
+    return Part(
+        name=work.name,
+        shape=(work.columns, work.depth) if work.columns else None,
+        macs=work.macs,
+        share=work.macs / total,
+        precision=precision,
+        reason=reason,
+        kernel=f"{ceilings.isa} {_kernel(work, precision)}",
+        weight_bytes=_weight_bytes(work, precision, ceilings.isa),
+        microseconds=_microseconds(work.macs, int8_share, ceilings),
+        note=work.note,
+    )
+
+
+def _reason_of_attention(setting: str, work: Work) -> str:
+    if work.note and not work.int8_share and setting != "float32":
+        return "products with the layer's input have no INT8 form"
+    if setting == "auto":
+        return f"auto: INT8 from {LEAST_INT8_TOKENS} tokens on"
+    return f"attention={setting!r}"
+
+
+def _kernel(work: Work, precision: str) -> str:
+    if work.columns:
+        return "gemm_u8s8_f32" if precision == "int8" else "gemm_f32"
+    return {"int8": "attend_u8s8", "float32": "gemm_f32", "mixed": "attend_u8s8, gemm_f32"}[precision]
+
+
+def _weight_bytes(work: Work, precision: str, isa: str) -> int:
+    if not work.columns:
+        return 0
+    float_bytes = 4 * work.depth
+    if precision == "float32":
+        return work.columns * float_bytes
+    packed = kernels.PackedWeight.nbytes_for(work.columns - work.float_columns, work.depth, isa)
+    return packed + work.float_columns * float_bytes
+
+
+def _microseconds(macs: float, int8_share: float, ceilings: Ceilings) -> float | None:
+    if ceilings.int8_gops is None or ceilings.float_gflops is None:
+        return None
+    operations = _OPERATIONS_PER_MAC * macs
+    int8, float32 = operations * int8_share, operations * (1 - int8_share)
+    return 1e-3 * (int8 / ceilings.int8_gops + float32 / ceilings.float_gflops)

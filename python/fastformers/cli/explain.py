@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers explain``: what each layer of a model computes, in which precision and why, and what it costs here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastformers.cli.exit_codes import ExitCode
+from fastformers.cli.texts import read_texts
+
+__all__ = ["explain"]
+
+
+def explain(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", exists=True, file_okay=False, help="Folder of a model or a compiled encoder."
+        ),
+    ],
+    length: Annotated[int, typer.Option(min=1, help="Tokens of the text that is counted for.")] = 128,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, metavar="FILE", help="Count for these: one text a line, or .jsonl."
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the expected times.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Explain each layer of MODEL: shape, share of the work, precision, reason, kernel; exit 4 if not covered."""
+    from rich.console import Console
+
+    from fastformers.benchmarking.explain import Unsupported
+    from fastformers.benchmarking.explain import explain as explain_model
+    from fastformers.benchmarking.explain_table import show_explanation, show_unsupported
+
+    examples = None if texts is None else read_texts(texts)
+    found = explain_model(folder, length=length, texts=examples, threads=threads)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+    elif isinstance(found, Unsupported):
+        show_unsupported(Console(), found)
+    else:
+        show_explanation(Console(), found)
+    if isinstance(found, Unsupported):
+        raise typer.Exit(ExitCode.BAD_FILE)
