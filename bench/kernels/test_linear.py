@@ -37,7 +37,7 @@ def cells() -> Iterator[Any]:
                 yield pytest.param(isa, shape, rows, id=name, marks=() if quick else pytest.mark.full_table)
 
 
-@pytest.mark.parametrize(("isa", "shape", "rows"), cells())
+@pytest.mark.parametrize(("isa", "shape", "rows"), list(cells()))
 def test_linear_call_from_python(benchmark: Any, isa: str, shape: Shape, rows: int) -> None:
     case = make_case(shape, rows)
     with kernels.use_isa(isa):
