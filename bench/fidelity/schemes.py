@@ -2,7 +2,7 @@
 """The quantization schemes that are compared.
 
 Those the package offers run through ``quantize_``; the others, kept to show why they were not chosen, are simulated
-in float32 with the same rounding.
+in float32 with the same rounding, and their equalisation factors are those of peaks alone (alpha 0.5).
 """
 
 from __future__ import annotations
@@ -42,9 +42,17 @@ def _symmetric(x: Tensor) -> Tensor:
     return torch.round(x / scale) * scale
 
 
+def _asymmetric(x: Tensor) -> Tensor:
+    low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+    scale = ((high - low) / 255).clamp(min=1e-30)
+    zero = torch.round(-low / scale)
+    return (torch.clamp(torch.round(x / scale) + zero, 0, 255) - zero) * scale
+
+
 SIMULATED_SCHEMES = {
     "per token, symmetric s8": Simulation(_symmetric, equalize=False),
     "symmetric + equalisation": Simulation(_symmetric, equalize=True),
+    "asymmetric + peaks alone": Simulation(_asymmetric, equalize=True),
     "weights only (nearest)": Simulation(None, equalize=False),
 }
 

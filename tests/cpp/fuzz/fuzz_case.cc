@@ -137,8 +137,8 @@ std::vector<Case> simpler_cases(const Case& failing) {
 }  // namespace
 
 const char* op_name(Op op) {
-  constexpr const char* kNames[] = {"pack",       "gemm_s32", "gemm_f32", "range",    "quantize",
-                                    "layer_norm", "softmax",  "gelu",     "pack_f32", "float_gemm", "attention"};
+  constexpr const char* kNames[] = {"pack",    "gemm_s32", "gemm_f32", "range",      "quantize", "layer_norm",
+                                    "softmax", "gelu",     "pack_f32", "float_gemm", "attention"};
   return kNames[static_cast<int>(op)];
 }
 
