@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 import fastformers as ff
-from bench.fidelity.schemes import PACKAGE_SCHEMES, SIMULATED_SCHEMES, simulate_
+from bench.fidelity.schemes import COMPILED_SCHEMES, PACKAGE_SCHEMES, SIMULATED_SCHEMES, simulate_
 from bench.fidelity.texts import SOURCES, data_folder, read_texts
 
 MAX_TOKENS = 256
@@ -42,7 +42,7 @@ def model_folder(name: str) -> Path | None:
     return Path(spec.origin).parent / "model" if spec is not None and spec.origin is not None else None
 
 
-def outputs(model: nn.Module, tokenizer: Any, texts: list[str]) -> list[Tensor]:
+def outputs(model: Any, tokenizer: Any, texts: list[str]) -> list[Tensor]:
     """Last hidden state of each text alone, float64 [tokens, hidden]: one at a time, so that no padding enters."""
     found = []
     with torch.inference_mode():
@@ -70,7 +70,7 @@ def compare(reference: list[Tensor], got: list[Tensor], kinds: list[str]) -> dic
 
 def chosen_schemes(words: list[str]) -> list[str]:
     """Names of all schemes, those the package offers first; with ``words``, of those whose name holds one of them."""
-    names = [*PACKAGE_SCHEMES, *SIMULATED_SCHEMES]
+    names = [*PACKAGE_SCHEMES, *COMPILED_SCHEMES, *SIMULATED_SCHEMES]
     return [name for name in names if not words or any(word in name for word in words)]
 
 
@@ -85,11 +85,15 @@ def measure(folder: Path, texts: list[tuple[str, str]], schemes: list[str]) -> I
         tokenizer(text, return_tensors="pt", truncation=True, max_length=MAX_TOKENS) for text in calibration
     ]
     for name in schemes:
-        model = fresh()
+        model: Any = fresh()
         start = time.perf_counter()
         if name in SIMULATED_SCHEMES:
             simulate_(model, SIMULATED_SCHEMES[name], batches)
             how: dict[str, Any] = {"runs": "simulated"}
+        elif name in COMPILED_SCHEMES:
+            config = COMPILED_SCHEMES[name]
+            model = ff.compile(model, config, tokenizer=tokenizer if config.int8 is not None else None)
+            how = {"runs": "compiled", "quantize_seconds": time.perf_counter() - start}
         else:
             ff.quantize_(model, PACKAGE_SCHEMES[name], tokenizer=tokenizer)
             how = {"runs": "kernels", "quantize_seconds": time.perf_counter() - start}
@@ -105,7 +109,7 @@ def markdown(result: dict[str, Any]) -> str:
         + " | worst token | s to quantize |",
         "|---" * (5 + len(kinds)) + "|",
     ]
-    for name in filter(result["schemes"].get, [*SIMULATED_SCHEMES, *PACKAGE_SCHEMES]):
+    for name in filter(result["schemes"].get, [*SIMULATED_SCHEMES, *PACKAGE_SCHEMES, *COMPILED_SCHEMES]):
         row = result["schemes"][name]
         cells = " | ".join(f"{row[k]['mean']:.5f} / {row[k]['worst_text']:.5f}" for k in kinds)
         seconds = f"{row['quantize_seconds']:.0f}" if "quantize_seconds" in row else "simulated"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The quantization schemes that are compared.
 
-Those the package offers run through ``quantize_``; the others, kept to show why they were not chosen, are simulated
+Those the package offers run through ``quantize_`` and ``compile``; the others, kept to show why they were not chosen, are simulated
 in float32 with the same rounding, and their equalisation factors are those of peaks alone (alpha 0.5).
 """
 
@@ -19,13 +19,22 @@ from fastformers.quantization.calibration import observe
 from fastformers.quantization.equalization import equalization_factors
 from fastformers.quantization.rounding import quantize_weight
 
-__all__ = ["PACKAGE_SCHEMES", "SIMULATED_SCHEMES", "Simulation", "simulate_"]
+__all__ = ["COMPILED_SCHEMES", "PACKAGE_SCHEMES", "SIMULATED_SCHEMES", "Simulation", "simulate_"]
 
 PACKAGE_SCHEMES = {
     "per tensor u8 (the paper)": ff.Int8Config(equalize=False, activation="per_tensor", never_slower=False),
     "per token, asymmetric u8": ff.Int8Config(equalize=False, never_slower=False),
     "asymmetric + equalisation (default)": ff.Int8Config(never_slower=False),
     "the same + compensated rounding": ff.Int8Config(rounding="compensated", never_slower=False),
+}
+
+#: Whole encoders through ``compile``.
+COMPILED_SCHEMES = {
+    "compiled, every layer float32": ff.CompileConfig(int8=None, attention="float32"),
+    "compiled (default)": ff.CompileConfig(),
+    "compiled, float32 attention products": ff.CompileConfig(attention="float32"),
+    "compiled, compensated rounding": ff.CompileConfig(int8=ff.Int8Config(rounding="compensated")),
+    "compiled, INT8 word embeddings": ff.CompileConfig(int8_embeddings=True),
 }
 
 
