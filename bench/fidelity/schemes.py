@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The quantization schemes that are compared.
 
-Those the package offers run through ``quantize_`` and ``compile``; the others, kept to show why they were not chosen, are simulated
-in float32 with the same rounding, and their equalisation factors are those of peaks alone (alpha 0.5).
+Those the package offers run through ``quantize_`` and ``compile``; the others, kept to show why they were not chosen,
+are simulated in float32 with the same rounding, and their equalisation factors are those of peaks alone (alpha 0.5).
 """
 
 from __future__ import annotations
