@@ -139,7 +139,9 @@ class _PredictedError:
         self._shares = torch.cat([shares, torch.ones(1)])
         self._energy = self._shares @ self._rows.square()
         self._weights = list(zip(weights, importance, strict=True))
-        self.weight_energy = torch.stack([i * _column_energy(w) for w, i in self._weights]).sum(dim=0)
+        # One scratch for all blocks: new ones would lie apart, with what outlives them between: 20 MB more heap.
+        self._scratch = torch.empty(_BLOCK, absmax.numel())
+        self.weight_energy = torch.stack([i * self._column_energy(w) for w, i in self._weights]).sum(dim=0)
 
     def __call__(self, log_factors: Tensor) -> tuple[float, Tensor]:
         """Returns log of the error, and its gradient [K]."""
@@ -171,11 +173,19 @@ class _PredictedError:
         inverse = 1 / factors
         for weight, importance in self._weights:
             for block in weight.split(_BLOCK):
-                peak, at_peak = (block * inverse).abs_().max(dim=1)
+                scaled = torch.mul(block, inverse, out=self._scratch[: len(block)])
+                peak, at_peak = scaled.abs_().max(dim=1)
                 squared = importance * (peak / 127).square()
                 total += squared.sum()
                 slope.scatter_add_(0, at_peak, -2 * squared)
         return total, slope
+
+    def _column_energy(self, weight: Tensor) -> Tensor:
+        """Sum of squares of each column."""
+        blocks = weight.split(_BLOCK)
+        return torch.stack(
+            [torch.square(block, out=self._scratch[: len(block)]).sum(dim=0) for block in blocks]
+        ).sum(dim=0)
 
 
 def _row_shares(samples: Tensor, weights: Sequence[Tensor], importance: Sequence[float]) -> Tensor:
@@ -211,11 +221,6 @@ def _column_peaks(weight: Tensor) -> Tensor:
     """Largest magnitude of each column, without a copy of the weight."""
     low, high = torch.aminmax(weight, dim=0)
     return torch.maximum(high, -low)
-
-
-def _column_energy(weight: Tensor) -> Tensor:
-    """Sum of squares of each column, a few rows at a time: the weight is not copied as a whole."""
-    return torch.stack([block.square().sum(dim=0) for block in weight.split(_BLOCK)]).sum(dim=0)
 
 
 def _normalised(logs: Tensor, live: Tensor) -> Tensor:
