@@ -185,7 +185,7 @@ class Pool {
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
-  const std::vector<int> cpus_;
+  const std::vector<int> cpus_{};
   std::atomic<bool> stopping_{false};
   std::atomic<int> worker_count_{0};
   const TaskRef* task_ = nullptr;
