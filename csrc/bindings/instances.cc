@@ -158,28 +158,10 @@ void join(Pool& self) {
   wait_for([&](Clock::time_point until) { return self.pool->wait_stopped(until); });
 }
 
-void register_errors() {
-  py::register_exception_translator([](std::exception_ptr raised) {
-    const auto set = [](const char* name, const char* message) {
-      py::set_error(py::module_::import("fastformers.errors").attr(name), message);
-    };
-    try {
-      if (raised) std::rethrow_exception(raised);
-    } catch (const runtime::QueueFullError& error) {
-      set("QueueFullError", error.what());
-    } catch (const runtime::ClosedError& error) {
-      set("ClosedError", error.what());
-    } catch (const runtime::ForkError& error) {
-      set("ForkError", error.what());
-    }
-  });
-}
-
 }  // namespace
 
 void register_instances(py::module_& module) {
   using py::arg;
-  register_errors();
   py::class_<EncodeTicket, TicketPtr>(module, "Ticket", py::is_final())
       .def_property_readonly("tag", [](const EncodeTicket& self) { return self.tag(); })
       .def_property_readonly("finished",

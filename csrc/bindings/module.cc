@@ -6,6 +6,7 @@
 #include "bindings/register.h"
 #include "encoder/plan.h"
 #include "kernels/kernel_table.h"
+#include "runtime/instance_pool.h"
 
 namespace py = pybind11;
 
@@ -27,6 +28,12 @@ void register_errors() {
       set("IsaError", error.what());
     } catch (const fastformers::encoder::PlanError& error) {
       set("ConfigError", error.what());
+    } catch (const fastformers::runtime::QueueFullError& error) {
+      set("QueueFullError", error.what());
+    } catch (const fastformers::runtime::ClosedError& error) {
+      set("ClosedError", error.what());
+    } catch (const fastformers::runtime::ForkError& error) {
+      set("ForkError", error.what());
     }
   });
 }
