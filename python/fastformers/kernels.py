@@ -264,17 +264,23 @@ def quantize_weight(weight: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any
     return rounded.astype(np.int8), np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(0))
 
 
-def quantize_embedding_rows(table: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def quantize_embedding_rows(
+    table: Array, name: str = "table"
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Rounds an embedding table, float32 of shape [rows, K], to s8 in [-127, 127] with one scale for each row.
 
     A row becomes about ``q * scale`` with scale = max |row| / 127, halves rounded to even. The table is gone through
     4,096 rows at a time: beyond the result it costs a few MB.
 
+    Args:
+        table: the values.
+        name: what error messages call it.
+
     Returns:
         (s8 table of shape [rows, K], float32 scales of shape [rows]); a row of zeros has scale 0.
 
     Raises:
-        NonFiniteError: a value is NaN or infinite; the message gives the first one's place in its 4,096 rows.
+        NonFiniteError: a value is NaN or infinite; the message gives the table's name and the row.
         DtypeError, ShapeError: not float32, or not two-dimensional.
 
     Example:
@@ -282,11 +288,14 @@ def quantize_embedding_rows(table: Array) -> tuple[np.ndarray[Any, Any], np.ndar
         >>> q.tolist()
         [[127, -64]]
     """
-    values = _to_numpy(_two_dimensional(matrix_of(table, "table"), "table").owner)
+    values = _to_numpy(_two_dimensional(matrix_of(table, name), name).owner)
     rounded = np.empty(values.shape, dtype=np.int8)
     scales = np.empty(values.shape[0], dtype=np.float32)
     for start in range(0, len(values), _EMBEDDING_ROWS):
         rows = slice(start, start + _EMBEDDING_ROWS)
+        wrong = ~np.isfinite(values[rows]).all(axis=1)
+        if wrong.any():
+            raise NonFiniteError(f"row {start + int(wrong.argmax())} of {name} holds NaN or infinity")
         rounded[rows], scales[rows] = quantize_weight(values[rows])
     return rounded, scales
 

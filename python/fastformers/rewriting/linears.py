@@ -13,18 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastformers.encoder_plan import Activation
-from fastformers.errors import DeviceError, DtypeError, NonFiniteError
-from fastformers.kernels import quantize_weight
+from fastformers.errors import DeviceError, DtypeError
 from fastformers.modules import PackedLinear
 from fastformers.rewriting.checks import unsupported
 
-__all__ = ["Linear", "Tensors", "array_of", "read_linear", "row_wise_int8", "stacked"]
+__all__ = ["Linear", "Tensors", "array_of", "read_linear", "stacked"]
 
 Array: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = dict[str, Array]
-
-#: Rows of an embedding table that are rounded at once; bounds the memory that takes.
-_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -155,23 +151,3 @@ def _same_factors(linears: Sequence[Linear]) -> bool:
     if first is None:
         return all(each.factors is None for each in linears)
     return all(each.factors is not None and np.array_equal(each.factors, first) for each in linears)
-
-
-def row_wise_int8(table: Array, name: str) -> tuple[Array, Array]:
-    """Rounds each row of a float32 table [rows, columns] to s8 in [-127, 127] with a scale of its own.
-
-    Returns:
-        (int8 table, float32 scales [rows]).
-
-    Raises:
-        NonFiniteError: a number is NaN or infinite; names its row.
-    """
-    rounded = np.empty(table.shape, np.int8)
-    scales = np.empty(table.shape[0], np.float32)
-    for first in range(0, table.shape[0], _ROWS_AT_ONCE):
-        block = slice(first, first + _ROWS_AT_ONCE)
-        wrong = ~np.isfinite(table[block]).all(axis=1)
-        if wrong.any():
-            raise NonFiniteError(f"row {first + int(wrong.argmax())} of {name} holds NaN or infinity")
-        rounded[block], scales[block] = quantize_weight(table[block])
-    return rounded, scales

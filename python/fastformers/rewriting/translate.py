@@ -13,11 +13,12 @@ from torch import nn
 
 from fastformers.encoder_plan import Activation, EncoderPlan, HeadStep, LayerPlan, OutputPlan, Rows
 from fastformers.errors import ConfigError, ShapeError
+from fastformers.kernels import quantize_embedding_rows
 from fastformers.modules.activations import activation_name
 from fastformers.rewriting.checks import attribute, check_model, child, unsupported
 from fastformers.rewriting.families import FAMILIES, family_of
 from fastformers.rewriting.family import Family, Head, Step
-from fastformers.rewriting.linears import Linear, Tensors, array_of, read_linear, row_wise_int8, stacked
+from fastformers.rewriting.linears import Linear, Tensors, array_of, read_linear, stacked
 
 __all__ = ["EMBEDDING", "Translation", "check_supported", "translate"]
 
@@ -164,7 +165,7 @@ class _Translator:
         names = self._family.embeddings
         word = self._table(names.word)
         if int8:
-            rounded, scales = row_wise_int8(word, names.word)
+            rounded, scales = quantize_embedding_rows(word, names.word)
             self._tensors["embeddings.word"], self._tensors["embeddings.word.scale"] = rounded, scales
         else:
             self._tensors["embeddings.word"] = word
