@@ -195,6 +195,7 @@ def test_sentence_embeddings_with_int8_word_embeddings(
         expected = (model(**batch).last_hidden_state * mask).sum(dim=1)
     got = fast(**batch).embedding
     assert cosine(got, expected) >= LEAST_COSINE
+    # A few float32 roundings: of the sum of squares, its root, and each product.
     assert torch.allclose(got.norm(dim=1), torch.ones(8), atol=1e-6)
 
 

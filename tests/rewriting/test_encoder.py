@@ -17,7 +17,7 @@ from torch import Tensor
 from fastformers import errors, kernels
 from fastformers.rewriting import Encoder, translate
 
-#: Of the issue: every layer float32, outputs of order 1.
+#: Promised for every layer float32: sums in another order, through all layers, outputs of order 1.
 TOLERANCE = 1e-4
 
 
