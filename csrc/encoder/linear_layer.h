@@ -86,10 +86,6 @@ class LinearLayer {
   void run(const KernelTable& kernels, const Input& input, const Epilogue& epilogue, void* gemm_scratch,
            float* out, std::int64_t out_stride) const;
 
-  static std::int64_t scratch_bytes(const KernelTable& kernels, std::int64_t rows, std::int64_t depth) {
-    return kernels.gemm_scratch_bytes(rows, depth);
-  }
-
  private:
   void pack_int8(const IsaKernels& kernels, std::int64_t bytes);
   void pack_float(const IsaKernels& kernels);

@@ -62,8 +62,7 @@ AttentionScratch lay_out_attention(Arena& arena, const Model& model, const Exten
   made.attend = arena.take<unsigned char>(kernels.attend_scratch_bytes(rows, keys));
   made.float_keys = arena.take<float>(padded(keys) * size);
   made.float_scores = arena.take<float>(rows * keys);
-  made.gemm =
-      arena.take<unsigned char>(LinearLayer::scratch_bytes(kernels, model.block_rows, model.plan.hidden));
+  made.gemm = arena.take<unsigned char>(kernels.gemm_scratch_bytes(model.block_rows, model.plan.hidden));
   return made;
 }
 
@@ -89,8 +88,7 @@ RowScratch lay_out_rows(Arena& arena, const Model& model) {
   made.head[1] = arena.take<float>(model.block_rows * head);
   made.head_q = arena.take_quantized(model.block_rows, head);
   const std::int64_t deepest = std::max({plan.hidden, width, ffn, plan.embedding, head});
-  made.gemm =
-      arena.take<unsigned char>(LinearLayer::scratch_bytes(*model.kernels.table, model.block_rows, deepest));
+  made.gemm = arena.take<unsigned char>(model.kernels.table->gemm_scratch_bytes(model.block_rows, deepest));
   return made;
 }
 
@@ -109,30 +107,23 @@ QuantizedBlock Arena::take_quantized(std::int64_t rows, std::int64_t depth) {
 }
 
 void Workspace::reserve(const Model& model, const Extent& extent) {
-  model_ = &model;
-  extent_ = extent;
-  Arena counted(nullptr);
+  Arena counted(nullptr), attention(nullptr), rows(nullptr);
   lay_out_shared(counted, model, extent);
-  shared_bytes_ = counted.used();
-  Arena attention(nullptr), rows(nullptr);
   lay_out_attention(attention, model, extent);
   lay_out_rows(rows, model);
-  member_bytes_ = std::max(attention.used(), rows.used());
-  const std::int64_t bytes = shared_bytes_ + extent.members * member_bytes_;
-  Arena shared(static_cast<unsigned char*>(memory_.reserve(static_cast<std::size_t>(bytes))));
-  shared_ = lay_out_shared(shared, model, extent);
-}
-
-AttentionScratch Workspace::attention(int member) const {
-  Arena arena(static_cast<unsigned char*>(memory_.data()));
-  arena.rewind(shared_bytes_ + member * member_bytes_);
-  return lay_out_attention(arena, *model_, extent_);
-}
-
-RowScratch Workspace::rows(int member) const {
-  Arena arena(static_cast<unsigned char*>(memory_.data()));
-  arena.rewind(shared_bytes_ + member * member_bytes_);
-  return lay_out_rows(arena, *model_);
+  const std::int64_t shared_bytes = counted.used(), member_bytes = std::max(attention.used(), rows.used());
+  const std::int64_t bytes = shared_bytes + extent.members * member_bytes;
+  auto* memory = static_cast<unsigned char*>(memory_.reserve(static_cast<std::size_t>(bytes)));
+  Arena arena(memory);
+  shared_ = lay_out_shared(arena, model, extent);
+  attention_.clear();
+  rows_.clear();
+  for (int member = 0; member < extent.members; ++member) {
+    arena.rewind(shared_bytes + member * member_bytes);
+    attention_.push_back(lay_out_attention(arena, model, extent));
+    arena.rewind(shared_bytes + member * member_bytes);
+    rows_.push_back(lay_out_rows(arena, model));
+  }
 }
 
 std::int64_t query_rows(std::int64_t keys) {

@@ -103,8 +103,8 @@ class Workspace {
 
   const SharedBuffers& shared() const { return shared_; }
   // Scratch of one thread for attention, or for rows: the same memory, used in turn.
-  AttentionScratch attention(int member) const;
-  RowScratch rows(int member) const;
+  const AttentionScratch& attention(int member) const { return attention_[static_cast<std::size_t>(member)]; }
+  const RowScratch& rows(int member) const { return rows_[static_cast<std::size_t>(member)]; }
 
   std::int64_t bytes() const { return static_cast<std::int64_t>(memory_.capacity()); }
 
@@ -114,10 +114,8 @@ class Workspace {
  private:
   AlignedBuffer memory_;
   SharedBuffers shared_{};
-  const Model* model_ = nullptr;
-  Extent extent_{};
-  std::int64_t shared_bytes_ = 0;
-  std::int64_t member_bytes_ = 0;
+  std::vector<AttentionScratch> attention_;
+  std::vector<RowScratch> rows_;
 };
 
 // Query rows that one attention call takes: their scores and probabilities stay in L2.
