@@ -46,6 +46,24 @@ void finish_layer(const Execution& run, std::size_t layer, const RowView& view, 
                   const LinearLayer* next, const RowScratch& scratch);
 void write_outputs(const Execution& run, Team::Member& member, int index);
 
+// One thread's part in steps whose columns the threads share; `shared` is the scratch that all of them write.
+struct ColumnTeam {
+  const Execution& run;
+  Team::Member& member;
+  const RowScratch& shared;
+  void* gemm_scratch;
+};
+
+ColumnTeam column_team(const Execution& run, Team::Member& member, int index);
+// Whether so few rows are shared by columns (see columns.cc).
+bool shares_columns(const Execution& run, std::int64_t rows);
+// As LinearLayer::prepare and run, each thread for its columns.
+void multiply_by_columns(const ColumnTeam& team, const LinearLayer& layer, const Input& input,
+                         const Epilogue& epilogue, float* out, std::int64_t out_stride);
+// As finish_layer, by all threads together.
+void finish_layer_by_columns(const ColumnTeam& team, std::size_t layer, const RowView& view,
+                             std::int64_t rows, const LinearLayer* next);
+
 // out = norm(in); when `reader` is INT8 the rows are quantized for it as well.
 void norm_rows(const Execution& run, const Norm& norm, const float* in, std::int64_t rows, float* out,
                const LinearLayer* reader, const QuantizedBlock& quantized);
@@ -54,6 +72,14 @@ void norm_rows(const Execution& run, const Norm& norm, const float* in, std::int
 void enter_layer(const Execution& run, std::size_t next, const RowView& view, std::int64_t rows);
 // The layer whose attention reads what `layer` leaves, if it wants quantized rows; null otherwise.
 const LinearLayer* quantized_reader(const Execution& run, std::size_t next);
+
+// out = x + bias, [rows, width].
+void add_bias(const std::vector<float>& bias, const float* x, std::int64_t rows, std::int64_t width,
+              float* out);
+// The activation of an FFN that its first matmul can do; kNone when activate_rows has to follow.
+Activation fused_in_up(const Plan& plan);
+// up = function(up), or in a gated FFN up = function(a) * b in the places of a; `rows` rows of the first matmul's results.
+void activate_rows(const Execution& run, std::int64_t rows, std::int64_t ffn, float* up);
 
 // Values in place.
 void apply_function(const KernelTable& kernels, Function function, float* x, std::int64_t count);

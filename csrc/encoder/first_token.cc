@@ -15,40 +15,50 @@ const float* read_rows(const Execution& run) {
   return shared.normed != nullptr ? shared.normed : shared.x;
 }
 
-// first_query = W_q x_0, then key_query = W_k^T q for each head, then the panels that scores are computed with.
-void prepare_queries(const Execution& run, std::int64_t first, std::int64_t rows, const RowScratch& scratch) {
-  const Layer& layer = run.model.layers.back();
-  const FirstTokenAttention& weights = run.model.first_token;
-  const KernelTable& kernels = run.kernels();
+// first_in = x_0.
+void gather_rows(const Execution& run, std::int64_t first, std::int64_t rows) {
   const SharedBuffers& shared = run.workspace.shared();
-  const std::int64_t hidden = run.model.plan.hidden, heads = layer.plan.heads, size = layer.plan.head_size;
-  const std::int64_t width = layer.plan.attention_width();
+  const std::int64_t hidden = run.model.plan.hidden;
   for (std::int64_t s = first; s < first + rows; ++s) {
     std::memcpy(shared.first_in + s * hidden, read_rows(run) + run.batch.offsets[s] * hidden,
                 static_cast<std::size_t>(hidden) * sizeof(float));
   }
-  Input input = {shared.first_in + first * hidden, hidden, rows, shared.first_q.from_row(first), false};
-  weights.query.prepare(kernels, input);
-  float* queries = shared.first_query + first * width;
-  weights.query.run(kernels, input, {}, scratch.gemm, queries, width);
+}
+
+// first_query = W_q x_0.
+void project_queries(const ColumnTeam& team, std::int64_t first, std::int64_t rows) {
+  const SharedBuffers& shared = team.run.workspace.shared();
+  const std::int64_t hidden = team.run.model.plan.hidden;
+  const std::int64_t width = team.run.model.layers.back().plan.attention_width();
+  const Input input = {shared.first_in + first * hidden, hidden, rows, shared.first_q.from_row(first), false};
+  multiply_by_columns(team, team.run.model.first_token.query, input, {}, shared.first_query + first * width,
+                      width);
+}
+
+// key_query = W_k^T q of one head.
+void project_keys(const Execution& run, std::int64_t head, std::int64_t first, std::int64_t rows) {
+  const LayerPlan& layer = run.model.layers.back().plan;
+  const SharedBuffers& shared = run.workspace.shared();
+  const std::int64_t hidden = run.model.plan.hidden;
   GemmF32Args args{};
-  args.a_stride = width;
+  args.a_stride = layer.attention_width();
   args.row_count = rows;
-  args.depth = size;
+  args.depth = layer.head_size;
   args.b_panel_stride = kPanelColumns;
   args.b_row_stride = args.columns = hidden;
-  args.out_stride = heads * hidden;
-  for (std::int64_t head = 0; head < heads; ++head) {
-    args.a = queries + head * size;
-    args.b = weights.key.data() + head * size * hidden;
-    args.out = shared.key_query + (first * heads + head) * hidden;
-    kernels.gemm_f32(args);
-  }
-  const std::int64_t panels = panel_count(heads) * kPanelColumns * hidden;
-  for (std::int64_t s = first; s < first + rows; ++s) {
-    kernels.pack_f32(shared.key_query + s * heads * hidden, hidden, heads, hidden,
-                     shared.key_panels + s * panels);
-  }
+  args.out_stride = layer.heads * hidden;
+  args.a = shared.first_query + first * layer.attention_width() + head * layer.head_size;
+  args.b = run.model.first_token.key.data() + head * layer.head_size * hidden;
+  args.out = shared.key_query + (first * layer.heads + head) * hidden;
+  run.kernels().gemm_f32(args);
+}
+
+// The panels that scores of a sequence are computed with.
+void pack_keys(const Execution& run, std::int64_t s) {
+  const SharedBuffers& shared = run.workspace.shared();
+  const std::int64_t hidden = run.model.plan.hidden, heads = run.model.layers.back().plan.heads;
+  run.kernels().pack_f32(shared.key_query + s * heads * hidden, hidden, heads, hidden,
+                         shared.key_panels + s * panel_count(heads) * kPanelColumns * hidden);
 }
 
 // scores[j, head] = x_j . key_query[head].
@@ -106,35 +116,43 @@ void mix(const Execution& run, std::int64_t s, std::int64_t first_panel, std::in
 }
 
 // context[head] = W_v mixed[head] + b_v for a block of sequences.
-void project_values(const Execution& run, std::int64_t first, std::int64_t rows, const RowScratch& scratch) {
-  const Layer& layer = run.model.layers.back();
+void project_values(const Execution& run, std::int64_t head, std::int64_t first, std::int64_t rows,
+                    const RowScratch& scratch) {
+  const LayerPlan& layer = run.model.layers.back().plan;
   const FirstTokenAttention& weights = run.model.first_token;
   const SharedBuffers& shared = run.workspace.shared();
-  const std::int64_t hidden = run.model.plan.hidden, heads = layer.plan.heads, size = layer.plan.head_size;
-  const std::int64_t width = layer.plan.attention_width(), panels = weights.value_width / kPanelColumns;
-  for (std::int64_t head = 0; head < heads; ++head) {
-    Input input = {shared.mixed + (first * heads + head) * hidden, heads * hidden, rows, scratch.attended_q,
-                   false};
-    weights.value.prepare(run.kernels(), input);
-    float* padded = scratch.attended;
-    weights.value.run(run.kernels(), input, head * panels, (head + 1) * panels, {}, scratch.gemm, padded,
-                      weights.value_width);
-    for (std::int64_t s = 0; s < rows; ++s) {
-      std::memcpy(shared.context + (first + s) * width + head * size, padded + s * weights.value_width,
-                  static_cast<std::size_t>(size) * sizeof(float));
-    }
+  const std::int64_t hidden = run.model.plan.hidden, size = layer.head_size, width = layer.attention_width();
+  const std::int64_t panels = weights.value_width / kPanelColumns;
+  Input input = {shared.mixed + (first * layer.heads + head) * hidden, layer.heads * hidden, rows,
+                 scratch.attended_q, false};
+  weights.value.prepare(run.kernels(), input);
+  float* padded = scratch.attended;
+  weights.value.run(run.kernels(), input, head * panels, (head + 1) * panels, {}, scratch.gemm, padded,
+                    weights.value_width);
+  for (std::int64_t s = 0; s < rows; ++s) {
+    std::memcpy(shared.context + (first + s) * width + head * size, padded + s * weights.value_width,
+                static_cast<std::size_t>(size) * sizeof(float));
   }
 }
 
 }  // namespace
 
+// Threads share heads and columns: most calls hold few sequences, and the weights are what there is to read.
 void attend_first_tokens(const Execution& run, Team::Member& member, int index) {
-  const RowScratch scratch = run.workspace.rows(index);
+  const ColumnTeam team = column_team(run, member, index);
   const std::int64_t sequences = run.batch.sequences;
   const auto tasks = static_cast<int>(sequences);
-  const RowBlocks blocks(sequences, run.model.block_rows, run.members);
-  member.phase(blocks.count,
-               [&](int block) { prepare_queries(run, blocks.first(block), blocks.size(block), scratch); });
+  const auto heads = static_cast<int>(run.model.layers.back().plan.heads);
+  const RowBlocks blocks(sequences, run.model.block_rows, 1);
+  member.phase(blocks.count, [&](int block) { gather_rows(run, blocks.first(block), blocks.size(block)); });
+  for (int block = 0; block < blocks.count; ++block) {
+    project_queries(team, blocks.first(block), blocks.size(block));
+  }
+  member.phase(blocks.count * heads, [&](int task) {
+    const int block = task / heads;
+    project_keys(run, task % heads, blocks.first(block), blocks.size(block));
+  });
+  member.phase(tasks, [&](int s) { pack_keys(run, s); });
   // Halves, so that two threads share a single sequence.
   member.phase(2 * tasks, [&](int task) {
     const std::int64_t s = task / 2, tokens = run.batch.offsets[s + 1] - run.batch.offsets[s];
@@ -147,8 +165,10 @@ void attend_first_tokens(const Execution& run, Team::Member& member, int index) 
     const std::int64_t first = task % 2 == 0 ? 0 : panels / 2, last = task % 2 == 0 ? panels / 2 : panels;
     if (first < last) mix(run, task / 2, first, last);
   });
-  member.phase(blocks.count,
-               [&](int block) { project_values(run, blocks.first(block), blocks.size(block), scratch); });
+  member.phase(blocks.count * heads, [&](int task) {
+    const int block = task / heads;
+    project_values(run, task % heads, blocks.first(block), blocks.size(block), run.workspace.rows(index));
+  });
 }
 
 }  // namespace fastformers::encoder

@@ -87,6 +87,8 @@ struct Model {
   bool only_first_rows = false;  // no output reads any other row
   // Rows that pass through a layer's matmuls together: as many as keep the FFN's intermediates in L2.
   std::int64_t block_rows = 0;
+  // Up to so many rows, threads share a layer's columns instead of its rows.
+  std::int64_t column_rows = 0;
 
   std::int64_t weight_bytes() const;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "encoder/execution.h"
 
@@ -42,36 +43,66 @@ void normalize(float* row, std::int64_t width) {
   for (std::int64_t i = 0; i < width; ++i) row[i] *= inverse;
 }
 
-// One step on `rows` rows; returns where its result lies.
-float* apply_step(const Execution& run, const HeadStepWeights& step, std::int64_t rows, std::int64_t width,
-                  float* in, float* other, const RowScratch& scratch) {
-  float* out = in;
-  if (step.plan.linear) {
-    Input input = {in, width, rows, scratch.head_q, false};
-    step.linear.prepare(run.kernels(), input);
-    step.linear.run(run.kernels(), input, {fused_activation(step.plan.function), nullptr, 0}, scratch.gemm,
-                    other, step.plan.features);
-    out = other;
+Activation fused_in_step(const HeadStep& step) {
+  return step.linear ? fused_activation(step.function) : Activation::kNone;
+}
+
+// What follows a step's matmul, in place.
+void finish_step(const Execution& run, const HeadStepWeights& step, std::int64_t rows, float* x) {
+  if (fused_in_step(step.plan) == Activation::kNone) {
+    apply_function(run.kernels(), step.plan.function, x, rows * step.plan.features);
   }
-  const bool done = step.plan.linear && fused_activation(step.plan.function) != Activation::kNone;
-  if (!done) apply_function(run.kernels(), step.plan.function, out, rows * step.plan.features);
-  if (step.plan.norm) norm_rows(run, step.norm, out, rows, out, nullptr, {});
-  return out;
+  if (step.plan.norm) norm_rows(run, step.norm, x, rows, x, nullptr, {});
+}
+
+// Rows [first, first + rows) of an output as they leave its last step.
+void store_rows(const Output& output, std::int64_t first, std::int64_t rows, float* now, float* result) {
+  for (std::int64_t m = 0; output.plan.normalize && m < rows; ++m) {
+    normalize(now + m * output.columns, output.columns);
+  }
+  float* out = result + first * output.columns;
+  if (now != out) std::memcpy(out, now, static_cast<std::size_t>(rows * output.columns) * sizeof(float));
 }
 
 void write_rows(const Execution& run, const Output& output, std::int64_t first, std::int64_t rows,
                 float* result, const RowScratch& scratch) {
   std::int64_t width = run.model.plan.hidden;
   float* now = output.steps.empty() ? result + first * width : scratch.head[0];
+  float* other = scratch.head[1];
   for (std::int64_t m = 0; m < rows; ++m) read_row(run, output.plan.rows, first + m, now + m * width);
   for (const HeadStepWeights& step : output.steps) {
-    float* other = now == scratch.head[0] ? scratch.head[1] : scratch.head[0];
-    now = apply_step(run, step, rows, width, now, other, scratch);
+    if (step.plan.linear) {
+      Input input = {now, width, rows, scratch.head_q, false};
+      step.linear.prepare(run.kernels(), input);
+      step.linear.run(run.kernels(), input, {fused_in_step(step.plan), nullptr, 0}, scratch.gemm, other,
+                      step.plan.features);
+      std::swap(now, other);
+    }
+    finish_step(run, step, rows, now);
     width = step.plan.features;
   }
-  for (std::int64_t m = 0; output.plan.normalize && m < rows; ++m) normalize(now + m * width, width);
-  if (output.steps.empty()) return;
-  std::memcpy(result + first * width, now, static_cast<std::size_t>(rows * width) * sizeof(float));
+  store_rows(output, first, rows, now, result);
+}
+
+// The same for few rows: threads share the columns of each step's matmul.
+void write_by_columns(const ColumnTeam& team, const Output& output, std::int64_t rows, float* result) {
+  const Execution& run = team.run;
+  std::int64_t width = run.model.plan.hidden;
+  float* now = team.shared.head[0];
+  float* other = team.shared.head[1];
+  team.member.phase(static_cast<int>(rows),
+                    [&](int row) { read_row(run, output.plan.rows, row, now + row * width); });
+  for (const HeadStepWeights& step : output.steps) {
+    if (step.plan.linear) {
+      const Input input = {now, width, rows, team.shared.head_q, false};
+      multiply_by_columns(team, step.linear, input, {fused_in_step(step.plan), nullptr, 0}, other,
+                          step.plan.features);
+      std::swap(now, other);
+    }
+    team.member.phase(1, [&](int) { finish_step(run, step, rows, now); });
+    width = step.plan.features;
+  }
+  team.member.phase(1, [&](int) { store_rows(output, 0, rows, now, result); });
 }
 
 }  // namespace
@@ -81,6 +112,10 @@ void write_outputs(const Execution& run, Team::Member& member, int index) {
   for (std::size_t i = 0; i < run.outputs.size(); ++i) {
     const Output& output = run.model.outputs[static_cast<std::size_t>(run.outputs[i])];
     const std::int64_t count = output.plan.rows == Rows::kAll ? run.batch.tokens() : run.batch.sequences;
+    if (shares_columns(run, count)) {
+      write_by_columns(column_team(run, member, index), output, count, run.results[i]);
+      continue;
+    }
     const RowBlocks blocks(count, run.model.block_rows, run.members);
     member.phase(blocks.count, [&](int block) {
       write_rows(run, output, blocks.first(block), blocks.size(block), run.results[i], scratch);

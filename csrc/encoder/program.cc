@@ -19,6 +19,12 @@ void finish_all_rows(const Execution& run, std::size_t layer, Team::Member& memb
   const SharedBuffers& shared = run.workspace.shared();
   const std::int64_t hidden = run.model.plan.hidden;
   const std::int64_t width = run.model.layers[layer].plan.attention_width();
+  if (shares_columns(run, run.batch.tokens())) {
+    const RowView all = {shared.x, shared.context, shared.normed, shared.x_q};
+    finish_layer_by_columns(column_team(run, member, index), layer, all, run.batch.tokens(),
+                            layer_after(run, layer, false));
+    return;
+  }
   const RowBlocks blocks(run.batch.tokens(), run.model.block_rows, run.members);
   const RowScratch scratch = run.workspace.rows(index);
   member.phase(blocks.count, [&](int block) {
@@ -37,13 +43,22 @@ void finish_first_rows(const Execution& run, std::size_t layer, Team::Member& me
   const std::int64_t hidden = run.model.plan.hidden;
   const std::int64_t width = run.model.layers[layer].plan.attention_width();
   const RowBlocks blocks(run.batch.sequences, run.model.block_rows, run.members);
-  const RowScratch scratch = run.workspace.rows(index);
-  member.phase(blocks.count, [&](int block) {
-    const std::int64_t first = blocks.first(block), rows = blocks.size(block);
-    for (std::int64_t s = first; s < first + rows; ++s) {
+  const auto gather = [&](int block) {
+    for (std::int64_t s = blocks.first(block); s < blocks.first(block + 1); ++s) {
       std::memcpy(shared.first_x + s * hidden, shared.x + run.batch.offsets[s] * hidden,
                   static_cast<std::size_t>(hidden) * sizeof(float));
     }
+  };
+  if (shares_columns(run, run.batch.sequences)) {
+    member.phase(blocks.count, gather);
+    finish_layer_by_columns(column_team(run, member, index), layer,
+                            {shared.first_x, shared.context, nullptr, {}}, run.batch.sequences, nullptr);
+    return;
+  }
+  const RowScratch scratch = run.workspace.rows(index);
+  member.phase(blocks.count, [&](int block) {
+    gather(block);
+    const std::int64_t first = blocks.first(block), rows = blocks.size(block);
     const RowView view = {shared.first_x + first * hidden, shared.context + first * width, nullptr, {}};
     finish_layer(run, layer, view, rows, nullptr, scratch);
   });

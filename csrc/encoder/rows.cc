@@ -12,16 +12,6 @@ namespace {
 // Rows whose floats are still in L1 when they are quantized.
 constexpr std::int64_t kNormRows = 8;
 
-void add_bias(const std::vector<float>& bias, const float* x, std::int64_t rows, std::int64_t width,
-              float* out) {
-  for (std::int64_t m = 0; m < rows; ++m) {
-    for (std::int64_t i = 0; i < width; ++i) {
-      out[m * width + i] =
-          bias.empty() ? x[m * width + i] : x[m * width + i] + bias[static_cast<std::size_t>(i)];
-    }
-  }
-}
-
 // sum = x + attention's output projection.
 void project_attention(const Execution& run, const Layer& layer, const RowView& view, std::int64_t rows,
                        const RowScratch& scratch, float* sum) {
@@ -36,16 +26,6 @@ void project_attention(const Execution& run, const Layer& layer, const RowView& 
                    hidden);
 }
 
-// up = activation(a) * b, in the places of a.
-void gate(const Execution& run, std::int64_t rows, std::int64_t ffn, float* up) {
-  for (std::int64_t m = 0; m < rows; ++m) {
-    float* a = up + m * 2 * ffn;
-    const float* b = a + ffn;
-    apply_function(run.kernels(), run.model.plan.function, a, ffn);
-    for (std::int64_t i = 0; i < ffn; ++i) a[i] *= b[i];
-  }
-}
-
 // out = residual + ffn(input), [rows, hidden].
 void feed_forward(const Execution& run, const Layer& layer, const LinearLayer* next, Input input,
                   const float* residual, const RowScratch& scratch, float* out) {
@@ -55,15 +35,12 @@ void feed_forward(const Execution& run, const Layer& layer, const LinearLayer* n
     add_bias(layer.down_bias, residual, input.rows, plan.hidden, out);
     return;
   }
-  const std::int64_t ffn = layer.plan.intermediate, columns = layer.up.columns();
-  const Activation fused = plan.gated ? Activation::kNone : fused_activation(plan.function);
+  const std::int64_t columns = layer.up.columns();
   layer.up.prepare(kernels, input);
-  layer.up.run(kernels, input, {fused, nullptr, 0, &layer.down}, scratch.gemm, scratch.up, columns);
-  if (plan.gated) {
-    gate(run, input.rows, ffn, scratch.up);
-  } else if (fused == Activation::kNone) {
-    apply_function(kernels, plan.function, scratch.up, input.rows * ffn);
-  }
+  layer.up.run(kernels, input, {fused_in_up(plan), nullptr, 0, &layer.down}, scratch.gemm, scratch.up,
+               columns);
+  if (fused_in_up(plan) == Activation::kNone)
+    activate_rows(run, input.rows, layer.plan.intermediate, scratch.up);
   Input wide = {scratch.up, columns, input.rows, scratch.up_q, false};
   layer.down.prepare(kernels, wide);
   layer.down.run(kernels, wide, {Activation::kNone, residual, plan.hidden, next}, scratch.gemm, out,
@@ -71,6 +48,30 @@ void feed_forward(const Execution& run, const Layer& layer, const LinearLayer* n
 }
 
 }  // namespace
+
+void add_bias(const std::vector<float>& bias, const float* x, std::int64_t rows, std::int64_t width,
+              float* out) {
+  for (std::int64_t m = 0; m < rows; ++m) {
+    for (std::int64_t i = 0; i < width; ++i) {
+      out[m * width + i] =
+          bias.empty() ? x[m * width + i] : x[m * width + i] + bias[static_cast<std::size_t>(i)];
+    }
+  }
+}
+
+Activation fused_in_up(const Plan& plan) {
+  return plan.gated ? Activation::kNone : fused_activation(plan.function);
+}
+
+void activate_rows(const Execution& run, std::int64_t rows, std::int64_t ffn, float* up) {
+  if (!run.model.plan.gated) return apply_function(run.kernels(), run.model.plan.function, up, rows * ffn);
+  for (std::int64_t m = 0; m < rows; ++m) {
+    float* a = up + m * 2 * ffn;
+    const float* b = a + ffn;
+    apply_function(run.kernels(), run.model.plan.function, a, ffn);
+    for (std::int64_t i = 0; i < ffn; ++i) a[i] *= b[i];
+  }
+}
 
 void norm_rows(const Execution& run, const Norm& norm, const float* in, std::int64_t rows, float* out,
                const LinearLayer* reader, const QuantizedBlock& quantized) {

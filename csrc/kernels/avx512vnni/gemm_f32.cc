@@ -140,7 +140,10 @@ constexpr Tiles kTiles = all_tiles();
 void finish_gelu_row(const float* in, const float* residual, float* out, std::int64_t columns,
                      const GeluTable& table) {
   __m512 y_f32x16[4];
-  unrolled<4>([&](auto i) FF_INLINE_LAMBDA { y_f32x16[i] = _mm512_load_ps(in + 16 * i); });
+  // What lies beyond the valid columns was never written and may be denormals, which are slow.
+  unrolled<4>([&](auto i) FF_INLINE_LAMBDA {
+    y_f32x16[i] = 16 * i < columns ? _mm512_load_ps(in + 16 * i) : _mm512_setzero_ps();
+  });
   gelu(y_f32x16, table);
   unrolled<4>([&](auto i) FF_INLINE_LAMBDA {
     const std::int64_t n = 16 * i;
