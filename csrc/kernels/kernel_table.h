@@ -140,9 +140,8 @@ struct PackValuesArgs {
 // them when window < 0; at least one always). With S = float(sum_k q k + offset[j]) * key_scale[j]:
 //   t[j] = S                                 and c = row_scale[m] * 1.44269504f     without bias
 //   t[j] = fma(S, row_scale[m], bias[m, j])  and c = 1.44269504f                    with bias
-//   x[j] = max(fma(t[j], c, -(max_j t[j] * c)), -24)                                 a power of two; NaN counts as -24
-//   n = round_to_even(x), f = x - n, P[j] = round_to_even(2^n * p(f)) clamped to [0, 255], 0 when it is NaN or beyond int32
-//   (|t c| > 2^22, see the reference); 0 for keys that are not seen
+//   x[j] = max((t[j] - max_j t[j]) * c, -24)                                         a power of two; NaN counts as -24
+//   n = round_to_even(x), f = x - n, P[j] = round_to_even(2^n * p(f)), 0 to 255; 0 for keys that are not seen
 //   p(f) = 255 * 2^f as fma(fma(fma(c3, f, c2), f, c1), f, c0), the constants of attention_constants.h
 //   out[m, i] = float(sum_j P[j] v[j, i]) * (value_scale[i] * (1 / float(sum_j P[j])))
 // A row whose scale is NaN, or whose sum of P is 0 (t overflowed), gives NaN.

@@ -61,6 +61,14 @@ class RandomModel {
   Plan plan{};
   TensorTable tensors;
 
+  // The numbers behind a float tensor, to be changed before an encoder is made.
+  std::vector<float>& values_of(const std::string& name) {
+    for (std::vector<float>& values : values_) {
+      if (values.data() == tensors.at(name).data) return values;
+    }
+    std::abort();
+  }
+
  private:
   void layer(const Shape& shape, std::size_t index) {
     const LayerPlan& layer = shape.layers[index];
@@ -200,6 +208,41 @@ void a_result_depends_on_its_sequence_alone() {
   }
 }
 
+// Wide enough that 8 tokens are worth a second thread, few enough that threads share columns.
+void few_rows_give_the_same_bits_however_threads_share_them() {
+  const LayerPlan wide{4, 10, 900, -1, 0.0}, odd{2, 26, 650, -1, 0.0}, rotated{4, 10, 900, 4, 10000.0};
+  const LayerPlan no_heads{0, 10, 900, -1, 0.0};
+  const std::vector<std::int64_t> lengths[] = {{8}, {5, 3}, {1, 1, 1, 1, 1, 1, 1}};
+  for (const Rows rows : {Rows::kFirst, Rows::kAll, Rows::kMean}) {
+    for (const bool int8 : {true, false}) {
+      for (const Shape& shape : {Shape{{wide, odd}, rows, int8}, Shape{{odd, no_heads}, rows, int8},
+                                 Shape{{rotated, rotated}, rows, int8, true, true}}) {
+        const RandomModel model(shape);
+        const Encoder encoder(model.plan, model.tensors, AttentionMode::kAuto, 1);
+        for (const std::vector<std::int64_t>& some : lengths) {
+          const Sequences sequences(some);
+          const std::vector<float> expected = run(encoder, sequences.batch(), 1);
+          REQUIRE(all_finite(expected));
+          for (const int threads : {2, 3, 4}) {
+            REQUIRE(same_bits(expected, run(encoder, sequences.batch(), threads)));
+          }
+        }
+      }
+    }
+  }
+}
+
+// Scores of 1e15 and more: the largest one of a row still gets all of its weight.
+void huge_scores_stay_finite() {
+  const Sequences sequences(kLengths);
+  RandomModel model({{{4, 10, 96, -1, 0.0}, {4, 10, 96, -1, 0.0}}, Rows::kAll});
+  for (float& scale : model.values_of("layers.0.qkv.scale")) scale *= 1e6f;
+  for (const AttentionMode mode : {AttentionMode::kFloat32, AttentionMode::kInt8}) {
+    const Encoder encoder(model.plan, model.tensors, mode, 1);
+    REQUIRE(all_finite(run(encoder, sequences.batch(), 1)));
+  }
+}
+
 void instruction_sets_agree() {
   const Sequences sequences(kLengths);
   for (const Shape& shape : shapes()) {
@@ -318,6 +361,8 @@ int main() {
   phases_follow_each_other();
   one_member_finishes_for_all();
   a_result_depends_on_its_sequence_alone();
+  few_rows_give_the_same_bits_however_threads_share_them();
+  huge_scores_stay_finite();
   many_callers_at_once();
   a_warm_call_allocates_no_more();
   wrong_input_is_refused();

@@ -146,12 +146,12 @@ float largest_score(const float* scores, std::int64_t panels) {
   return _mm_cvtss_f32(_mm_max_ss(fold_f32x4, _mm_movehdup_ps(fold_f32x4)));
 }
 
-// 8 scores -> P as s32, not yet clamped.
+// 8 scores -> P as s32, 0 to 255.
 __attribute__((always_inline)) inline __m256i probabilities(__m256 score_f32x8, __m256 factor_f32x8,
-                                                            __m256 shift_f32x8) {
+                                                            __m256 largest_f32x8) {
   const __m256 magic_f32x8 = _mm256_set1_ps(kPowerMagic);
-  const __m256 x_f32x8 =
-      _mm256_max_ps(_mm256_fmsub_ps(score_f32x8, factor_f32x8, shift_f32x8), _mm256_set1_ps(kLeastPower));
+  const __m256 x_f32x8 = _mm256_max_ps(_mm256_mul_ps(_mm256_sub_ps(score_f32x8, largest_f32x8), factor_f32x8),
+                                       _mm256_set1_ps(kLeastPower));
   const __m256 shifted_f32x8 = _mm256_add_ps(x_f32x8, magic_f32x8);
   const __m256 f_f32x8 = _mm256_sub_ps(x_f32x8, _mm256_sub_ps(shifted_f32x8, magic_f32x8));
   __m256 p_f32x8 = _mm256_fmadd_ps(_mm256_set1_ps(kPower3), f_f32x8, _mm256_set1_ps(kPower2));
@@ -165,13 +165,12 @@ __attribute__((always_inline)) inline __m256i probabilities(__m256 score_f32x8, 
 // One row; returns 1 / sum of P, NaN when that is 0.
 float softmax_row(const float* scores, std::int64_t panels, float factor, std::int16_t* p) {
   const __m256 factor_f32x8 = _mm256_set1_ps(factor);
-  const __m256 shift_f32x8 = _mm256_set1_ps(largest_score(scores, panels) * factor);
+  const __m256 largest_f32x8 = _mm256_set1_ps(largest_score(scores, panels));
   __m256i total_i32x8 = _mm256_setzero_si256();
   for (; panels > 0; --panels, scores += kPanelScores, p += kPanelColumns) {
-    const __m256i low_s32x8 = probabilities(_mm256_load_ps(scores), factor_f32x8, shift_f32x8);
-    const __m256i high_s32x8 = probabilities(_mm256_load_ps(scores + 8), factor_f32x8, shift_f32x8);
-    __m256i p_s16x16 = _mm256_permute4x64_epi64(_mm256_packs_epi32(low_s32x8, high_s32x8), 0xD8);
-    p_s16x16 = _mm256_min_epi16(_mm256_max_epi16(p_s16x16, _mm256_setzero_si256()), _mm256_set1_epi16(255));
+    const __m256i low_s32x8 = probabilities(_mm256_load_ps(scores), factor_f32x8, largest_f32x8);
+    const __m256i high_s32x8 = probabilities(_mm256_load_ps(scores + 8), factor_f32x8, largest_f32x8);
+    const __m256i p_s16x16 = _mm256_permute4x64_epi64(_mm256_packs_epi32(low_s32x8, high_s32x8), 0xD8);
     total_i32x8 = _mm256_add_epi32(total_i32x8, _mm256_madd_epi16(p_s16x16, _mm256_set1_epi16(1)));
     _mm256_store_si256(reinterpret_cast<__m256i*>(p), p_s16x16);
   }

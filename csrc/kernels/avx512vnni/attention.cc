@@ -5,8 +5,8 @@
 // Registers both matmuls: R <= 6 rows x P <= 4 panels of accumulators (vnni_tile.h); the epilogue of the scores keeps the row
 //           maxima in passing. Softmax: four vectors in lockstep, 12 constants.
 //             vpdpbusd, vfmadd, vmulps, vmaxps zmm  1 per cycle;  vaddps, vcvt, integer zmm  2 together (Zen 4)
-// Bound     vector ALU. For 16 scores of a row: d / 4 vpdpbusd twice, and 15 instructions of scaling and softmax: convert, scale,
-//           maximum | fma, maximum, add, sub, sub, 3 fma, shift, add, convert, 1 pack, 1/4 sum.
+// Bound     vector ALU. For 16 scores of a row: d / 4 vpdpbusd twice, and 16 instructions of scaling and softmax: convert, scale,
+//           maximum | sub, scale, maximum, add, sub, sub, 3 fma, shift, add, convert, 1 pack, 1/4 sum.
 //           Measured on an Emerald Rapids core, 2 zmm instructions of any kind per cycle: 95 % of that bound at 512 keys and
 //           d = 64, 93 % at 128 keys, 90 % at 512 and d = 32; 1 % to 2 % more is the epilogue of the values.
 // Tried     All steps of several tiles together (up to 48 rows): 2 % to 4 % slower than the order in attend_u8s8. Row maxima and
@@ -61,7 +61,7 @@ struct Scratch {
   float* maxima;         // [kTileRows][16], of the scores
   std::int32_t* totals;  // [kTileRows][16], whose lanes add up to the row's sum of P
   float* factors;        // [16], of the rows
-  float* shifts;         // [16]
+  float* largest;        // [16], score of each row
   std::uint8_t* p;       // [kTileRows][p_stride], in blocks of kBlockKeys
   std::int64_t p_stride;
 };
@@ -73,9 +73,9 @@ Scratch scratch_at(void* memory, std::int64_t keys) {
   float* maxima = scores + panel_count(keys) * kPanelScores;
   auto* totals = reinterpret_cast<std::int32_t*>(maxima + kPanelScores);
   auto* factors = reinterpret_cast<float*>(totals + kPanelScores);
-  float* shifts = factors + kPanelColumns;
-  auto* p = reinterpret_cast<std::uint8_t*>(shifts + kPanelColumns);
-  return {scores, maxima, totals, factors, shifts, p, (keys + kBlockKeys - 1) / kBlockKeys * kBlockKeys};
+  float* largest = factors + kPanelColumns;
+  auto* p = reinterpret_cast<std::uint8_t*>(largest + kPanelColumns);
+  return {scores, maxima, totals, factors, largest, p, (keys + kBlockKeys - 1) / kBlockKeys * kBlockKeys};
 }
 
 std::int64_t scratch_bytes(std::int64_t keys) {
@@ -206,12 +206,13 @@ void score_tiles(const Tile& first_product, const ScoreTile& first_tile) {
 // kCount vectors of scores -> 64 bytes of P, zero from 16 kCount on.
 template <int kCount>
 __attribute__((always_inline)) inline __m512i probabilities(const float* scores, __m512 factor_f32x16,
-                                                            __m512 shift_f32x16) {
+                                                            __m512 largest_f32x16) {
   const __m512 magic_f32x16 = _mm512_set1_ps(kPowerMagic);
   __m512 shifted_f32x16[kCount], f_f32x16[kCount], p_f32x16[kCount];
   unrolled<kCount>([&](auto i) FF_INLINE_LAMBDA {
     const __m512 power_f32x16 =
-        _mm512_max_ps(_mm512_fmsub_ps(_mm512_load_ps(scores + i * kPanelScores), factor_f32x16, shift_f32x16),
+        _mm512_max_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_load_ps(scores + i * kPanelScores), largest_f32x16),
+                                    factor_f32x16),
                       _mm512_set1_ps(kLeastPower));
     shifted_f32x16[i] = _mm512_add_ps(power_f32x16, magic_f32x16);
     f_f32x16[i] = _mm512_sub_ps(power_f32x16, _mm512_sub_ps(shifted_f32x16[i], magic_f32x16));
@@ -243,13 +244,13 @@ __attribute__((always_inline)) inline __m512i probabilities(const float* scores,
 
 // One row of `panels` vectors; returns the lanes of the sum of P.
 __attribute__((always_inline)) inline __m512i softmax_row(const float* scores, std::int64_t panels,
-                                                          float factor, float shift, std::uint8_t* p) {
+                                                          float factor, float largest, std::uint8_t* p) {
   const __m512 factor_f32x16 = _mm512_set1_ps(factor);
-  const __m512 shift_f32x16 = _mm512_set1_ps(shift);
+  const __m512 largest_f32x16 = _mm512_set1_ps(largest);
   const __m512i one_s8x64 = _mm512_set1_epi8(1);
   __m512i total_i32x16 = _mm512_setzero_si512();
   const auto block = [&](auto count) FF_INLINE_LAMBDA {
-    const __m512i p_u8x64 = probabilities<count>(scores, factor_f32x16, shift_f32x16);
+    const __m512i p_u8x64 = probabilities<count>(scores, factor_f32x16, largest_f32x16);
     total_i32x16 = _mm512_dpbusd_epi32(total_i32x16, p_u8x64, one_s8x64);
     _mm512_store_si512(p, p_u8x64);
   };
@@ -260,7 +261,7 @@ __attribute__((always_inline)) inline __m512i softmax_row(const float* scores, s
   return total_i32x16;
 }
 
-// What turns scores into powers of two: x = fma(t, factor, -shift).
+// What turns scores into powers of two: x = (t - largest) * factor.
 void find_factors(const AttendArgs& args, const RowTile& rows, const Scratch& scratch) {
   const __m512 maximum_f32x16 =
       fold_rows(scratch.maxima, [](__m512 a_f32x16, __m512 b_f32x16)
@@ -271,14 +272,14 @@ void find_factors(const AttendArgs& args, const RowTile& rows, const Scratch& sc
     factor_f32x16 = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes_below(rows.count), row_scales), factor_f32x16);
   }
   _mm512_store_ps(scratch.factors, factor_f32x16);
-  _mm512_store_ps(scratch.shifts, _mm512_mul_ps(maximum_f32x16, factor_f32x16));
+  _mm512_store_ps(scratch.largest, maximum_f32x16);
 }
 
 void softmax_rows(const RowTile& rows, const Scratch& scratch) {
   for (std::int64_t m = 0; m < rows.count; ++m) {
     const __m512i total_i32x16 =
         softmax_row(scratch.scores + m * kPanelColumns, rows.last_panel - rows.first_panel,
-                    scratch.factors[m], scratch.shifts[m], scratch.p + m * scratch.p_stride);
+                    scratch.factors[m], scratch.largest[m], scratch.p + m * scratch.p_stride);
     _mm512_store_si512(scratch.totals + m * kPanelColumns, total_i32x16);
   }
 }

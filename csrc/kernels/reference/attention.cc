@@ -65,18 +65,14 @@ float scores_of_row(const AttendArgs& args, std::int64_t row, SeenKeys seen, flo
   return largest;
 }
 
-std::int32_t probability(float t, float factor, float shift) {
-  const float x = max_second(std::fmaf(t, factor, -shift), kLeastPower);  // NaN gives kLeastPower
+std::int32_t probability(float t, float factor, float largest) {
+  const float x = max_second((t - largest) * factor, kLeastPower);  // at most 0; NaN gives kLeastPower
   const float shifted = x + kPowerMagic;
   const float f = x - (shifted - kPowerMagic);
   float p = std::fmaf(kPower3, f, kPower2);
   p = std::fmaf(p, f, kPower1);
   p = std::fmaf(p, f, kPower0);
-  const float rounded = std::nearbyintf(float_of(bits_of(p) + (bits_of(shifted) << 23)));
-  // As vcvtps2dq and a saturating pack do it. Beyond int32 is where x overflowed: t * c is so large that its rounding error
-  // alone is a power of two above 2^23.
-  if (!(rounded >= 0.0f && rounded < 2147483648.0f)) return 0;
-  return static_cast<std::int32_t>(rounded > 255.0f ? 255.0f : rounded);
+  return static_cast<std::int32_t>(std::nearbyintf(float_of(bits_of(p) + (bits_of(shifted) << 23))));
 }
 
 }  // namespace
@@ -142,10 +138,9 @@ void attend_u8s8(const AttendArgs& args) {
     const SeenKeys seen = seen_keys(args, m);
     const float largest = scores_of_row(args, m, seen, t);
     const float factor = args.bias != nullptr ? kLog2E : args.row_scales[m] * kLog2E;
-    const float shift = largest * factor;
     std::int32_t total = 0;
     for (std::int64_t j = seen.first; j < seen.last; ++j) {
-      const std::int32_t p = probability(t[j], factor, shift);
+      const std::int32_t p = probability(t[j], factor, largest);
       total += p;
       t[j] = static_cast<float>(p);
     }
