@@ -13,6 +13,7 @@ from fastformers.tasks.custom import custom_task  # noqa: E402
 from fastformers.tasks.encoding import EncodedExamples, LostSpans, Truncation, encode  # noqa: E402
 from fastformers.tasks.evaluation import evaluate, write_submission  # noqa: E402
 from fastformers.tasks.example import Example  # noqa: E402
+from fastformers.tasks.hub import load_hub_examples  # noqa: E402
 from fastformers.tasks.loading import load_examples  # noqa: E402
 from fastformers.tasks.prediction import accepted_inputs, predict_logits  # noqa: E402
 from fastformers.tasks.registry import TASK_NAMES, get_task  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "get_task",
     "length_batches",
     "load_examples",
+    "load_hub_examples",
     "predict_logits",
     "write_submission",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from fastformers._optional import require
@@ -138,7 +139,7 @@ def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
             output_loading_info=True,
             use_safetensors=True,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         raise ConfigError(f"{folder} cannot be loaded by transformers: {error}") from error
     mismatched = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
     prefix = f"{model.base_model_prefix}."

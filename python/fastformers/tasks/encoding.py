@@ -9,7 +9,7 @@ thing cut), the tokens before that part are cut instead. ``truncation="longest_f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch.utils.data import Dataset
@@ -205,8 +205,9 @@ class _Encoder:
                 for index, text in enumerate(whole.sequences)
                 if text == 0 and whole.offsets is not None and whole.offsets[index][1] <= example.keep_from
             ]
-            if len(before) > excess:
+            if len(before) >= excess:
                 return whole.without(before[-excess], before[-1] + 1)
+            example = replace(example, text=example.text[example.keep_from :], keep_from=0)
         return self._tokenize([example], truncation="longest_first", max_length=self._max_length)[0]
 
     def spans(self, example: Example, whole: _Tokens, tokens: _Tokens) -> list[list[int]] | None:
