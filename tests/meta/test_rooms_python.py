@@ -56,6 +56,10 @@ NEVER_AT_TOP_LEVEL = {
     "ctranslate2",
     "matplotlib",
     "sklearn",
+    "scipy",
+    "accelerate",
+    "optuna",
+    "datasets",
 }
 
 

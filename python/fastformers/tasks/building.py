@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""A model for a task from a checkpoint: transformers' own class, or the span classifier.
+
+What a checkpoint lacks may only be the head. A checkpoint whose encoder is of other shapes, or incomplete, is refused:
+transformers would fill the gaps with random numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from fastformers._optional import require
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.tasks.task import Task
+
+__all__ = ["build_model"]
+
+_PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
+#: Names that model families give their dropout shares and activations in a config.
+_DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+    "classifier_dropout",
+)
+_ACTIVATIONS = ("hidden_act", "activation", "hidden_activation")
+_HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob")
+#: First parts of parameters' names that belong to heads, in all families supported.
+_HEADS = {"classifier", "pre_classifier", "pooler", "head"}
+
+
+def build_model(
+    task: Task,
+    checkpoint_dir: str | Path,
+    *,
+    dropout: float | None = None,
+    activation: str | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """Loads an encoder and puts the task's head on it.
+
+    Args:
+        task: the task.
+        checkpoint_dir: a folder that transformers saved, with or without a head. A head of the same width is kept,
+            one of another width is made anew.
+        dropout: every dropout share of the model, 0 to below 1; ``None`` leaves them as they are.
+        activation: of the feed-forward layers, e.g. ``"relu"``; ``None`` leaves it. Another one than the checkpoint was
+            trained with changes every answer until the model is trained again.
+        seed: of the head's random weights; the global random state is left as it was.
+
+    Returns:
+        The model in evaluation mode: ``AutoModelForSequenceClassification``'s class, or
+        :class:`fastformers.modules.span_classifier.SpanClassifier` for tasks with spans.
+
+    Raises:
+        ConfigError: the folder holds no model, or an argument is out of range or unknown to the family.
+        UnsupportedModelError: the checkpoint's encoder is incomplete or does not fit its config.
+        MissingExtraError: transformers is not installed.
+
+    Example:
+        >>> model = build_model(get_task("rte"), "minilm")  # doctest: +SKIP
+    """
+    transformers = require("transformers", "torch", "fastformers.tasks.build_model")
+    folder = Path(checkpoint_dir)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder} holds no config.json: it must be a folder that transformers saved")
+    config = _config(transformers, task, folder, dropout, activation)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _BUILDERS[task.kind](transformers, task, folder, config)
+    return model.eval()
+
+
+def _config(
+    transformers: Any, task: Task, folder: Path, dropout: float | None, activation: str | None
+) -> Any:
+    names = task.labels or ("score",)
+    labels = {
+        "num_labels": task.num_labels,
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **labels)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{folder / 'config.json'} is refused by transformers: {error}") from error
+    config.problem_type = _PROBLEM_TYPES.get(task.kind)
+    if dropout is not None:
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout is {dropout}, must be from 0 to below 1")
+        _set_known(config, _DROPOUTS, dropout)
+    if activation is not None:
+        if activation not in transformers.activations.ACT2FN:
+            raise ConfigError(
+                f"activation is {activation!r}, which transformers does not know; e.g. 'relu', 'gelu'"
+            )
+        _set_known(config, _ACTIVATIONS, activation)
+    return config
+
+
+def _set_known(config: Any, names: tuple[str, ...], value: object) -> None:
+    known = [name for name in names if hasattr(config, name)]
+    if not known:
+        raise ConfigError(
+            f"a {config.model_type} config has none of {', '.join(names)}: cannot set {value!r}"
+        )
+    for name in known:
+        setattr(config, name, value)
+
+
+def _sequence(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
+    return _loaded(transformers.AutoModelForSequenceClassification, folder, config)
+
+
+def _spans(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
+    encoder = _loaded(transformers.AutoModel, folder, config)
+    shares = (getattr(config, name, None) for name in _HEAD_DROPOUTS)
+    share = next((share for share in shares if share is not None), 0.1)
+    return SpanClassifier(encoder, len(task.span_texts), task.num_labels, float(share))
+
+
+def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
+    """Loads weights and checks that only a head was missing or of another width."""
+    try:
+        model, found = auto_class.from_pretrained(
+            folder,
+            config=config,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            use_safetensors=True,
+        )
+    except (ValueError, OSError, SafetensorError) as error:
+        raise ConfigError(f"{folder} cannot be loaded by transformers: {error}") from error
+    mismatched = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
+    prefix = f"{model.base_model_prefix}."
+    for problem, names in (("lacks", found["missing_keys"]), ("has another shape of", mismatched)):
+        odd = sorted(name for name in names if name.removeprefix(prefix).split(".")[0] not in _HEADS)
+        if odd:
+            raise UnsupportedModelError(
+                f"{folder} {problem} {odd[0]} ({len(odd)} such): it does not fit its config.json; pruned models load "
+                "with fastformers.load_pretrained_torch"
+            )
+    loaded: nn.Module = model
+    return loaded
+
+
+_BUILDERS = {"classification": _sequence, "regression": _sequence, "spans": _spans}

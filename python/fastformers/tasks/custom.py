@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""A user's own task: ``train.csv`` or ``train.jsonl`` with the columns text, text_pair (optional) and label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+
+from fastformers.errors import ConfigError, FormatError
+from fastformers.files.fields import short
+from fastformers.tasks import metrics, submission
+from fastformers.tasks.example import Example
+from fastformers.tasks.rows import Row, json_rows, quoted_rows
+from fastformers.tasks.task import Split, Task, TaskFiles
+
+__all__ = ["CUSTOM", "SUFFIXES", "custom_rows", "custom_task", "task_with_labels"]
+
+CUSTOM = "custom"
+SUFFIXES = (".csv", ".jsonl")
+
+
+def custom_task(train_dir: str | Path, regression: bool = False) -> Task:
+    """Makes the task of a folder with ``train.csv`` or ``train.jsonl``.
+
+    Args:
+        train_dir: the folder.
+        regression: labels are numbers to predict; otherwise they are names, of whatever kind, and sorted.
+
+    Returns:
+        A task named ``"custom"``; its score is accuracy, or the mean of Pearson's and Spearman's correlations.
+
+    Raises:
+        FormatError: a file is missing or malformed; names file and line.
+        ConfigError: fewer than two different labels.
+
+    Example:
+        >>> custom_task("reviews").labels  # doctest: +SKIP
+        ('bad', 'good')
+    """
+    if regression:
+        return task_with_labels(())
+    labels = {_label_text(row) for row in custom_rows(Path(train_dir), "train")}
+    if len(labels) < 2:
+        raise ConfigError(
+            f"{train_dir} has the labels {sorted(labels)}: two or more are needed; for numbers use regression=True"
+        )
+    return task_with_labels(tuple(sorted(labels)))
+
+
+def task_with_labels(labels: tuple[str, ...]) -> Task:
+    """Returns the custom task with known labels; without any it predicts numbers."""
+    return Task(
+        name=CUSTOM,
+        kind="classification" if labels else "regression",
+        labels=labels,
+        score_metrics=("accuracy",) if labels else ("pearson", "spearman"),
+        files=TaskFiles("", {split: split for split in ("train", "val", "test")}),
+        reader=_read,
+        metrics=metrics.Classification(("accuracy", "f1_macro")) if labels else metrics.correlations,
+        submission=submission.custom_lines,
+        submission_name="predictions.jsonl",
+    )
+
+
+def custom_rows(folder: Path, split: Split) -> Iterator[Row]:
+    """Yields the rows of ``<split>.csv`` or ``<split>.jsonl``.
+
+    Raises:
+        FormatError: there is neither or both, or a row is malformed.
+    """
+    found = [path for path in (folder / f"{split}{suffix}" for suffix in SUFFIXES) if path.exists()]
+    if len(found) != 1:
+        wanted = f"{split}.csv or {split}.jsonl"
+        raise FormatError(f"{folder} holds {'both' if found else 'neither'} {wanted}: one of them is needed")
+    return quoted_rows(found[0]) if found[0].suffix == ".csv" else json_rows(found[0])
+
+
+def _read(row: Row, task: Task, split: Split) -> Iterator[Example]:
+    pair = None if row.values.get("text_pair") is None else row.text("text_pair")
+    line = row.place.rpartition(" ")[2]
+    yield Example(line, row.text("text"), pair, _label(row, task, split))
+
+
+def _label(row: Row, task: Task, split: Split) -> int | float | None:
+    if split == "test" and row.values.get("label") in (None, ""):
+        return None
+    return _number(row) if task.kind == "regression" else task.label_index(row, _label_text(row))
+
+
+def _label_text(row: Row) -> str:
+    """A label's name: a text without blanks around it, a whole number's digits, or true and false as JSON has them."""
+    value = row.values.get("label")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else row.text("label").strip()
+
+
+def _number(row: Row) -> float:
+    value = row.values.get("label")
+    try:
+        number = (
+            float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+        )
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or not isfinite(number):
+        raise row.error(f"'label' is {short(value)}, must be a number")
+    return number

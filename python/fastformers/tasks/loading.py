@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Reads a task's examples from a folder with its official files, or with a user's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastformers.errors import ConfigError, FormatError
+from fastformers.tasks.custom import CUSTOM, custom_rows
+from fastformers.tasks.example import Example
+from fastformers.tasks.rows import Row, json_rows, tab_rows
+from fastformers.tasks.task import Split, Task
+
+__all__ = ["load_examples"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_examples(task: Task, data_dir: str | Path, split: Split) -> list[Example]:
+    """Reads the examples of one split, in the order of the file.
+
+    Args:
+        task: from :func:`fastformers.tasks.get_task` or :func:`fastformers.tasks.custom_task`.
+        data_dir: the folder of the task's files, or one that holds it under its official name, e.g. ``BoolQ``.
+        split: ``"train"``, ``"val"`` or ``"test"``; MNLI also has ``"val_mismatched"`` and ``"test_mismatched"``.
+
+    Returns:
+        The examples; at least one.
+
+    Raises:
+        ConfigError: the task has no such split.
+        FormatError: a file is missing, empty or malformed; names file and line.
+
+    Example:
+        >>> load_examples(get_task("rte"), "superglue", "val")  # doctest: +SKIP
+    """
+    if split not in task.files.names:
+        raise ConfigError(f"{task.name} has no split {split!r}; it has: {', '.join(task.files.names)}")
+    folder = Path(data_dir)
+    if not folder.is_dir():
+        raise FormatError(f"{folder} is not a folder: it must hold the files of {task.name}")
+    rows = custom_rows(folder, split) if task.name == CUSTOM else _official_rows(task, folder, split)
+    examples = [example for row in rows for example in task.reader(row, task, split)]
+    if not examples:
+        raise FormatError(f"the {split} set of {task.name} in {folder} holds no examples")
+    return examples
+
+
+def _official_rows(task: Task, folder: Path, split: Split) -> Iterator[Row]:
+    name = task.files.names[split]
+    path = next((path for path in (folder / name, folder / task.files.folder / name) if path.exists()), None)
+    if path is None:
+        raise FormatError(
+            f"{folder} holds neither {name} nor {task.files.folder}/{name}: the official {split} file of {task.name}"
+        )
+    return json_rows(path) if path.suffix == ".jsonl" else _table_rows(task, path, split)
+
+
+def _table_rows(task: Task, path: Path, split: Split) -> Iterator[Row]:
+    skipped: list[str] | None = [] if task.files.skip_broken else None
+    yield from tab_rows(path, task.files.columns.get(split), skipped)
+    if skipped:
+        _LOG.warning(
+            "%s: left out %d rows with a wrong number of columns, the first at %s",
+            path,
+            len(skipped),
+            skipped[0],
+        )

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Logits of a model for encoded examples: the one loop that training, distillation and every check share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastformers.tasks.batching import Collator, length_batches
+from fastformers.tasks.encoding import EncodedExamples
+
+__all__ = ["accepted_inputs", "predict_logits"]
+
+
+def predict_logits(
+    model: Any,
+    encoded: EncodedExamples,
+    batch_size: int,
+    device: str | torch.device = "cpu",
+    fixed_length: int | None = None,
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Runs a model over all examples, longest batches first, without gradients.
+
+    Args:
+        model: a torch model on ``device`` whose output has ``.logits``; its training flags are put back.
+        encoded: the examples.
+        batch_size: examples of a batch.
+        device: where the batches go.
+        fixed_length: pad every batch to this many tokens, for the paper's baseline.
+
+    Returns:
+        Float32 logits of shape [examples, outputs], in the order of the examples.
+    """
+    collator = Collator(encoded.tokenizer, fixed_length)
+    rows: list[Tensor | None] = [None] * len(encoded)
+    with _evaluating(model), torch.inference_mode():
+        for batch in length_batches(encoded.lengths, batch_size):
+            inputs = collator([encoded[index] for index in batch])
+            inputs.pop("labels", None)
+            moved = {name: tensor.to(device) for name, tensor in accepted_inputs(model, inputs).items()}
+            logits = model(**moved).logits.float().cpu()
+            for index, row in zip(batch, logits, strict=True):
+                rows[index] = row
+    return torch.stack([row for row in rows if row is not None]).numpy()
+
+
+def accepted_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors of a batch that a model's forward takes: not every family reads token types."""
+    forward = model.forward if isinstance(model, nn.Module) else model.__call__
+    takes_types = "token_type_ids" in inspect.signature(forward).parameters
+    return {name: tensor for name, tensor in batch.items() if takes_types or name != "token_type_ids"}
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Puts a module into evaluation mode, and every part of it back into the mode it was in."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    were_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in were_training:
+            module.training = True

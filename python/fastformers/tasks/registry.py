@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""All tasks by name."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from fastformers.errors import ConfigError
+from fastformers.tasks.custom import CUSTOM
+from fastformers.tasks.glue import GLUE
+from fastformers.tasks.superglue import SUPERGLUE
+from fastformers.tasks.task import Task
+
+__all__ = ["TASK_NAMES", "get_task"]
+
+_TASKS = {task.name: task for task in (*SUPERGLUE, *GLUE)}
+
+#: Names that :func:`get_task` knows.
+TASK_NAMES: tuple[str, ...] = tuple(_TASKS)
+
+
+def get_task(name: str) -> Task:
+    """Returns an official task.
+
+    Args:
+        name: one of :data:`TASK_NAMES`, e.g. ``"boolq"``; case does not matter.
+
+    Raises:
+        ConfigError: no such task; names close matches.
+
+    Example:
+        >>> get_task("boolq").labels
+        ('True', 'False')
+    """
+    task = _TASKS.get(name.lower())
+    if task is not None:
+        return task
+    if name == CUSTOM:
+        raise ConfigError("a task of your own has no fixed labels: make it with custom_task(folder)")
+    close = get_close_matches(name.lower(), TASK_NAMES, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(TASK_NAMES)}"
+    raise ConfigError(f"there is no task {name!r}; {hint}")

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""Rows of data files that nobody vouches for, each with its place, so that every error names file and line.
+
+Read line by line: the largest official file (ReCoRD's training set) has 136 MB. JSON is held to the rules of
+``files.strict_json``. Tab-separated files are GLUE's: no quoting, one line a row, a quotation mark is text.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastformers.errors import FormatError
+from fastformers.files.fields import short
+from fastformers.files.strict_json import parse_json
+
+__all__ = ["Row", "json_rows", "quoted_rows", "tab_rows"]
+
+_MOST_LINE_BYTES = 16 << 20
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The fields of one row.
+
+    Attributes:
+        values: field name to value.
+        place: file and line for messages, e.g. ``"train.jsonl line 3"``.
+    """
+
+    values: Mapping[str, Any]
+    place: str
+
+    def error(self, problem: str) -> FormatError:
+        """Returns the error to raise for this row."""
+        return FormatError(f"{self.place}: {problem}")
+
+    def field(self, key: str, kind: type[_T]) -> _T:
+        """Returns a field that must be there and of a type; True and False are no numbers.
+
+        Raises:
+            FormatError: absent or of another type.
+        """
+        if key not in self.values:
+            known = ", ".join(repr(name) for name in self.values)
+            raise self.error(f"has no field {key!r}; its fields: {known}")
+        value = self.values[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.error(f"{key!r} is {short(value)}, must be of type {kind.__name__}")
+        return value
+
+    def text(self, key: str) -> str:
+        """Returns a text that holds more than white space.
+
+        Raises:
+            FormatError: absent, no text, or empty.
+        """
+        value = self.field(key, str)
+        if not value.strip():
+            raise self.error(f"{key!r} is empty: a model needs a text to read")
+        return value
+
+    def number(self, key: str = "idx") -> int:
+        """Returns a whole number, which may be written as a text of digits.
+
+        Raises:
+            FormatError: absent or something else.
+        """
+        value = self.values.get(key)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
+            return int(value)
+        return self.field(key, int)
+
+    def objects(self, key: str) -> list[Row]:
+        """Returns a list of objects as rows of their own, with their number as part of the place.
+
+        Raises:
+            FormatError: absent, no list, or something in it is no object.
+        """
+        items = self.field(key, list)
+        for number, item in enumerate(items):
+            if not isinstance(item, dict):
+                raise self.error(f"{key}[{number}] is {short(item)}, must be an object")
+        return [Row(item, f"{self.place}, {key}[{number}]") for number, item in enumerate(items)]
+
+    def object(self, key: str) -> Row:
+        """Returns an object as a row of its own.
+
+        Raises:
+            FormatError: absent or no object.
+        """
+        return Row(self.field(key, dict), f"{self.place}, {key}")
+
+
+def json_rows(path: Path) -> Iterator[Row]:
+    """Yields the objects of a file with one JSON object a line; blank lines are passed over.
+
+    Raises:
+        FormatError: the file cannot be read, or a line is not a JSON object.
+    """
+    for number, line in _lines(path):
+        if line.strip():
+            place = f"{path.name} line {number}"
+            yield Row(parse_json(line, place, _MOST_LINE_BYTES), place)
+
+
+def tab_rows(
+    path: Path, columns: Sequence[str] | None, skip_broken: list[str] | None = None
+) -> Iterator[Row]:
+    """Yields the rows of a tab-separated file without quoting.
+
+    Args:
+        path: the file.
+        columns: names of the columns of a file without a header; ``None`` takes them from the first line.
+        skip_broken: places of rows with another number of columns are added here and the rows left out; ``None``
+            makes such a row an error.
+
+    Raises:
+        FormatError: the file cannot be read, is not UTF-8, or a row has another number of columns.
+    """
+    for number, line in _lines(path):
+        place = f"{path.name} line {number}"
+        cells = _decoded(line, place).rstrip("\r\n").split("\t")
+        if columns is None:
+            columns = cells
+        elif len(cells) == len(columns):
+            yield Row(dict(zip(columns, cells, strict=True)), place)
+        elif skip_broken is None:
+            raise FormatError(
+                f"{place}: has {len(cells)} columns, must have {len(columns)}: {', '.join(columns)}"
+            )
+        else:
+            skip_broken.append(place)
+
+
+def quoted_rows(path: Path) -> Iterator[Row]:
+    """Yields the rows of a comma-separated file with a header, quoted as spreadsheets do.
+
+    Raises:
+        FormatError: the file cannot be read, is not UTF-8, is not such a file, or a row has another number of columns.
+    """
+    lines = (_decoded(line, f"{path.name} line {number}") for number, line in _lines(path))
+    reader = csv.reader(lines, strict=True)
+    columns: list[str] | None = None
+    try:
+        for cells in reader:
+            place = f"{path.name} line {reader.line_num}"
+            if columns is None:
+                columns = _header(cells, place)
+            elif cells and len(cells) != len(columns):
+                raise FormatError(f"{place}: has {len(cells)} columns, the header has {len(columns)}")
+            elif cells:
+                yield Row(dict(zip(columns, cells, strict=True)), place)
+    except csv.Error as error:
+        raise FormatError(f"{path.name} line {reader.line_num}: {error}") from error
+
+
+def _header(cells: list[str], place: str) -> list[str]:
+    columns = [cell.strip() for cell in cells]
+    if len(set(columns)) != len(columns):
+        raise FormatError(f"{place}: a column name occurs twice: {', '.join(columns)}")
+    return columns
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yields numbered lines, ended by line feeds alone: texts may hold other characters that end lines."""
+    if not path.is_file():
+        raise FormatError(f"{path} is missing or not a plain file")
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MOST_LINE_BYTES + 1):
+                number += 1
+                if len(line) > _MOST_LINE_BYTES:
+                    raise FormatError(f"{path.name} line {number}: is longer than {_MOST_LINE_BYTES} bytes")
+                yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _decoded(line: bytes, place: str) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{place}: is not UTF-8: {error}") from error

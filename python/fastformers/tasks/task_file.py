@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""``task.json``: what a model answers. It lies in every model's folder, so that each command takes a folder alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastformers.errors import ConfigError, FormatError
+from fastformers.files.fields import short
+from fastformers.files.strict_json import read_json, write_json
+from fastformers.tasks.custom import CUSTOM, task_with_labels
+from fastformers.tasks.registry import get_task
+from fastformers.tasks.task import Task
+
+__all__ = ["TASK_FILE", "TaskFile"]
+
+TASK_FILE = "task.json"
+
+_MOST_LABELS = 1 << 16
+_MOST_TOKENS = 1 << 20
+_FIELDS: dict[str, type] = {
+    "task": str,
+    "kind": str,
+    "labels": list,
+    "max_length": int,
+    "num_spans": int,
+    "truncation": str,
+}
+
+
+@dataclass(frozen=True)
+class TaskFile:
+    """A task and how its texts were cut, as a file.
+
+    Attributes:
+        task: the task.
+        max_length: tokens after which texts are cut.
+        truncation: as :func:`fastformers.tasks.encode` takes it.
+    """
+
+    task: Task
+    max_length: int
+    truncation: str = "keep_question"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the file's content: task, kind, labels, max_length, num_spans, truncation."""
+        return {
+            "task": self.task.name,
+            "kind": self.task.kind,
+            "labels": list(self.task.labels),
+            "max_length": self.max_length,
+            "num_spans": len(self.task.span_texts),
+            "truncation": self.truncation,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TaskFile:
+        """Reads what :meth:`to_dict` gave.
+
+        Raises:
+            FormatError: a field is missing, unknown, of another type, or contradicts the task of that name.
+        """
+        for name, kind in _FIELDS.items():
+            value = content.get(name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise FormatError(f"{TASK_FILE}: {name} is {short(value)}, must be of type {kind.__name__}")
+        unknown = sorted(content.keys() - _FIELDS.keys())
+        if unknown:
+            raise FormatError(f"{TASK_FILE} has an unknown field {unknown[0]!r}; known: {', '.join(_FIELDS)}")
+        if not 2 < content["max_length"] <= _MOST_TOKENS:
+            raise FormatError(
+                f"{TASK_FILE}: max_length is {content['max_length']}, must be from 3 to {_MOST_TOKENS}"
+            )
+        if content["truncation"] not in ("keep_question", "longest_first"):
+            raise FormatError(
+                f"{TASK_FILE}: truncation is {short(content['truncation'])}, must be 'keep_question' or 'longest_first'"
+            )
+        found = cls(_task(content["task"], content["labels"]), content["max_length"], content["truncation"])
+        for name in ("kind", "labels", "num_spans"):
+            if found.to_dict()[name] != content[name]:
+                raise FormatError(
+                    f"{TASK_FILE}: {name} is {short(content[name])}; the task {content['task']!r} has "
+                    f"{short(found.to_dict()[name])}"
+                )
+        return found
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the file into a folder, in one step."""
+        target = Path(folder) / TASK_FILE
+        beside = target.with_name(f".{TASK_FILE}-{secrets.token_hex(6)}")
+        try:
+            write_json(beside, self.to_dict())
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TaskFile:
+        """Reads the file of a folder.
+
+        Raises:
+            FormatError: missing or damaged; says how.
+        """
+        return cls.from_dict(read_json(Path(folder) / TASK_FILE))
+
+
+def _task(name: str, labels: list[Any]) -> Task:
+    if name != CUSTOM:
+        try:
+            return get_task(name)
+        except ConfigError as error:
+            raise FormatError(f"{TASK_FILE}: {error}") from error
+    if not all(isinstance(label, str) and label for label in labels):
+        raise FormatError(f"{TASK_FILE}: labels is {short(labels)}, must be a list of texts")
+    if len(labels) == 1 or len(set(labels)) != len(labels) or len(labels) > _MOST_LABELS:
+        raise FormatError(
+            f"{TASK_FILE}: labels is {short(labels)}, must be distinct and two or more, or none"
+        )
+    return task_with_labels(tuple(labels))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""A user's own CSV and JSONL files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastformers.errors import ConfigError, FormatError
+from fastformers.tasks import Example, custom_task, load_examples
+
+Write = Callable[[str, Any], Path]
+
+
+def test_labels_are_those_of_the_training_file_sorted(write: Write) -> None:
+    folder = write("train.csv", "label,text\nzebra,a\nant,b\nzebra,c\n")
+    task = custom_task(folder)
+    assert (task.name, task.kind, task.labels) == ("custom", "classification", ("ant", "zebra"))
+    assert [each.label for each in load_examples(task, folder, "train")] == [1, 0, 1]
+
+
+def test_spreadsheet_quoting_and_a_byte_order_mark_are_understood(write: Write) -> None:
+    text = '\ufefftext,text_pair,label\r\n"one, ""two""\nthree",pair,1\r\nfour,five, 0 \r\n'
+    folder = write("train.csv", text)
+    assert load_examples(custom_task(folder), folder, "train") == [
+        Example("3", 'one, "two"\nthree', "pair", 1),
+        Example("4", "four", "five", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [((True, False), ("false", "true")), ((10, 9), ("10", "9")), (("é", "e"), ("e", "é"))],
+)
+def test_json_labels_may_be_texts_whole_numbers_and_truth_values(
+    values: tuple[Any, ...], labels: tuple[str, ...], write: Write
+) -> None:
+    folder = write("train.jsonl", [{"text": "x", "label": value} for value in values])
+    assert custom_task(folder).labels == labels
+
+
+def test_numbers_are_predicted_only_when_asked_for(write: Write) -> None:
+    folder = write("train.csv", "text,label\na,1.5\nb,-2\n")
+    task = custom_task(folder, regression=True)
+    assert (task.kind, task.labels, task.num_labels) == ("regression", (), 1)
+    assert [each.label for each in load_examples(task, folder, "train")] == [1.5, -2.0]
+    assert custom_task(folder).labels == ("-2", "1.5")
+
+
+@pytest.mark.parametrize("label", ["high", "nan", "1e999", ""])
+def test_a_label_that_is_no_number_is_refused_in_regression(label: str, write: Write) -> None:
+    folder = write("train.csv", f"text,label\na,{label}\n")
+    with pytest.raises(FormatError, match=rf"train\.csv line 2: 'label' is '{label}', must be a number"):
+        load_examples(custom_task(folder, regression=True), folder, "train")
+
+
+def test_a_label_outside_the_training_set_is_refused(write: Write) -> None:
+    write("val.jsonl", [{"text": "x", "label": "c"}])
+    folder = write("train.csv", "text,label\nx,a\ny,b\n")
+    with pytest.raises(FormatError, match=r"val\.jsonl line 1: the label 'c' is none of custom's: a, b"):
+        load_examples(custom_task(folder), folder, "val")
+
+
+def test_a_test_set_needs_no_labels(write: Write) -> None:
+    write("test.csv", "text,label\nx,\n")
+    folder = write("train.csv", "text,label\nx,a\ny,b\n")
+    assert load_examples(custom_task(folder), folder, "test") == [Example("2", "x")]
+
+
+def test_one_label_alone_is_refused(write: Write) -> None:
+    folder = write("train.csv", "text,label\nx,a\ny,a\n")
+    with pytest.raises(ConfigError, match=r"has the labels \['a'\]: two or more are needed"):
+        custom_task(folder)
+
+
+def test_two_files_for_one_split_are_refused(write: Write) -> None:
+    write("train.csv", "text,label\nx,a\n")
+    folder = write("train.jsonl", [{"text": "x", "label": "a"}])
+    with pytest.raises(FormatError, match=r"holds both train\.csv or train\.jsonl"):
+        custom_task(folder)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""task.json: round trip of every task, and refusal of anything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastformers.errors import FormatError
+from fastformers.tasks import TASK_FILE, TASK_NAMES, TaskFile, get_task
+from fastformers.tasks.custom import task_with_labels
+
+GOOD = TaskFile(get_task("wic"), 128).to_dict()
+OWN = TaskFile(task_with_labels(("a", "b")), 64).to_dict()
+
+
+@pytest.mark.parametrize("name", TASK_NAMES)
+def test_every_task_comes_back(name: str, tmp_path: Path) -> None:
+    TaskFile(get_task(name), 256, "longest_first").save(tmp_path)
+    assert TaskFile.load(tmp_path) == TaskFile(get_task(name), 256, "longest_first")
+    assert [path.name for path in tmp_path.iterdir()] == [TASK_FILE]
+
+
+@pytest.mark.parametrize("labels", [("no", "yes", "été"), ()])
+def test_a_users_task_comes_back_with_its_labels(labels: tuple[str, ...], tmp_path: Path) -> None:
+    TaskFile(task_with_labels(labels), 64).save(tmp_path)
+    found = TaskFile.load(tmp_path)
+    assert (found.task.labels, found.task.kind) == (labels, "classification" if labels else "regression")
+
+
+def test_the_file_says_what_other_programs_need() -> None:
+    assert GOOD == {
+        "task": "wic",
+        "kind": "spans",
+        "labels": ["True", "False"],
+        "max_length": 128,
+        "num_spans": 2,
+        "truncation": "keep_question",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({**GOOD, "task": "wics"}, "no task 'wics'; did you mean wic"),
+        ({**GOOD, "labels": ["False", "True"]}, "labels is .*; the task 'wic' has"),
+        ({**GOOD, "kind": "regression"}, "kind is 'regression'; the task 'wic' has 'spans'"),
+        ({**GOOD, "num_spans": 1}, "num_spans is 1; the task 'wic' has 2"),
+        ({**GOOD, "max_length": True}, "max_length is True, must be of type int"),
+        ({**GOOD, "max_length": 0}, "max_length is 0, must be from 3 to"),
+        ({**GOOD, "truncation": "left"}, "truncation is 'left', must be"),
+        ({**GOOD, "more": 1}, "has an unknown field 'more'; known: task"),
+        ({key: value for key, value in GOOD.items() if key != "kind"}, "kind is None, must be of type str"),
+        ({**OWN, "labels": ["a"]}, "must be distinct and two or more, or none"),
+        ({**OWN, "labels": ["a", "a"]}, "must be distinct and two or more, or none"),
+        ({**OWN, "labels": ["a", 1]}, "must be a list of texts"),
+        ({**OWN, "labels": []}, "kind is 'classification'; the task 'custom' has 'regression'"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(content: Any, words: str, tmp_path: Path) -> None:
+    (tmp_path / TASK_FILE).write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=words):
+        TaskFile.load(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"task\.json is missing"):
+        TaskFile.load(tmp_path)
