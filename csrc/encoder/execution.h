@@ -24,12 +24,21 @@ struct Execution {
   bool is_last(std::size_t layer) const { return layer + 1 == model.layers.size(); }
 };
 
+// Splits `rows` into blocks of at most `most` rows, as even as can be, their number a multiple of the members.
+struct RowBlocks {
+  RowBlocks(std::int64_t row_count, std::int64_t most, int members);
+  std::int64_t first(int block) const { return rows * block / count; }
+  std::int64_t size(int block) const { return first(block + 1) - first(block); }
+  std::int64_t rows;
+  int count;
+};
+
 // Rows that go through output projection, FFN and norms of a layer together, wherever they lie.
 struct RowView {
   float* x;              // residual stream [rows, hidden], read and written
   const float* context;  // [rows, heads * head_size]
   float* normed;         // pre-norm: what the next attention reads
-  QuantizedBlock x_q;    // the same quantized
+  QuantizedBlock x_q;    // the same quantized; absent where nothing reads it
 };
 
 // Everything a thread does in a forward call.
@@ -40,29 +49,56 @@ void embed(const Execution& run, Team::Member& member, int index);
 void attend(const Execution& run, std::size_t layer, bool first_queries, Team::Member& member, int index);
 // The last layer's attention for first tokens only, without keys and values; fills context rows [sequences].
 void attend_first_tokens(const Execution& run, Team::Member& member, int index);
-// The rest of a layer for `rows` rows (at most block_rows), ending with what the next layer's attention reads. `next` (or
-// null) is the layer whose weights are wanted after that.
-void finish_layer(const Execution& run, std::size_t layer, const RowView& view, std::int64_t rows,
-                  const LinearLayer* next, const RowScratch& scratch);
 void write_outputs(const Execution& run, Team::Member& member, int index);
 
-// One thread's part in steps whose columns the threads share; `shared` is the scratch that all of them write.
-struct ColumnTeam {
+// One thread's part in work on rows that `members` threads do together: they share the columns of matmuls, and the rows of
+// steps that need whole ones. A team of one is how a row block is worked on.
+struct RowTeam {
   const Execution& run;
   Team::Member& member;
-  const RowScratch& shared;
-  void* gemm_scratch;
+  int members;
+  const RowScratch& scratch;  // all of them write it
+  void* gemm_scratch;         // this thread's own
 };
 
-ColumnTeam column_team(const Execution& run, Team::Member& member, int index);
-// Whether so few rows are shared by columns (see columns.cc).
-bool shares_columns(const Execution& run, std::int64_t rows);
+// All threads of the call.
+RowTeam whole_team(const Execution& run, Team::Member& member, int index);
+
+// Calls work(team, first, rows, more) until all rows are done: once, by all threads, when rows are so few that what a thread
+// needs most is its own part of the weights; in row blocks of one thread each otherwise. `more`: this thread has another
+// block to come.
+template <typename Work>
+void share_rows(const Execution& run, Team::Member& member, int index, std::int64_t rows, const Work& work) {
+  if (run.members > 1 && rows <= run.model.column_rows) {
+    return work(whole_team(run, member, index), std::int64_t{0}, rows, false);
+  }
+  const RowBlocks blocks(rows, run.model.block_rows, run.members);
+  const RowScratch& scratch = run.workspace.rows(index);
+  member.phase(blocks.count, [&](int block) {
+    Team alone(1);
+    Team::Member self(alone);
+    work(RowTeam{run, self, 1, scratch, scratch.gemm}, blocks.first(block), blocks.size(block),
+         block + run.members < blocks.count);
+  });
+}
+
+// step(first, rows): a step on whole rows, shared by the team.
+template <typename Step>
+void for_rows(const RowTeam& team, std::int64_t rows, const Step& step) {
+  const RowBlocks blocks(rows, rows, team.members);
+  team.member.phase(blocks.count, [&](int block) { step(blocks.first(block), blocks.size(block)); });
+}
+
 // As LinearLayer::prepare and run, each thread for its columns.
-void multiply_by_columns(const ColumnTeam& team, const LinearLayer& layer, const Input& input,
-                         const Epilogue& epilogue, float* out, std::int64_t out_stride);
-// As finish_layer, by all threads together.
-void finish_layer_by_columns(const ColumnTeam& team, std::size_t layer, const RowView& view,
-                             std::int64_t rows, const LinearLayer* next);
+void multiply(const RowTeam& team, const LinearLayer& layer, const Input& input, const Epilogue& epilogue,
+              float* out, std::int64_t out_stride);
+// The rest of a layer for `rows` rows (at most block_rows), ending with what the next layer's attention reads. `next` (or
+// null) is the layer whose weights are wanted after that.
+void finish_layer(const RowTeam& team, std::size_t layer, const RowView& view, std::int64_t rows,
+                  const LinearLayer* next);
+// to[row] = the row in `from` of the first token of sequence first + row.
+void gather_first_rows(const Execution& run, const float* from, std::int64_t first, std::int64_t rows,
+                       float* to);
 
 // out = norm(in); when `reader` is INT8 the rows are quantized for it as well.
 void norm_rows(const Execution& run, const Norm& norm, const float* in, std::int64_t rows, float* out,
@@ -73,26 +109,9 @@ void enter_layer(const Execution& run, std::size_t next, const RowView& view, st
 // The layer whose attention reads what `layer` leaves, if it wants quantized rows; null otherwise.
 const LinearLayer* quantized_reader(const Execution& run, std::size_t next);
 
-// out = x + bias, [rows, width].
-void add_bias(const std::vector<float>& bias, const float* x, std::int64_t rows, std::int64_t width,
-              float* out);
-// The activation of an FFN that its first matmul can do; kNone when activate_rows has to follow.
-Activation fused_in_up(const Plan& plan);
-// up = function(up), or in a gated FFN up = function(a) * b in the places of a; `rows` rows of the first matmul's results.
-void activate_rows(const Execution& run, std::int64_t rows, std::int64_t ffn, float* up);
-
 // Values in place.
 void apply_function(const KernelTable& kernels, Function function, float* x, std::int64_t count);
 // The activation that a matmul's epilogue can do for a function; kNone for one it cannot.
 Activation fused_activation(Function function);
-
-// Splits `rows` into blocks of at most `most` rows, as even as can be, their number a multiple of the members.
-struct RowBlocks {
-  RowBlocks(std::int64_t row_count, std::int64_t most, int members);
-  std::int64_t first(int block) const { return rows * block / count; }
-  std::int64_t size(int block) const { return first(block + 1) - first(block); }
-  std::int64_t rows;
-  int count;
-};
 
 }  // namespace fastformers::encoder

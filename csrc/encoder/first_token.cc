@@ -15,24 +15,13 @@ const float* read_rows(const Execution& run) {
   return shared.normed != nullptr ? shared.normed : shared.x;
 }
 
-// first_in = x_0.
-void gather_rows(const Execution& run, std::int64_t first, std::int64_t rows) {
-  const SharedBuffers& shared = run.workspace.shared();
-  const std::int64_t hidden = run.model.plan.hidden;
-  for (std::int64_t s = first; s < first + rows; ++s) {
-    std::memcpy(shared.first_in + s * hidden, read_rows(run) + run.batch.offsets[s] * hidden,
-                static_cast<std::size_t>(hidden) * sizeof(float));
-  }
-}
-
 // first_query = W_q x_0.
-void project_queries(const ColumnTeam& team, std::int64_t first, std::int64_t rows) {
+void project_queries(const RowTeam& team, std::int64_t first, std::int64_t rows) {
   const SharedBuffers& shared = team.run.workspace.shared();
   const std::int64_t hidden = team.run.model.plan.hidden;
   const std::int64_t width = team.run.model.layers.back().plan.attention_width();
   const Input input = {shared.first_in + first * hidden, hidden, rows, shared.first_q.from_row(first), false};
-  multiply_by_columns(team, team.run.model.first_token.query, input, {}, shared.first_query + first * width,
-                      width);
+  multiply(team, team.run.model.first_token.query, input, {}, shared.first_query + first * width, width);
 }
 
 // key_query = W_k^T q of one head.
@@ -137,14 +126,27 @@ void project_values(const Execution& run, std::int64_t head, std::int64_t first,
 
 }  // namespace
 
+void gather_first_rows(const Execution& run, const float* from, std::int64_t first, std::int64_t rows,
+                       float* to) {
+  const std::int64_t hidden = run.model.plan.hidden;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::memcpy(to + row * hidden, from + run.batch.offsets[first + row] * hidden,
+                static_cast<std::size_t>(hidden) * sizeof(float));
+  }
+}
+
 // Threads share heads and columns: most calls hold few sequences, and the weights are what there is to read.
 void attend_first_tokens(const Execution& run, Team::Member& member, int index) {
-  const ColumnTeam team = column_team(run, member, index);
+  const RowTeam team = whole_team(run, member, index);
   const std::int64_t sequences = run.batch.sequences;
   const auto tasks = static_cast<int>(sequences);
   const auto heads = static_cast<int>(run.model.layers.back().plan.heads);
   const RowBlocks blocks(sequences, run.model.block_rows, 1);
-  member.phase(blocks.count, [&](int block) { gather_rows(run, blocks.first(block), blocks.size(block)); });
+  member.phase(blocks.count, [&](int block) {
+    const std::int64_t first = blocks.first(block);
+    gather_first_rows(run, read_rows(run), first, blocks.size(block),
+                      run.workspace.shared().first_in + first * run.model.plan.hidden);
+  });
   for (int block = 0; block < blocks.count; ++block) {
     project_queries(team, blocks.first(block), blocks.size(block));
   }

@@ -55,71 +55,47 @@ void finish_step(const Execution& run, const HeadStepWeights& step, std::int64_t
   if (step.plan.norm) norm_rows(run, step.norm, x, rows, x, nullptr, {});
 }
 
-// Rows [first, first + rows) of an output as they leave its last step.
-void store_rows(const Output& output, std::int64_t first, std::int64_t rows, float* now, float* result) {
-  for (std::int64_t m = 0; output.plan.normalize && m < rows; ++m) {
-    normalize(now + m * output.columns, output.columns);
-  }
-  float* out = result + first * output.columns;
-  if (now != out) std::memcpy(out, now, static_cast<std::size_t>(rows * output.columns) * sizeof(float));
-}
-
-void write_rows(const Execution& run, const Output& output, std::int64_t first, std::int64_t rows,
-                float* result, const RowScratch& scratch) {
-  std::int64_t width = run.model.plan.hidden;
-  float* now = output.steps.empty() ? result + first * width : scratch.head[0];
-  float* other = scratch.head[1];
-  for (std::int64_t m = 0; m < rows; ++m) read_row(run, output.plan.rows, first + m, now + m * width);
-  for (const HeadStepWeights& step : output.steps) {
-    if (step.plan.linear) {
-      Input input = {now, width, rows, scratch.head_q, false};
-      step.linear.prepare(run.kernels(), input);
-      step.linear.run(run.kernels(), input, {fused_in_step(step.plan), nullptr, 0}, scratch.gemm, other,
-                      step.plan.features);
-      std::swap(now, other);
-    }
-    finish_step(run, step, rows, now);
-    width = step.plan.features;
-  }
-  store_rows(output, first, rows, now, result);
-}
-
-// The same for few rows: threads share the columns of each step's matmul.
-void write_by_columns(const ColumnTeam& team, const Output& output, std::int64_t rows, float* result) {
+// Rows [first, first + rows) of an output.
+void write_rows(const RowTeam& team, const Output& output, std::int64_t first, std::int64_t rows,
+                float* result) {
   const Execution& run = team.run;
   std::int64_t width = run.model.plan.hidden;
-  float* now = team.shared.head[0];
-  float* other = team.shared.head[1];
-  team.member.phase(static_cast<int>(rows),
-                    [&](int row) { read_row(run, output.plan.rows, row, now + row * width); });
+  float* out = result + first * output.columns;
+  float* now = output.steps.empty() ? out : team.scratch.head[0];
+  float* other = team.scratch.head[1];
+  for_rows(team, rows, [&](std::int64_t row, std::int64_t count) {
+    for (std::int64_t m = row; m < row + count; ++m)
+      read_row(run, output.plan.rows, first + m, now + m * width);
+  });
   for (const HeadStepWeights& step : output.steps) {
     if (step.plan.linear) {
-      const Input input = {now, width, rows, team.shared.head_q, false};
-      multiply_by_columns(team, step.linear, input, {fused_in_step(step.plan), nullptr, 0}, other,
-                          step.plan.features);
+      const Input input = {now, width, rows, team.scratch.head_q, false};
+      multiply(team, step.linear, input, {fused_in_step(step.plan), nullptr, 0}, other, step.plan.features);
       std::swap(now, other);
     }
-    team.member.phase(1, [&](int) { finish_step(run, step, rows, now); });
     width = step.plan.features;
+    for_rows(team, rows,
+             [&](std::int64_t row, std::int64_t count) { finish_step(run, step, count, now + row * width); });
   }
-  team.member.phase(1, [&](int) { store_rows(output, 0, rows, now, result); });
+  for_rows(team, rows, [&](std::int64_t row, std::int64_t count) {
+    for (std::int64_t m = row; output.plan.normalize && m < row + count; ++m)
+      normalize(now + m * width, width);
+    if (now == out) return;
+    std::memcpy(out + row * width, now + row * width,
+                static_cast<std::size_t>(count * width) * sizeof(float));
+  });
 }
 
 }  // namespace
 
 void write_outputs(const Execution& run, Team::Member& member, int index) {
-  const RowScratch scratch = run.workspace.rows(index);
   for (std::size_t i = 0; i < run.outputs.size(); ++i) {
     const Output& output = run.model.outputs[static_cast<std::size_t>(run.outputs[i])];
     const std::int64_t count = output.plan.rows == Rows::kAll ? run.batch.tokens() : run.batch.sequences;
-    if (shares_columns(run, count)) {
-      write_by_columns(column_team(run, member, index), output, count, run.results[i]);
-      continue;
-    }
-    const RowBlocks blocks(count, run.model.block_rows, run.members);
-    member.phase(blocks.count, [&](int block) {
-      write_rows(run, output, blocks.first(block), blocks.size(block), run.results[i], scratch);
-    });
+    share_rows(run, member, index, count,
+               [&](const RowTeam& team, std::int64_t first, std::int64_t rows, bool) {
+                 write_rows(team, output, first, rows, run.results[i]);
+               });
   }
 }
 

@@ -12,58 +12,32 @@ namespace {
 // Rows whose floats are still in L1 when they are quantized.
 constexpr std::int64_t kNormRows = 8;
 
-// sum = x + attention's output projection.
-void project_attention(const Execution& run, const Layer& layer, const RowView& view, std::int64_t rows,
-                       const RowScratch& scratch, float* sum) {
-  const std::int64_t hidden = run.model.plan.hidden;
-  if (!layer.output.present()) {
-    add_bias(layer.output_bias, view.x, rows, hidden, sum);
-    return;
-  }
-  Input input = {view.context, layer.plan.attention_width(), rows, scratch.context_q, false};
-  layer.output.prepare(run.kernels(), input);
-  layer.output.run(run.kernels(), input, {Activation::kNone, view.x, hidden, &layer.up}, scratch.gemm, sum,
-                   hidden);
+// A block that is absent (nothing reads quantized rows) stays so.
+QuantizedBlock rows_from(const QuantizedBlock& block, std::int64_t row) {
+  return block.q != nullptr ? block.from_row(row) : block;
 }
 
-// out = residual + ffn(input), [rows, hidden].
-void feed_forward(const Execution& run, const Layer& layer, const LinearLayer* next, Input input,
-                  const float* residual, const RowScratch& scratch, float* out) {
-  const Plan& plan = run.model.plan;
-  const KernelTable& kernels = run.kernels();
-  if (!layer.up.present()) {
-    add_bias(layer.down_bias, residual, input.rows, plan.hidden, out);
-    return;
-  }
-  const std::int64_t columns = layer.up.columns();
-  layer.up.prepare(kernels, input);
-  layer.up.run(kernels, input, {fused_in_up(plan), nullptr, 0, &layer.down}, scratch.gemm, scratch.up,
-               columns);
-  if (fused_in_up(plan) == Activation::kNone)
-    activate_rows(run, input.rows, layer.plan.intermediate, scratch.up);
-  Input wide = {scratch.up, columns, input.rows, scratch.up_q, false};
-  layer.down.prepare(kernels, wide);
-  layer.down.run(kernels, wide, {Activation::kNone, residual, plan.hidden, next}, scratch.gemm, out,
-                 plan.hidden);
-}
-
-}  // namespace
-
-void add_bias(const std::vector<float>& bias, const float* x, std::int64_t rows, std::int64_t width,
+// out = x + bias, [rows, hidden]: what is left of a part that was pruned away.
+void add_bias(const RowTeam& team, const std::vector<float>& bias, const float* x, std::int64_t rows,
               float* out) {
-  for (std::int64_t m = 0; m < rows; ++m) {
-    for (std::int64_t i = 0; i < width; ++i) {
-      out[m * width + i] =
-          bias.empty() ? x[m * width + i] : x[m * width + i] + bias[static_cast<std::size_t>(i)];
+  const std::int64_t hidden = team.run.model.plan.hidden;
+  for_rows(team, rows, [&](std::int64_t first, std::int64_t count) {
+    for (std::int64_t m = first; m < first + count; ++m) {
+      for (std::int64_t i = 0; i < hidden; ++i) {
+        out[m * hidden + i] =
+            bias.empty() ? x[m * hidden + i] : x[m * hidden + i] + bias[static_cast<std::size_t>(i)];
+      }
     }
-  }
+  });
 }
 
+// The activation of an FFN that its first matmul can do; kNone when `activate` has to follow.
 Activation fused_in_up(const Plan& plan) {
   return plan.gated ? Activation::kNone : fused_activation(plan.function);
 }
 
-void activate_rows(const Execution& run, std::int64_t rows, std::int64_t ffn, float* up) {
+// up = function(up), or in a gated FFN up = function(a) * b in the places of a.
+void activate(const Execution& run, std::int64_t rows, std::int64_t ffn, float* up) {
   if (!run.model.plan.gated) return apply_function(run.kernels(), run.model.plan.function, up, rows * ffn);
   for (std::int64_t m = 0; m < rows; ++m) {
     float* a = up + m * 2 * ffn;
@@ -72,6 +46,43 @@ void activate_rows(const Execution& run, std::int64_t rows, std::int64_t ffn, fl
     for (std::int64_t i = 0; i < ffn; ++i) a[i] *= b[i];
   }
 }
+
+void share_norm(const RowTeam& team, const Norm& norm, const float* in, std::int64_t rows, float* out,
+                const LinearLayer* reader, const QuantizedBlock& quantized) {
+  const auto width = static_cast<std::int64_t>(norm.gamma.size());
+  for_rows(team, rows, [&](std::int64_t first, std::int64_t count) {
+    norm_rows(team.run, norm, in + first * width, count, out + first * width, reader,
+              rows_from(quantized, first));
+  });
+}
+
+// sum = x + attention's output projection.
+void project_attention(const RowTeam& team, const Layer& layer, const RowView& view, std::int64_t rows,
+                       float* sum) {
+  const std::int64_t hidden = team.run.model.plan.hidden;
+  if (!layer.output.present()) return add_bias(team, layer.output_bias, view.x, rows, sum);
+  const Input input = {view.context, layer.plan.attention_width(), rows, team.scratch.context_q, false};
+  multiply(team, layer.output, input, {Activation::kNone, view.x, hidden, &layer.up}, sum, hidden);
+}
+
+// out = residual + ffn(input), [rows, hidden].
+void feed_forward(const RowTeam& team, const Layer& layer, const LinearLayer* next, const Input& input,
+                  const float* residual, float* out) {
+  const Plan& plan = team.run.model.plan;
+  if (!layer.up.present()) return add_bias(team, layer.down_bias, residual, input.rows, out);
+  const std::int64_t columns = layer.up.columns();
+  float* up = team.scratch.up;
+  multiply(team, layer.up, input, {fused_in_up(plan), nullptr, 0, &layer.down}, up, columns);
+  if (fused_in_up(plan) == Activation::kNone) {
+    for_rows(team, input.rows, [&](std::int64_t first, std::int64_t rows) {
+      activate(team.run, rows, layer.plan.intermediate, up + first * columns);
+    });
+  }
+  const Input wide = {up, columns, input.rows, team.scratch.up_q, false};
+  multiply(team, layer.down, wide, {Activation::kNone, residual, plan.hidden, next}, out, plan.hidden);
+}
+
+}  // namespace
 
 void norm_rows(const Execution& run, const Norm& norm, const float* in, std::int64_t rows, float* out,
                const LinearLayer* reader, const QuantizedBlock& quantized) {
@@ -130,24 +141,29 @@ void enter_layer(const Execution& run, std::size_t next, const RowView& view, st
   reader->prepare(run.kernels(), input);
 }
 
-void finish_layer(const Execution& run, std::size_t index, const RowView& view, std::int64_t rows,
-                  const LinearLayer* next, const RowScratch& scratch) {
-  const Plan& plan = run.model.plan;
+void finish_layer(const RowTeam& team, std::size_t index, const RowView& view, std::int64_t rows,
+                  const LinearLayer* next) {
+  const Execution& run = team.run;
   const Layer& layer = run.model.layers[index];
+  const bool pre_norm = run.model.plan.pre_norm, last = run.is_last(index);
+  const std::int64_t hidden = run.model.plan.hidden;
   const LinearLayer* up = layer.up.present() ? &layer.up : nullptr;
-  Input attended = {scratch.attended, plan.hidden, rows, scratch.attended_q, up != nullptr && up->is_int8()};
-  if (plan.pre_norm) {
-    project_attention(run, layer, view, rows, scratch, view.x);
-    norm_rows(run, layer.ffn_norm, view.x, rows, scratch.attended, up, scratch.attended_q);
-    feed_forward(run, layer, next, attended, view.x, scratch, view.x);
-    enter_layer(run, index + 1, view, rows);
-    return;
-  }
-  project_attention(run, layer, view, rows, scratch, scratch.sum);
-  norm_rows(run, layer.attention_norm, scratch.sum, rows, scratch.attended, up, scratch.attended_q);
-  feed_forward(run, layer, next, attended, scratch.attended, scratch, scratch.sum);
-  norm_rows(run, layer.ffn_norm, scratch.sum, rows, view.x, quantized_reader(run, index + 1), view.x_q);
-  if (index + 1 >= run.model.layers.size()) enter_layer(run, index + 1, view, rows);
+  const Input attended = {team.scratch.attended, hidden, rows, team.scratch.attended_q,
+                          up != nullptr && up->is_int8()};
+  float* sum = pre_norm ? view.x : team.scratch.sum;
+  project_attention(team, layer, view, rows, sum);
+  share_norm(team, pre_norm ? layer.ffn_norm : layer.attention_norm, sum, rows, team.scratch.attended, up,
+             team.scratch.attended_q);
+  feed_forward(team, layer, next, attended, pre_norm ? view.x : team.scratch.attended, sum);
+  if (!pre_norm)
+    share_norm(team, layer.ffn_norm, sum, rows, view.x, quantized_reader(run, index + 1), view.x_q);
+  if (!pre_norm && !last) return;
+  for_rows(team, rows, [&](std::int64_t first, std::int64_t count) {
+    const RowView part = {view.x + first * hidden, nullptr,
+                          view.normed != nullptr ? view.normed + first * hidden : nullptr,
+                          rows_from(view.x_q, first)};
+    enter_layer(run, index + 1, part, count);
+  });
 }
 
 }  // namespace fastformers::encoder

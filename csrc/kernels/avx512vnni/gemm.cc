@@ -181,20 +181,10 @@ void finish_gelu(const GemmArgs& args, const LinearTile& tile, std::int64_t row,
                  std::int64_t column) {
   const GeluTable table(args.activation);
   for (std::int64_t m = 0; m < row_count; ++m) {
-    const float* in = tile.values + m * LinearTile::kStride;
-    float* out = args.out + (row + m) * args.out_stride + column;
-    const float* residual =
-        args.residual != nullptr ? args.residual + (row + m) * args.residual_stride + column : nullptr;
-    __m512 y_f32x16[kPanels];
-    unrolled<kPanels>([&](auto i) FF_INLINE_LAMBDA { y_f32x16[i] = _mm512_load_ps(in + 16 * i); });
-    gelu(y_f32x16, table);
-    unrolled<kPanels>([&](auto i) FF_INLINE_LAMBDA {
-      const std::int64_t n = 16 * i;
-      const __mmask16 valid = lanes_below(args.columns - column - n);
-      if (residual != nullptr)
-        y_f32x16[i] = _mm512_add_ps(y_f32x16[i], _mm512_maskz_loadu_ps(valid, residual + n));
-      store_lanes(out + n, y_f32x16[i], valid);
-    });
+    gelu_row<kPanels>(
+        tile.values + m * LinearTile::kStride,
+        args.residual != nullptr ? args.residual + (row + m) * args.residual_stride + column : nullptr,
+        args.out + (row + m) * args.out_stride + column, args.columns - column, table);
   }
 }
 

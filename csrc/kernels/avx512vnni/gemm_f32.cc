@@ -136,25 +136,6 @@ constexpr Tiles all_tiles() {
 
 constexpr Tiles kTiles = all_tiles();
 
-// GELU and residual of up to four vectors of linear results, `columns` of them valid.
-void finish_gelu_row(const float* in, const float* residual, float* out, std::int64_t columns,
-                     const GeluTable& table) {
-  __m512 y_f32x16[4];
-  // What lies beyond the valid columns was never written and may be denormals, which are slow.
-  unrolled<4>([&](auto i) FF_INLINE_LAMBDA {
-    y_f32x16[i] = 16 * i < columns ? _mm512_load_ps(in + 16 * i) : _mm512_setzero_ps();
-  });
-  gelu(y_f32x16, table);
-  unrolled<4>([&](auto i) FF_INLINE_LAMBDA {
-    const std::int64_t n = 16 * i;
-    if (n >= columns) return;
-    const __mmask16 valid = lanes_below(columns - n);
-    if (residual != nullptr)
-      y_f32x16[i] = _mm512_add_ps(y_f32x16[i], _mm512_maskz_loadu_ps(valid, residual + n));
-    store_lanes(out + n, y_f32x16[i], valid);
-  });
-}
-
 // What FloatBlocks asks of an instruction set.
 struct Avx512 {
   static constexpr std::int64_t kRowBlock = avx512vnni::kRowBlock;
@@ -182,9 +163,12 @@ struct Avx512 {
       const float* residual =
           finish.residual != nullptr ? finish.residual + m * finish.residual_stride : nullptr;
       float* out = finish.out + m * finish.out_stride;
-      for (std::int64_t n = 0; n < columns; n += 4 * kPanelColumns) {
-        finish_gelu_row(in + n, residual != nullptr ? residual + n : nullptr, out + n, columns - n, table);
-      }
+      const auto finish_panels = [&](auto panels, std::int64_t n) FF_INLINE_LAMBDA {
+        gelu_row<panels>(in + n, residual != nullptr ? residual + n : nullptr, out + n, columns - n, table);
+      };
+      std::int64_t n = 0;
+      for (; n + 3 * kPanelColumns < columns; n += 4 * kPanelColumns) finish_panels(Constant<4>{}, n);
+      for (; n < columns; n += kPanelColumns) finish_panels(Constant<1>{}, n);
     }
   }
 };

@@ -69,6 +69,21 @@ static inline __attribute__((always_inline)) void gelu(__m512 (&x_f32x16)[kCount
   });
 }
 
+// out = GELU(in) + residual (or null) for kPanels vectors of one row, of which the first `columns` values are valid.
+template <int kPanels>
+static inline __attribute__((always_inline)) void gelu_row(const float* in, const float* residual, float* out,
+                                                           std::int64_t columns, const GeluTable& table) {
+  __m512 y_f32x16[kPanels];
+  unrolled<kPanels>([&](auto i) FF_INLINE_LAMBDA { y_f32x16[i] = _mm512_load_ps(in + 16 * i); });
+  gelu(y_f32x16, table);
+  unrolled<kPanels>([&](auto i) FF_INLINE_LAMBDA {
+    const __mmask16 valid = lanes_below(columns - 16 * i);
+    if (residual != nullptr)
+      y_f32x16[i] = _mm512_add_ps(y_f32x16[i], _mm512_maskz_loadu_ps(valid, residual + 16 * i));
+    store_lanes(out + 16 * i, y_f32x16[i], valid);
+  });
+}
+
 // max(x, 0) on the bits, when floor is 0: an integer maximum leaves the two multiplication ports to the matmul.
 static inline __m512 relu_above(__m512 x_f32x16, std::int32_t floor) {
   return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(x_f32x16), _mm512_set1_epi32(floor)));
