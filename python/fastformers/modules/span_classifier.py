@@ -8,7 +8,7 @@ its checkpoints); here they do not count unless asked.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -141,5 +141,5 @@ def _check(num_spans: int, num_labels: int, dropout: float, fill: str) -> None:
         raise ConfigError(f"num_spans is {num_spans} and num_labels {num_labels}; both must be at least 1")
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout is {dropout}, must be from 0 to below 1")
-    if fill not in get_args(SpanFill):
-        raise ConfigError(f"fill is {fill!r}; allowed: {', '.join(get_args(SpanFill))}")
+    if fill not in _FILL_VALUES:
+        raise ConfigError(f"fill is {fill!r}; allowed: {', '.join(_FILL_VALUES)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch.utils.data import Dataset
 
@@ -19,15 +19,17 @@ from fastformers.tasks.example import Example
 from fastformers.tasks.spans import Span, token_span
 from fastformers.tasks.task import Task
 
-__all__ = ["EncodedExamples", "LostSpans", "Truncation", "encode"]
+__all__ = ["TRUNCATIONS", "EncodedExamples", "LostSpans", "Truncation", "encode"]
 
 Truncation = Literal["keep_question", "longest_first"]
 LostSpans = Literal["error", "drop"]
 
+#: Values of :data:`Truncation`.
+TRUNCATIONS: tuple[str, ...] = get_args(Truncation)
+
 _CHUNK = 1024
 _LISTS = ("input_ids", "token_type_ids")
-_TRUNCATIONS = ("keep_question", "longest_first")
-_LOST_SPANS = ("error", "drop")
+_LOST_SPANS = get_args(LostSpans)
 
 
 class EncodedExamples(Dataset[dict[str, Any]]):
@@ -163,7 +165,7 @@ def _check(
     if not examples:
         raise ConfigError("there are no examples to encode")
     for name, value, allowed in (
-        ("truncation", truncation, _TRUNCATIONS),
+        ("truncation", truncation, TRUNCATIONS),
         ("lost_spans", lost_spans, _LOST_SPANS),
     ):
         if value not in allowed:

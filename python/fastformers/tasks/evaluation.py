@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fastformers.errors import ConfigError, NonFiniteError, ShapeError
+from fastformers.files.replaced_file import replace_file
 from fastformers.tasks.example import Example
 from fastformers.tasks.task import Logits, Task
 
@@ -66,12 +65,7 @@ def write_submission(task: Task, examples: Sequence[Example], logits: Logits, pa
     if not target.parent.is_dir():
         raise ConfigError(f"{target.parent} is not a folder: make it first")
     text = "".join(f"{line}\n" for line in task.submission(task, examples, logits))
-    beside = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(target, text.encode("utf-8"))
     return target
 
 

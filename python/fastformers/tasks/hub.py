@@ -83,7 +83,7 @@ def load_hub_examples(task: Task, split: Split) -> list[Example]:
     except (
         OSError,
         ValueError,
-    ) as error:  # datasets raises ConnectionError, an OSError, and ValueError offline
+    ) as error:  # ConnectionError, an OSError, without a network; ValueError offline
         raise ConfigError(
             f"{name} cannot be loaded: {error}; download the official files and read them with load_examples"
         ) from error

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,10 @@ from typing import Any
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import short
-from fastformers.files.strict_json import read_json, write_json
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.tasks.custom import CUSTOM, task_with_labels
+from fastformers.tasks.encoding import TRUNCATIONS
 from fastformers.tasks.registry import get_task
 from fastformers.tasks.task import Task
 
@@ -76,10 +76,9 @@ class TaskFile:
             raise FormatError(
                 f"{TASK_FILE}: max_length is {content['max_length']}, must be from 3 to {_MOST_TOKENS}"
             )
-        if content["truncation"] not in ("keep_question", "longest_first"):
-            raise FormatError(
-                f"{TASK_FILE}: truncation is {short(content['truncation'])}, must be 'keep_question' or 'longest_first'"
-            )
+        if content["truncation"] not in TRUNCATIONS:
+            allowed = " or ".join(map(repr, TRUNCATIONS))
+            raise FormatError(f"{TASK_FILE}: truncation is {short(content['truncation'])}, must be {allowed}")
         found = cls(_task(content["task"], content["labels"]), content["max_length"], content["truncation"])
         for name in ("kind", "labels", "num_spans"):
             if found.to_dict()[name] != content[name]:
@@ -91,13 +90,7 @@ class TaskFile:
 
     def save(self, folder: str | Path) -> None:
         """Writes the file into a folder, in one step."""
-        target = Path(folder) / TASK_FILE
-        beside = target.with_name(f".{TASK_FILE}-{secrets.token_hex(6)}")
-        try:
-            write_json(beside, self.to_dict())
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
+        replace_file(Path(folder) / TASK_FILE, json_bytes(self.to_dict()))
 
     @classmethod
     def load(cls, folder: str | Path) -> TaskFile:

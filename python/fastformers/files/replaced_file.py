@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""Writes a file beside its final place and moves it there in one step: nobody sees it half-written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+__all__ = ["replace_file"]
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Writes a file, or leaves what was there when that fails.
+
+    Args:
+        target: where the file is to be; its folder must exist.
+        content: all of it.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to.
+    """
+    beside = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
