@@ -70,7 +70,8 @@ struct alignas(64) Worker {
 };
 
 // The tasks of one job, claimed one by one: job number, task count and next task in a single word, so that a worker that
-// wakes up late finds either a task of the job it sees or nothing, never a task of a job that is over.
+// wakes up late finds a task of the job it was woken for or nothing: neither one of a job that is over nor one of the next,
+// which has threads of its own.
 class Claims {
  public:
   void open(std::uint32_t job, int tasks) {
@@ -78,14 +79,13 @@ class Claims {
     word_.store(std::uint64_t{job} << 32 | count << 16, std::memory_order_release);
   }
 
-  // The next task, or -1 when all are taken. `job` is set to the job the task belongs to.
-  int take(std::uint32_t& job) {
+  // The next task of `job`, or -1 when all are taken.
+  int take(std::uint32_t job) {
     std::uint64_t word = word_.load(std::memory_order_acquire);
     for (;;) {
       const auto next = static_cast<int>(word & 0xFFFF), tasks = static_cast<int>(word >> 16 & 0xFFFF);
-      if (next >= tasks) return -1;
+      if (static_cast<std::uint32_t>(word >> 32) != job || next >= tasks) return -1;
       if (word_.compare_exchange_weak(word, word + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
-        job = static_cast<std::uint32_t>(word >> 32);
         return next;
       }
     }
@@ -120,7 +120,7 @@ class Pool {
     pending_.store(tasks, std::memory_order_relaxed);
     claims_.open(job, tasks);
     for (int i = 0; i < tasks - 1; ++i) workers_[static_cast<std::size_t>(i)]->ticket.raise(job);
-    work();
+    work(job);
     while (done_.load() != job) done_.wait_while(job - 1);
     if (error_) std::rethrow_exception(error_);
   }
@@ -161,12 +161,11 @@ class Pool {
     for (;;) {
       seen = worker.ticket.wait_while(seen);
       if (stopping_.load(std::memory_order_relaxed)) return;
-      work();
+      work(seen);
     }
   }
 
-  void work() {
-    std::uint32_t job = 0;
+  void work(std::uint32_t job) {
     for (int task = claims_.take(job); task >= 0; task = claims_.take(job)) {
       attempt(task);
       if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.raise(job);

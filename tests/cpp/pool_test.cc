@@ -73,6 +73,20 @@ void tasks_run_at_once_on_the_caller_and_on_workers() {
   }
 }
 
+// Seven workers are woken for the wide call, some of them late: none may take the place of the narrow call's own threads.
+void a_call_after_a_wider_one_has_its_own_threads() {
+  const int rounds = kThreadSanitizer ? 100 : 2000;
+  int strangers = 0;
+  for (int round = 0; round < rounds; ++round) {
+    REQUIRE(every_task_runs_once(8));
+    std::atomic<int> on_caller{0};
+    const std::thread::id caller = std::this_thread::get_id();
+    on_different_threads(2, [&](int) { on_caller += std::this_thread::get_id() == caller ? 1 : 0; });
+    strangers += on_caller == 1 ? 0 : 1;
+  }
+  REQUIRE(strangers == 0);
+}
+
 // Longer and shorter than the spin, so that workers are met spinning, falling asleep and asleep.
 void many_small_jobs_end() {
   const int jobs = kThreadSanitizer ? 4000 : 40000;
@@ -228,6 +242,7 @@ int main() {
   starts_no_thread_before_it_needs_one();
   runs_every_task_once();
   tasks_run_at_once_on_the_caller_and_on_workers();
+  a_call_after_a_wider_one_has_its_own_threads();
   many_small_jobs_end();
   nested_calls_run_on_their_own_thread();
   concurrent_callers_all_finish();
