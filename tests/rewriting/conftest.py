@@ -175,9 +175,9 @@ def prune() -> Callable[..., None]:
     def prune(model: Any, number: int, heads: int | None = None, ffn: int | None = None) -> None:
         found = family_of(model)
         assert found is not None
-        encoder = getattr(model, found.base, model)
-        layer = encoder.get_submodule(found.layers)[number]
-        names = found.block
+        encoder = getattr(model, found.names.base, model)
+        layer = encoder.get_submodule(found.names.layers)[number]
+        names = found.names.block
         hidden = layer.get_submodule(names.output).out_features
         if heads is not None:
             attention = layer.get_submodule(names.attention)
@@ -195,7 +195,7 @@ def prune() -> Callable[..., None]:
                 attention.num_attention_heads, attention.all_head_size = heads, channels
         if ffn is not None:
             bias = layer.get_submodule(names.up).bias is not None
-            layer.set_submodule(names.up, linear(ffn * (2 if found.gated else 1), hidden, bias))
+            layer.set_submodule(names.up, linear(ffn * (2 if found.names.gated else 1), hidden, bias))
             layer.set_submodule(names.down, linear(hidden, ffn, bias))
 
     return prune

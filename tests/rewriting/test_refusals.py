@@ -56,8 +56,8 @@ def test_every_other_head_of_every_family_is_refused() -> None:
     """No class falls through to another head's plan."""
     transformers = pytest.importorskip("transformers")
     for family in FAMILIES:
-        module = __import__(family.package, fromlist=["__all__"])
-        covered = {family.model, *family.heads}
+        module = __import__(family.names.package, fromlist=["__all__"])
+        covered = {family.names.model, *family.heads}
         for name in set(module.__all__) - covered:
             kind = getattr(module, name)
             if not issubclass(kind, transformers.PreTrainedModel) or "For" not in name:

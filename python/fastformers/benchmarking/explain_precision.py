@@ -93,15 +93,17 @@ def _sources(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Names in the plan of the encoder's own linears -> names in the model."""
     family = family_of(model)
     assert family is not None  # it was translated
-    prefix = "" if isinstance(attribute(model, family.layers), nn.ModuleList) else f"{family.base}."
-    if family.embeddings.projection is not None:
-        yield "embeddings.projection", (prefix + family.embeddings.projection,)
-    for number in range(len(attribute(model, prefix + family.layers))):
-        place = f"{prefix}{family.layers}.{number}."
+    prefix = (
+        "" if isinstance(attribute(model, family.names.layers), nn.ModuleList) else f"{family.names.base}."
+    )
+    if family.names.embeddings.projection is not None:
+        yield "embeddings.projection", (prefix + family.names.embeddings.projection,)
+    for number in range(len(attribute(model, prefix + family.names.layers))):
+        place = f"{prefix}{family.names.layers}.{number}."
         for name, paths in _block(family).items():
             yield f"layers.{number}.{name}", tuple(place + path for path in paths)
 
 
 def _block(family: Family) -> dict[str, tuple[str, ...]]:
-    block = family.block
+    block = family.names.block
     return {"qkv": block.qkv, "output": (block.output,), "up": (block.up,), "down": (block.down,)}

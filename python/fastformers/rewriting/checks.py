@@ -78,13 +78,13 @@ def check_model(model: nn.Module, encoder: nn.Module, family: Family, head: Head
     for name, module in model.named_modules():
         _check_hooks(module, name or type(model).__name__)
     present = {path: name for path, name in family.classes.items() if _is_there(encoder, path)}
-    check_classes(encoder, family.package, present)
-    for layer in child(encoder, family.layers, nn.ModuleList):
+    check_classes(encoder, family.names.package, present)
+    for layer in child(encoder, family.names.layers, nn.ModuleList):
         if hasattr(layer, "crossattention"):
             raise unsupported("cross attention is not covered")
-        check_classes(layer, family.package, family.block.classes)
+        check_classes(layer, family.names.package, family.names.block.classes)
     if head is not None:
-        check_classes(model, family.package, {"": _stock_name(type(model), family), **head.classes})
+        check_classes(model, family.names.package, {"": _stock_name(type(model), family), **head.classes})
 
 
 def check_classes(root: nn.Module, package: str, classes: Mapping[str, str]) -> None:
@@ -129,10 +129,12 @@ def _is_function(value: object) -> bool:
 def _check_options(model: nn.Module, family: Family) -> None:
     config: Any = getattr(model, "config", None)
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
-        raise unsupported(f"{family.name} as a decoder (is_decoder, add_cross_attention) is not covered")
+        raise unsupported(
+            f"{family.names.name} as a decoder (is_decoder, add_cross_attention) is not covered"
+        )
     positions = getattr(config, "position_embedding_type", None) or "absolute"
     if positions != "absolute":
-        raise unsupported(f"position_embedding_type {positions!r} of {family.name} is not covered")
+        raise unsupported(f"position_embedding_type {positions!r} of {family.names.name} is not covered")
     attention = getattr(config, "_attn_implementation", None)
     if attention not in _ATTENTIONS:
         raise unsupported(f"attention implementation {attention!r} is not one of transformers' own")
@@ -151,7 +153,7 @@ def _is_there(encoder: nn.Module, path: str) -> bool:
 
 
 def _stock_name(kind: type, family: Family) -> str:
-    return next(k.__name__ for k in kind.__mro__ if k.__module__ == family.package)
+    return next(k.__name__ for k in kind.__mro__ if k.__module__ == family.names.package)
 
 
 def _described(kind: type) -> str:

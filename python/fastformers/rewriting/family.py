@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What an adapter says of a model family: where the parts of an encoder are among the attributes of its modules.
+"""What an adapter says of a model family beside the names of its parts: heads, positions, order of norms.
 
-Almost all of it is names. The few things a family computes (windows, relative positions) are functions in its adapter.
+Almost all of it is data. The few things a family computes (windows, relative positions) are functions in its adapter.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from fastformers.encoder_plan import Activation, Rows
+from fastformers.modules.encoder_names import EncoderNames
 
-__all__ = ["BlockNames", "EmbeddingNames", "Family", "Head", "Reach", "Step"]
+__all__ = ["Family", "Head", "Reach", "Step"]
 
 
 class Reach(NamedTuple):
@@ -22,54 +23,6 @@ class Reach(NamedTuple):
 
     window: int = -1
     rope_base: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddingNames:
-    """Paths below the base model.
-
-    Attributes:
-        word: table of words.
-        position: table of positions.
-        type: table of token types.
-        norm: norm after their sum.
-        projection: linear after the norm; a model may lack it.
-    """
-
-    word: str
-    norm: str
-    position: str | None = None
-    type: str | None = None
-    projection: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockNames:
-    """Paths below one layer.
-
-    Attributes:
-        classes: path of a module -> name of its class, whose ``forward`` the plan stands for.
-        attention: the module that knows the head size.
-        head_size: its attribute.
-        qkv: the linears of query, key and value, or the one that is all three.
-        output: linear after attention.
-        attention_norm: norm of attention.
-        up: first linear of the feed-forward network.
-        activation: between the two.
-        down: second linear.
-        ffn_norm: norm of the feed-forward network.
-    """
-
-    classes: Mapping[str, str]
-    attention: str
-    head_size: str
-    qkv: tuple[str, ...]
-    output: str
-    attention_norm: str
-    up: str
-    activation: str
-    down: str
-    ffn_norm: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,40 +76,26 @@ class Family:
     """One model family.
 
     Attributes:
-        name: for people.
-        package: module of transformers that holds its classes.
-        base: attribute of models with heads that is the encoder.
-        model: name of the encoder's class.
+        names: where the parts of its encoders are.
         result: name of the encoder's output class in ``transformers.modeling_outputs``.
         classes: path of a module below the encoder -> name of its class; absent modules are not looked at.
-        embeddings: where the tables are.
-        layers: path of the list of layers.
-        block: where the parts of a layer are.
         heads: name of a model class -> what its head does.
         pooler: the encoder's own pooler, below the encoder; a model may lack it.
         final_norm: norm after the last layer.
         pre_norm: norms come before attention and FFN.
-        gated: FFN is gated.
         first_position: row of the first token in the position table, from the encoder.
         reach: what a layer's attention sees, from encoder and layer.
         relative_bias: float32 [heads, 2 * max_tokens - 1] that is added to the scores of every layer, from encoder
             and max_tokens; entry j - i + max_tokens - 1 belongs to query i and key j.
     """
 
-    name: str
-    package: str
-    base: str
-    model: str
+    names: EncoderNames
     result: str
     classes: Mapping[str, str]
-    embeddings: EmbeddingNames
-    layers: str
-    block: BlockNames
     heads: Mapping[str, Head]
     pooler: Step | None = None
     final_norm: str | None = None
     pre_norm: bool = False
-    gated: bool = False
     first_position: Callable[[nn.Module], int] = _from_zero
     reach: Callable[[nn.Module, nn.Module], Reach] = _sees_all
     relative_bias: Callable[[nn.Module, int], Tensor] | None = None

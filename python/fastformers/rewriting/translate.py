@@ -100,20 +100,20 @@ def _parts(
         raise unsupported("the model is in training mode: call model.eval() first")
     family = family_of(model)
     if family is None:
-        known = ", ".join(each.name for each in FAMILIES)
+        known = ", ".join(each.names.name for each in FAMILIES)
         hint = ": pass its transformers model, model[0].auto_model" if _is_sentence_transformer(model) else ""
         raise unsupported(f"{type(model).__name__} is of no family that can be compiled ({known}){hint}")
-    names = {kind.__name__ for kind in type(model).__mro__ if kind.__module__ == family.package}
+    names = {kind.__name__ for kind in type(model).__mro__ if kind.__module__ == family.names.package}
     head = next((head for name, head in family.heads.items() if name in names), None)
-    if head is None and family.model not in names:
-        covered = ", ".join((family.model, *family.heads))
+    if head is None and family.names.model not in names:
+        covered = ", ".join((family.names.model, *family.heads))
         raise unsupported(f"the head of {type(model).__name__} is not covered; these are: {covered}")
     if head is not None and pooling is not None:
         raise ConfigError(
             f"pooling={pooling!r} is for base encoders; {type(model).__name__} has a head: leave it out, or compile "
-            f"model.{family.base}"
+            f"model.{family.names.base}"
         )
-    encoder: nn.Module = model if head is None else child(model, family.base)
+    encoder: nn.Module = model if head is None else child(model, family.names.base)
     check_model(model, encoder, family, head)
     return family, encoder, head
 
@@ -143,7 +143,7 @@ class _Translator:
     ) -> Translation:
         """Translates; called once."""
         sizes = self._embeddings(int8_embeddings)
-        layers = child(self._encoder, self._family.layers, nn.ModuleList)
+        layers = child(self._encoder, self._family.names.layers, nn.ModuleList)
         plans = tuple(self._layer(number, layer, sizes["hidden"]) for number, layer in enumerate(layers))
         self._relative_biases(plans, sizes["max_tokens"])
         if self._family.final_norm is not None:
@@ -154,7 +154,7 @@ class _Translator:
             pre_norm=self._family.pre_norm,
             norm_epsilon=_only("norms with different epsilons", self._epsilons, 1e-12),
             activation=_only("layers with different activations", self._activations, "gelu"),
-            gated=self._family.gated,
+            gated=self._family.names.gated,
             layers=plans,
             outputs=outputs,
         )
@@ -162,7 +162,7 @@ class _Translator:
 
     def _embeddings(self, int8: bool) -> dict[str, int]:
         """Writes the tables; returns the sizes of the plan they decide."""
-        names = self._family.embeddings
+        names = self._family.names.embeddings
         word = self._table(names.word)
         if int8:
             rounded, scales = quantize_embedding_rows(word, names.word)
@@ -192,7 +192,7 @@ class _Translator:
         }
 
     def _projection(self, width: int) -> int:
-        path = self._family.embeddings.projection
+        path = self._family.names.embeddings.projection
         if path is None or attribute(self._encoder, path) is None:
             return width
         linear = self._linear(self._encoder, path)
@@ -205,7 +205,7 @@ class _Translator:
         return linear.rows
 
     def _layer(self, number: int, layer: nn.Module, hidden: int) -> LayerPlan:
-        names, name = self._family.block, f"layers.{number}"
+        names, name = self._family.names.block, f"layers.{number}"
         heads, head_size = self._attention(layer, name, hidden)
         for path, target in ((names.attention_norm, "attention_norm"), (names.ffn_norm, "ffn_norm")):
             optional = self._family.pre_norm and target == "attention_norm"
@@ -221,7 +221,7 @@ class _Translator:
 
     def _attention(self, layer: nn.Module, name: str, hidden: int) -> tuple[int, int]:
         """Writes qkv and output; returns heads and head size."""
-        names = self._family.block
+        names = self._family.names.block
         head_size = self._head_size(layer, name)
         parts = [self._linear(layer, path) for path in names.qkv]
         output = self._linear(layer, names.output)
@@ -246,8 +246,8 @@ class _Translator:
         return channels // head_size, head_size
 
     def _head_size(self, layer: nn.Module, name: str) -> int:
-        attention = child(layer, self._family.block.attention)
-        size = getattr(attention, self._family.block.head_size)
+        attention = child(layer, self._family.names.block.attention)
+        size = getattr(attention, self._family.names.block.head_size)
         scaling = getattr(attention, "scaling", size**-0.5)
         if abs(scaling * size**0.5 - 1) > 1e-6:
             raise unsupported(f"{name} scales attention scores by {scaling}, not by 1 / sqrt({size})")
@@ -257,10 +257,10 @@ class _Translator:
 
     def _ffn(self, layer: nn.Module, name: str, hidden: int) -> int:
         """Writes up and down; returns the width between them."""
-        names = self._family.block
+        names = self._family.names.block
         up, down = self._linear(layer, names.up, fused=True), self._linear(layer, names.down)
         _expect(f"{name}.{names.up}", up.depth, hidden)
-        _expect(f"{name}.{names.up}", up.rows, down.depth * (2 if self._family.gated else 1))
+        _expect(f"{name}.{names.up}", up.rows, down.depth * (2 if self._family.names.gated else 1))
         _expect(f"{name}.{names.down}", down.rows, hidden)
         self._write_or_bias(down, f"{name}.down")
         if down.depth == 0:

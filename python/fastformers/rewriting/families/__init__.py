@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from fastformers.modules.encoder_names import names_of
 from fastformers.rewriting.families import bert, distilbert, electra, modernbert, mpnet, roberta
 from fastformers.rewriting.family import Family
 
@@ -22,5 +23,5 @@ FAMILIES: tuple[Family, ...] = (
 
 def family_of(model: nn.Module) -> Family | None:
     """The family whose package the model's class, or a class it was derived from, is in."""
-    packages = {kind.__module__ for kind in type(model).__mro__}
-    return next((family for family in FAMILIES if family.package in packages), None)
+    names = names_of(model)
+    return next((family for family in FAMILIES if family.names is names), None)

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastformers.rewriting.family import BlockNames, EmbeddingNames, Family, Head, Step
+from fastformers.modules.encoder_names import BERT
+from fastformers.rewriting.family import Family, Head, Step
 
 __all__ = [
     "FAMILY",
-    "bert_block",
-    "bert_embeddings",
     "bert_modules",
     "classification_head",
     "question_answering_head",
@@ -26,40 +25,6 @@ def bert_modules(prefix: str) -> dict[str, str]:
         "encoder": f"{prefix}Encoder",
         "pooler": f"{prefix}Pooler",
     }
-
-
-def bert_block(prefix: str) -> BlockNames:
-    """A layer arranged as BERT's, with another prefix of the class names."""
-    return BlockNames(
-        classes={
-            "": f"{prefix}Layer",
-            "attention": f"{prefix}Attention",
-            "attention.self": f"{prefix}SelfAttention",
-            "attention.output": f"{prefix}SelfOutput",
-            "intermediate": f"{prefix}Intermediate",
-            "output": f"{prefix}Output",
-        },
-        attention="attention.self",
-        head_size="attention_head_size",
-        qkv=("attention.self.query", "attention.self.key", "attention.self.value"),
-        output="attention.output.dense",
-        attention_norm="attention.output.LayerNorm",
-        up="intermediate.dense",
-        activation="intermediate.intermediate_act_fn",
-        down="output.dense",
-        ffn_norm="output.LayerNorm",
-    )
-
-
-def bert_embeddings(*, types: bool = True, projection: str | None = None) -> EmbeddingNames:
-    """Embeddings named as BERT's."""
-    return EmbeddingNames(
-        word="embeddings.word_embeddings",
-        position="embeddings.position_embeddings",
-        type="embeddings.token_type_embeddings" if types else None,
-        norm="embeddings.LayerNorm",
-        projection=projection,
-    )
 
 
 def token_classification_head(*before: Step, classes: Mapping[str, str] | None = None) -> Head:
@@ -98,15 +63,9 @@ def classification_head(*steps: Step, classes: Mapping[str, str] | None = None) 
 
 
 FAMILY = Family(
-    name="BERT",
-    package="transformers.models.bert.modeling_bert",
-    base="bert",
-    model="BertModel",
+    names=BERT,
     result="BaseModelOutputWithPoolingAndCrossAttentions",
     classes=bert_modules("Bert"),
-    embeddings=bert_embeddings(),
-    layers="encoder.layer",
-    block=bert_block("Bert"),
     pooler=Step(linear="pooler.dense", activation_module="pooler.activation"),
     heads={
         "BertForSequenceClassification": classification_head(

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
+from fastformers.modules.encoder_names import ELECTRA
 from fastformers.rewriting.families.bert import (
-    bert_block,
-    bert_embeddings,
     bert_modules,
     classification_head,
     question_answering_head,
@@ -16,15 +15,9 @@ from fastformers.rewriting.family import Family, Step
 __all__ = ["FAMILY"]
 
 FAMILY = Family(
-    name="ELECTRA",
-    package="transformers.models.electra.modeling_electra",
-    base="electra",
-    model="ElectraModel",
+    names=ELECTRA,
     result="BaseModelOutputWithPastAndCrossAttentions",
     classes=bert_modules("Electra"),
-    embeddings=bert_embeddings(projection="embeddings_project"),
-    layers="encoder.layer",
-    block=bert_block("Electra"),
     heads={
         "ElectraForSequenceClassification": classification_head(
             Step(linear="classifier.dense", activation_module="classifier.activation"),

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from fastformers.modules.encoder_names import MODERNBERT
 from fastformers.rewriting.checks import unsupported
 from fastformers.rewriting.families.bert import question_answering_head, token_classification_head
-from fastformers.rewriting.family import BlockNames, EmbeddingNames, Family, Head, Reach, Step
+from fastformers.rewriting.family import Family, Head, Reach, Step
 
 __all__ = ["FAMILY"]
 
@@ -38,33 +39,15 @@ def _reach(encoder: nn.Module, layer: nn.Module) -> Reach:
 
 
 FAMILY = Family(
-    name="ModernBERT",
-    package="transformers.models.modernbert.modeling_modernbert",
-    base="model",
-    model="ModernBertModel",
+    names=MODERNBERT,
     result="BaseModelOutput",
     classes={
         "": "ModernBertModel",
         "embeddings": "ModernBertEmbeddings",
         "rotary_emb": "ModernBertRotaryEmbedding",
     },
-    embeddings=EmbeddingNames(word="embeddings.tok_embeddings", norm="embeddings.norm"),
-    layers="layers",
-    block=BlockNames(
-        classes={"": "ModernBertEncoderLayer", "attn": "ModernBertAttention", "mlp": "ModernBertMLP"},
-        attention="attn",
-        head_size="head_dim",
-        qkv=("attn.Wqkv",),
-        output="attn.Wo",
-        attention_norm="attn_norm",
-        up="mlp.Wi",
-        activation="mlp.act",
-        down="mlp.Wo",
-        ffn_norm="mlp_norm",
-    ),
     final_norm="final_norm",
     pre_norm=True,
-    gated=True,
     heads={
         "ModernBertForSequenceClassification": Head(
             outputs=("logits",),

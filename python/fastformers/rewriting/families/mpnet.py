@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastformers.modules.encoder_names import MPNET
 from fastformers.rewriting.checks import unsupported
 from fastformers.rewriting.families.bert import (
-    bert_embeddings,
     bert_modules,
     question_answering_head,
     token_classification_head,
 )
 from fastformers.rewriting.families.roberta import position_behind_padding, two_linears_with_tanh
-from fastformers.rewriting.family import BlockNames, Family, Step
+from fastformers.rewriting.family import Family, Step
 
 __all__ = ["FAMILY"]
 
@@ -38,32 +38,9 @@ def _relative_bias(encoder: nn.Module, max_tokens: int) -> Tensor:
 
 
 FAMILY = Family(
-    name="MPNet",
-    package="transformers.models.mpnet.modeling_mpnet",
-    base="mpnet",
-    model="MPNetModel",
+    names=MPNET,
     result="BaseModelOutputWithPooling",
     classes=bert_modules("MPNet"),
-    embeddings=bert_embeddings(types=False),
-    layers="encoder.layer",
-    block=BlockNames(
-        classes={
-            "": "MPNetLayer",
-            "attention": "MPNetAttention",
-            "attention.attn": "MPNetSelfAttention",
-            "intermediate": "MPNetIntermediate",
-            "output": "MPNetOutput",
-        },
-        attention="attention.attn",
-        head_size="attention_head_size",
-        qkv=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
-        output="attention.attn.o",
-        attention_norm="attention.LayerNorm",
-        up="intermediate.dense",
-        activation="intermediate.intermediate_act_fn",
-        down="output.dense",
-        ffn_norm="output.LayerNorm",
-    ),
     pooler=Step(linear="pooler.dense", activation_module="pooler.activation"),
     heads={
         "MPNetForSequenceClassification": two_linears_with_tanh("MPNet"),

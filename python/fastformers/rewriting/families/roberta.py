@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from fastformers.modules.encoder_names import CAMEMBERT, ROBERTA, XLM_ROBERTA, EncoderNames
 from fastformers.rewriting.families.bert import (
-    bert_block,
-    bert_embeddings,
     bert_modules,
     classification_head,
     question_answering_head,
@@ -33,17 +32,12 @@ def two_linears_with_tanh(prefix: str) -> Head:
     )
 
 
-def _family(name: str, package: str, prefix: str) -> Family:
+def _family(names: EncoderNames) -> Family:
+    prefix = names.model.removesuffix("Model")
     return Family(
-        name=name,
-        package=f"transformers.models.{package}.modeling_{package}",
-        base="roberta",
-        model=f"{prefix}Model",
+        names=names,
         result="BaseModelOutputWithPoolingAndCrossAttentions",
         classes=bert_modules(prefix),
-        embeddings=bert_embeddings(),
-        layers="encoder.layer",
-        block=bert_block(prefix),
         pooler=Step(linear="pooler.dense", activation_module="pooler.activation"),
         heads={
             f"{prefix}ForSequenceClassification": two_linears_with_tanh(prefix),
@@ -55,7 +49,7 @@ def _family(name: str, package: str, prefix: str) -> Family:
 
 
 FAMILIES = (
-    _family("RoBERTa", "roberta", "Roberta"),
-    _family("XLM-RoBERTa", "xlm_roberta", "XLMRoberta"),
-    _family("CamemBERT", "camembert", "Camembert"),
+    _family(ROBERTA),
+    _family(XLM_ROBERTA),
+    _family(CAMEMBERT),
 )

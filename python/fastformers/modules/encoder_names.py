@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: MIT
+"""Where the parts of an encoder are among the attributes of transformers' modules: one table for all that reads them.
+
+Compiling, pruning, students cut from a teacher and artefacts of pruned models look the same names up here. Only exact
+classes of transformers count, or classes derived from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from fastformers.errors import UnsupportedModelError
+from fastformers.modules.span_classifier import SpanClassifier
+
+__all__ = [
+    "BERT",
+    "CAMEMBERT",
+    "DISTILBERT",
+    "ELECTRA",
+    "ENCODERS",
+    "MODERNBERT",
+    "MPNET",
+    "ROBERTA",
+    "XLM_ROBERTA",
+    "BlockNames",
+    "EmbeddingNames",
+    "EncoderNames",
+    "EncoderParts",
+    "names_of",
+    "parts_of",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingNames:
+    """Paths below the base model.
+
+    Attributes:
+        word: table of words.
+        position: table of positions.
+        type: table of token types.
+        norm: norm after their sum.
+        projection: linear after the norm; a model may lack it.
+    """
+
+    word: str
+    norm: str
+    position: str | None = None
+    type: str | None = None
+    projection: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockNames:
+    """Paths below one layer.
+
+    Attributes:
+        classes: path of a module -> name of its class, whose ``forward`` is known.
+        attention: the module that knows the head size.
+        head_size: its attribute.
+        qkv: the linears of query, key and value, or the one that is all three.
+        output: linear after attention.
+        attention_norm: norm of attention.
+        up: first linear of the feed-forward network.
+        activation: between the two.
+        down: second linear.
+        ffn_norm: norm of the feed-forward network.
+    """
+
+    classes: Mapping[str, str]
+    attention: str
+    head_size: str
+    qkv: tuple[str, ...]
+    output: str
+    attention_norm: str
+    up: str
+    activation: str
+    down: str
+    ffn_norm: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderNames:
+    """One model family.
+
+    Attributes:
+        name: for people.
+        package: module of transformers that holds its classes.
+        base: attribute of models with heads that is the encoder.
+        model: name of the encoder's class.
+        embeddings: where the tables are.
+        layers: path of the list of layers, below the encoder.
+        block: where the parts of a layer are.
+        gated: the first linear of the FFN puts out the values that are activated, then as many gates.
+        shared_heads: something outside the layers has an entry for each head, the same for every layer.
+    """
+
+    name: str
+    package: str
+    base: str
+    model: str
+    embeddings: EmbeddingNames
+    layers: str
+    block: BlockNames
+    gated: bool = False
+    shared_heads: bool = False
+
+
+def _bert_block(prefix: str) -> BlockNames:
+    """A layer arranged as BERT's, with another prefix of the class names."""
+    return BlockNames(
+        classes={
+            "": f"{prefix}Layer",
+            "attention": f"{prefix}Attention",
+            "attention.self": f"{prefix}SelfAttention",
+            "attention.output": f"{prefix}SelfOutput",
+            "intermediate": f"{prefix}Intermediate",
+            "output": f"{prefix}Output",
+        },
+        attention="attention.self",
+        head_size="attention_head_size",
+        qkv=("attention.self.query", "attention.self.key", "attention.self.value"),
+        output="attention.output.dense",
+        attention_norm="attention.output.LayerNorm",
+        up="intermediate.dense",
+        activation="intermediate.intermediate_act_fn",
+        down="output.dense",
+        ffn_norm="output.LayerNorm",
+    )
+
+
+_BERT_EMBEDDINGS = EmbeddingNames(
+    word="embeddings.word_embeddings",
+    position="embeddings.position_embeddings",
+    type="embeddings.token_type_embeddings",
+    norm="embeddings.LayerNorm",
+)
+_WITHOUT_TYPES = replace(_BERT_EMBEDDINGS, type=None)
+
+
+def _like_bert(name: str, package: str, prefix: str, base: str) -> EncoderNames:
+    return EncoderNames(
+        name=name,
+        package=f"transformers.models.{package}.modeling_{package}",
+        base=base,
+        model=f"{prefix}Model",
+        embeddings=_BERT_EMBEDDINGS,
+        layers="encoder.layer",
+        block=_bert_block(prefix),
+    )
+
+
+BERT = _like_bert("BERT", "bert", "Bert", "bert")
+ROBERTA = _like_bert("RoBERTa", "roberta", "Roberta", "roberta")
+XLM_ROBERTA = _like_bert("XLM-RoBERTa", "xlm_roberta", "XLMRoberta", "roberta")
+CAMEMBERT = _like_bert("CamemBERT", "camembert", "Camembert", "roberta")
+ELECTRA = replace(
+    _like_bert("ELECTRA", "electra", "Electra", "electra"),
+    embeddings=replace(_BERT_EMBEDDINGS, projection="embeddings_project"),
+)
+DISTILBERT = EncoderNames(
+    name="DistilBERT",
+    package="transformers.models.distilbert.modeling_distilbert",
+    base="distilbert",
+    model="DistilBertModel",
+    embeddings=_WITHOUT_TYPES,
+    layers="transformer.layer",
+    block=BlockNames(
+        classes={"": "TransformerBlock", "attention": "DistilBertSelfAttention", "ffn": "FFN"},
+        attention="attention",
+        head_size="attention_head_size",
+        qkv=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
+        output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        up="ffn.lin1",
+        activation="ffn.activation",
+        down="ffn.lin2",
+        ffn_norm="output_layer_norm",
+    ),
+)
+MPNET = EncoderNames(
+    name="MPNet",
+    package="transformers.models.mpnet.modeling_mpnet",
+    base="mpnet",
+    model="MPNetModel",
+    embeddings=_WITHOUT_TYPES,
+    layers="encoder.layer",
+    block=BlockNames(
+        classes={
+            "": "MPNetLayer",
+            "attention": "MPNetAttention",
+            "attention.attn": "MPNetSelfAttention",
+            "intermediate": "MPNetIntermediate",
+            "output": "MPNetOutput",
+        },
+        attention="attention.attn",
+        head_size="attention_head_size",
+        qkv=("attention.attn.q", "attention.attn.k", "attention.attn.v"),
+        output="attention.attn.o",
+        attention_norm="attention.LayerNorm",
+        up="intermediate.dense",
+        activation="intermediate.intermediate_act_fn",
+        down="output.dense",
+        ffn_norm="output.LayerNorm",
+    ),
+    shared_heads=True,
+)
+MODERNBERT = EncoderNames(
+    name="ModernBERT",
+    package="transformers.models.modernbert.modeling_modernbert",
+    base="model",
+    model="ModernBertModel",
+    embeddings=EmbeddingNames(word="embeddings.tok_embeddings", norm="embeddings.norm"),
+    layers="layers",
+    block=BlockNames(
+        classes={"": "ModernBertEncoderLayer", "attn": "ModernBertAttention", "mlp": "ModernBertMLP"},
+        attention="attn",
+        head_size="head_dim",
+        qkv=("attn.Wqkv",),
+        output="attn.Wo",
+        attention_norm="attn_norm",
+        up="mlp.Wi",
+        activation="mlp.act",
+        down="mlp.Wo",
+        ffn_norm="mlp_norm",
+    ),
+    gated=True,
+)
+
+ENCODERS: tuple[EncoderNames, ...] = (
+    BERT,
+    ROBERTA,
+    XLM_ROBERTA,
+    CAMEMBERT,
+    DISTILBERT,
+    ELECTRA,
+    MPNET,
+    MODERNBERT,
+)
+
+
+class EncoderParts(NamedTuple):
+    """The encoder inside a model.
+
+    Attributes:
+        names: where its parts are.
+        encoder: the base model.
+        layers: its layers.
+    """
+
+    names: EncoderNames
+    encoder: Any
+    layers: nn.ModuleList
+
+
+def names_of(model: nn.Module) -> EncoderNames | None:
+    """The family whose package the model's class, or a class it was derived from, is in."""
+    packages = {kind.__module__ for kind in type(model).__mro__}
+    return next((names for names in ENCODERS if names.package in packages), None)
+
+
+def parts_of(model: nn.Module) -> EncoderParts:
+    """Finds the encoder inside a model of transformers, bare or with any head, or inside a span classifier.
+
+    Args:
+        model: the model; it is only read.
+
+    Raises:
+        UnsupportedModelError: it is of no family known; names those that are.
+
+    Example:
+        >>> parts_of(BertForSequenceClassification(BertConfig())).names.name
+        'BERT'
+    """
+    outer = model.encoder if isinstance(model, SpanClassifier) else model
+    names = names_of(outer)
+    if names is None:
+        known = ", ".join(each.name for each in ENCODERS)
+        raise UnsupportedModelError(f"{type(outer).__name__} is of no family known here: {known}")
+    is_base = any(kind.__name__ == names.model for kind in type(outer).__mro__)
+    encoder = outer if is_base else getattr(outer, names.base)
+    layers: Any = encoder.get_submodule(names.layers)
+    return EncoderParts(names, encoder, layers)
