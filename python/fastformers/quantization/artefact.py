@@ -5,6 +5,7 @@
     fastformers.json    which layers are packed and how, what was fused, sizes and digests (manifest.py)
     model.safetensors   canonical int8 weights with scales, and everything else as it was
     report.json         what quantization measured where the model was converted
+    other .json files   what the caller adds, e.g. task.json
     tokenizer files     as the tokenizer saves them
 
 Loading builds the stock class of transformers without allocating its weights, and packs the INT8 layers for the CPU
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from fastformers import __version__
 from fastformers.errors import FormatError, UnsupportedModelError
+from fastformers.files.extra_files import ExtraFiles, write_extra_files
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import read_json, write_json
@@ -40,7 +42,12 @@ _MOST_JSON_BYTES = 16 << 20
 
 
 def save_pretrained(
-    model: nn.Module, path: str | Path, tokenizer: Any = None, *, overwrite: bool = False
+    model: nn.Module,
+    path: str | Path,
+    tokenizer: Any = None,
+    *,
+    extra: ExtraFiles | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Saves a torch model, quantized or not, as a folder.
 
@@ -51,10 +58,12 @@ def save_pretrained(
         model: a transformers model, or any other (which :func:`load_pretrained_torch` then needs an instance of).
         path: folder to make; its parent must exist.
         tokenizer: saved beside the model.
+        extra: further JSON files by name, e.g. ``{"task.json": {...}}``.
         overwrite: replace a model saved there before.
 
     Raises:
-        ConfigError: something is there and ``overwrite`` is False, or it is not a saved model.
+        ConfigError: something is there and ``overwrite`` is False, or it is not a saved model; an extra file's name or
+            content is refused.
         UnsupportedModelError: a transformers model whose shapes differ from what its config builds.
 
     Example:
@@ -74,6 +83,7 @@ def save_pretrained(
             write_json(folder / REPORT, report.to_dict())
         if tokenizer is not None:
             tokenizer.save_pretrained(str(folder))
+        write_extra_files(folder, extra or {})
         written = sorted(file for file in folder.iterdir() if file.is_file())
         files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in written}
         write_json(folder / MANIFEST, _manifest(model, architecture, report, tied, files).to_dict())

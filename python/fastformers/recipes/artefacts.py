@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from fastformers.errors import ConfigError, FastformersError, FormatError, IsaError, MissingExtraError
+from fastformers.files.extra_files import ExtraFiles
 from fastformers.quantization.artefact import save_pretrained as save_torch_model
 from fastformers.quantization.report import QuantizationReport
 from fastformers.rewriting import Encoder
@@ -25,7 +26,12 @@ _SOURCE_FACTS = ("model_type", "transformers_version")
 
 
 def save_pretrained(
-    model: nn.Module, path: str | Path, tokenizer: Any = None, *, overwrite: bool = False
+    model: nn.Module,
+    path: str | Path,
+    tokenizer: Any = None,
+    *,
+    extra: ExtraFiles | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Saves a compiled encoder, or any torch model, quantized or not, as a folder.
 
@@ -37,10 +43,12 @@ def save_pretrained(
             ``fastformers.Engine``; or a torch model, for :func:`fastformers.load_pretrained_torch`.
         path: folder to make; its parent must exist.
         tokenizer: saved beside the model; an engine needs it.
+        extra: further JSON files by name, e.g. ``{"task.json": {...}}``.
         overwrite: replace a model saved there before.
 
     Raises:
-        ConfigError: something is there and ``overwrite`` is False, or it is not a saved model.
+        ConfigError: something is there and ``overwrite`` is False, or it is not a saved model; an extra file's name or
+            content is refused.
         UnsupportedModelError: the model or the tokenizer could not be loaded again; says why.
 
     Example:
@@ -48,7 +56,7 @@ def save_pretrained(
         >>> fast = ff.load("my-bert-fast")
     """
     if not isinstance(model, Encoder):
-        save_torch_model(model, path, tokenizer, overwrite=overwrite)
+        save_torch_model(model, path, tokenizer, extra=extra, overwrite=overwrite)
         return
     facts = {name: str(model.config[name]) for name in _SOURCE_FACTS if model.config.get(name)}
     save_artefact(
@@ -62,6 +70,7 @@ def save_pretrained(
         result=model.result,
         notes=model.notes,
         source=facts,
+        extra=extra,
         overwrite=overwrite,
     )
 

@@ -23,6 +23,7 @@ from fastformers import __version__
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.digests import checksum_of, sha256_of
+from fastformers.files.extra_files import ExtraFiles, write_extra_files
 from fastformers.files.fields import MANIFEST
 from fastformers.files.plain_file import OpenFolder
 from fastformers.files.replaced_folder import replaced_folder
@@ -90,6 +91,7 @@ def save_artefact(
     result: str | None = None,
     notes: tuple[str, ...] = (),
     source: Mapping[str, str] | None = None,
+    extra: ExtraFiles | None = None,
     overwrite: bool = False,
 ) -> None:
     """Saves an encoder as a folder, which appears in one step when all is written.
@@ -106,10 +108,12 @@ def save_artefact(
         result: class of transformers' outputs that the torch-side encoder returns.
         notes: what the user should know.
         source: where the model came from, for people.
+        extra: further JSON files by name.
         overwrite: replace an artefact saved there before.
 
     Raises:
-        ConfigError: something is there and ``overwrite`` is False, a tensor is missing or has no place in the plan.
+        ConfigError: something is there and ``overwrite`` is False, a tensor is missing or has no place in the plan,
+            an extra file's name or content is refused.
         DtypeError, ShapeError, NonFiniteError: a tensor is refused; names it and the reason.
         UnsupportedModelError: the tokenizer cannot be stored as data.
         FormatError: the configuration or the report is too large or nested too deep to be read again.
@@ -131,6 +135,7 @@ def save_artefact(
             _write_json(folder / REPORT, report)
         if tokenizer is not None:
             write_tokenizer(tokenizer, folder)
+        write_extra_files(folder, extra or {})
         manifest = EncoderManifest(
             plan=plan,
             attention=attention,

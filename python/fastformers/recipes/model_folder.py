@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Opens any folder that holds a model, and saves one that the next command takes: every verb's first and last step.
+
+Three kinds of folders are told apart by what they hold: transformers' own, ours with a torch model
+(``fastformers.json``), and ours with a compiled encoder. ``task.json`` says what the model answers, if it lies there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fastformers._optional import require
+from fastformers.errors import ConfigError, FormatError
+from fastformers.files.extra_files import ExtraFiles
+from fastformers.files.fields import MANIFEST
+from fastformers.files.strict_json import read_json
+from fastformers.quantization.artefact import load_pretrained_torch
+from fastformers.recipes.artefacts import load, save_pretrained
+from fastformers.tasks import TASK_FILE, TaskFile, build_model
+
+__all__ = ["OpenedModel", "open_model", "save_model"]
+
+_MOST_MANIFEST_BYTES = 16 << 20
+#: Without any of these transformers makes an empty tokenizer and says nothing.
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """What a folder holds.
+
+    Attributes:
+        model: in evaluation mode; a torch model, or a compiled encoder, which is called like one.
+        tokenizer: of transformers.
+        task_file: what the model answers; ``None`` where the folder does not say it.
+        folder: where it came from.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    task_file: TaskFile | None
+    folder: Path
+
+    def required_task(self) -> TaskFile:
+        """Returns the task file.
+
+        Raises:
+            ConfigError: the folder has none.
+        """
+        if self.task_file is None:
+            raise ConfigError(
+                f"{self.folder} holds no {TASK_FILE}, so it is not known what the model answers: "
+                "take a folder that fastformers trained"
+            )
+        return self.task_file
+
+
+def open_model(folder: str | Path) -> OpenedModel:
+    """Loads the model, the tokenizer and the task of a folder; nothing is fetched from a hub.
+
+    Args:
+        folder: of a model that transformers or fastformers saved, compiled ones included.
+
+    Raises:
+        ConfigError: it is no folder, or holds no model.
+        FormatError: a file of it is damaged, or transformers cannot load it.
+        UnsupportedModelError: the checkpoint is incomplete for its task.
+        MissingExtraError: transformers is not installed.
+
+    Example:
+        >>> open_model("my-bert").task_file.task.name  # doctest: +SKIP
+        'boolq'
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise ConfigError(f"{path} is not a folder: it must hold a model")
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"{path} holds no config.json: it is not the folder of a model")
+    task_file = TaskFile.load(path) if (path / TASK_FILE).exists() else None
+    model = _loader(path)(path, task_file)
+    return OpenedModel(model.eval(), _tokenizer(path), task_file, path)
+
+
+def save_model(
+    model: nn.Module,
+    output: str | Path,
+    tokenizer: Any,
+    task_file: TaskFile | None,
+    *,
+    extra: ExtraFiles | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Saves a model with its tokenizer and task; the folder appears in one step when all is written.
+
+    Args:
+        model: a torch model or a compiled encoder.
+        output: folder to make.
+        tokenizer: of transformers.
+        task_file: what the model answers, if that is known.
+        extra: further JSON files by name.
+        overwrite: replace a model saved there before.
+
+    Raises:
+        ConfigError, UnsupportedModelError: as :func:`fastformers.save_pretrained`.
+    """
+    task = {} if task_file is None else {TASK_FILE: task_file.to_dict()}
+    save_pretrained(model, output, tokenizer, extra={**task, **(extra or {})}, overwrite=overwrite)
+
+
+_Loader = Callable[[Path, "TaskFile | None"], nn.Module]
+
+
+def _loader(folder: Path) -> _Loader:
+    if not (folder / MANIFEST).is_file():
+        return _of_transformers
+    format_name = read_json(folder / MANIFEST, _MOST_MANIFEST_BYTES).get("format")
+    return _LOADERS.get(str(format_name), _of_torch)  # which refuses other formats, and says why
+
+
+def _of_torch(folder: Path, _: TaskFile | None) -> nn.Module:
+    return load_pretrained_torch(folder)
+
+
+def _compiled(folder: Path, _: TaskFile | None) -> nn.Module:
+    return load(folder)
+
+
+def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
+    if task_file is not None:
+        return build_model(task_file.task, folder)
+    transformers = require("transformers", "torch", "opening a model")
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        name = next(iter(getattr(config, "architectures", None) or ["AutoModel"]))
+        kind = getattr(transformers, name, transformers.AutoModel)
+        model: nn.Module = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{folder} does not hold a model that transformers can load: {error}") from error
+    return model
+
+
+def _tokenizer(folder: Path) -> Any:
+    transformers = require("transformers", "torch", "opening a model")
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise FormatError(
+            f"{folder} holds no tokenizer, none of {', '.join(_VOCABULARIES)}: save it beside the model"
+        )
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{folder} holds a tokenizer that transformers cannot load: {error}") from error
+
+
+_LOADERS: dict[str, _Loader] = {"fastformers": _of_torch, "fastformers-encoder": _compiled}

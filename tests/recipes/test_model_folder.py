@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""Every kind of model folder opens the same way, with its task, and gives the model that was saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import fastformers as ff
+from fastformers.errors import ConfigError, FormatError
+from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.tasks import TaskFile, build_model, get_task
+
+TASK = TaskFile(get_task("rte"), max_length=16)
+WORDS = "the cat sat on a mat"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(WORDS.split()))]
+    core = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A tiny BERT without a head, as transformers saves it."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=32,
+    )
+    folder = tmp_path_factory.mktemp("checkpoint")
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> nn.Module:
+    return build_model(TASK.task, checkpoint)
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(**tokenizer([WORDS, "the mat"], padding=True, return_tensors="pt")).logits
+    return found
+
+
+def test_a_saved_model_comes_back_with_its_task(tmp_path: Path, model: nn.Module, tokenizer: Any) -> None:
+    save_model(model, tmp_path / "out", tokenizer, TASK, extra={"log.json": {"steps": 3}})
+    opened = open_model(tmp_path / "out")
+    assert opened.required_task() == TASK
+    assert json.loads((tmp_path / "out" / "log.json").read_text()) == {"steps": 3}
+    assert torch.equal(logits(opened.model, opened.tokenizer), logits(model, tokenizer))
+
+
+def test_a_compiled_model_comes_back_with_its_task(tmp_path: Path, model: nn.Module, tokenizer: Any) -> None:
+    fast = ff.compile(model, tokenizer=tokenizer, texts=[WORDS] * 8)
+    save_model(fast, tmp_path / "fast", tokenizer, TASK)
+    opened = open_model(tmp_path / "fast")
+    assert opened.required_task() == TASK
+    assert isinstance(opened.model, ff.Encoder)
+    assert torch.equal(logits(opened.model, opened.tokenizer), logits(fast, tokenizer))
+
+
+def test_a_folder_of_transformers_opens_as_the_class_it_names(checkpoint: Path) -> None:
+    opened = open_model(checkpoint)
+    assert type(opened.model).__name__ == "BertModel"
+    with pytest.raises(ConfigError, match=r"no task\.json"):
+        opened.required_task()
+
+
+def test_a_folder_of_transformers_with_a_task_gets_its_head(
+    tmp_path: Path, model: Any, tokenizer: Any
+) -> None:
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    TASK.save(tmp_path)
+    opened = open_model(tmp_path)
+    assert torch.equal(logits(opened.model, opened.tokenizer), logits(model, tokenizer))
+
+
+def test_what_holds_no_model_is_refused(tmp_path: Path, model: nn.Module, tokenizer: Any) -> None:
+    with pytest.raises(ConfigError, match="not a folder"):
+        open_model(tmp_path / "absent")
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        open_model(tmp_path)
+    save_model(model, tmp_path / "out", tokenizer, TASK)
+    (tmp_path / "out" / "task.json").write_text('{"task": "rte"}')
+    with pytest.raises(FormatError, match=r"task\.json"):
+        open_model(tmp_path / "out")
+    (tmp_path / "out" / "fastformers.json").write_text('{"format": "other"}')
+    (tmp_path / "out" / "task.json").unlink()
+    with pytest.raises(FormatError, match="format"):
+        open_model(tmp_path / "out")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, model: nn.Module) -> None:
+    ff.save_pretrained(model, tmp_path / "out")
+    with pytest.raises(FormatError, match="no tokenizer"):
+        open_model(tmp_path / "out")
