@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastformers.benchmarking.measure import Spread, spread
+from fastformers.measuring import Spread, spread
 
 EXIT_SLOWER = 3
 OURS = "fastformers"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastformers.benchmarking.measure import Spread
+from fastformers.measuring import Spread
 
 MISSED = "\u2717"  # ballot x, said in words under each table
 

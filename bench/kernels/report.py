@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from bench.harness.markdown import counted, geometric_mean, marked, preamble, report_main, table, tally
 from bench.kernels import results
 from bench.kernels.results import Cell
-from fastformers.benchmarking.measure import Spread
+from fastformers.measuring import Spread
 
 BEGIN, END = "<!-- kernel tables: begin -->", "<!-- kernel tables: end -->"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastformers.benchmarking.measure import Spread, paired_ratio, spread
+from fastformers.measuring import Spread, paired_ratio, spread
 
 Cell = dict[str, Any]
 

@@ -24,7 +24,7 @@ from bench.kernels.report import describe_cell
 from fastformers.benchmarking.contestant_process import ContestantError, ContestantProcess, start_all
 from fastformers.benchmarking.contestants import Contestant, by_name, split_by_presence
 from fastformers.benchmarking.machine import machine_facts
-from fastformers.benchmarking.measure import interleave
+from fastformers.measuring import interleave
 
 SCHEMA = "fastformers-kernel-table/1"
 WORKER = "bench.kernels.worker"

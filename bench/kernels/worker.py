@@ -16,7 +16,7 @@ from bench.kernels.cases import Case, Shape, cosine, make_case
 from bench.kernels.contestants import ALL
 from fastformers.benchmarking.contestant_server import isolate, serve
 from fastformers.benchmarking.contestants import Contestant, by_name
-from fastformers.benchmarking.measure import time_block
+from fastformers.measuring import time_block
 
 
 class Worker:

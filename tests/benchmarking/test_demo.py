@@ -19,8 +19,8 @@ import pytest
 from rich.console import Console
 
 from fastformers.benchmarking.demo_report import DemoReport, Row
-from fastformers.benchmarking.measure import Spread
 from fastformers.errors import MissingExtraError
+from fastformers.measuring import Spread
 
 pytest.importorskip("torch", reason="the demo runs torch models")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FOUNDATION = {"errors", "_optional", "config", "encoder_plan", "files", "_arrays", "kernels"}
+FOUNDATION = {"errors", "_optional", "config", "encoder_plan", "files", "measuring", "_arrays", "kernels"}
 TECHNIQUES = {
     "quantization",
     "rewriting",
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors"},
     "encoder_plan": {"errors"},
     "files": {"errors"},
+    "measuring": set(),
     "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
     "modules": FOUNDATION | {"_core"},

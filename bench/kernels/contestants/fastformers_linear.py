@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.kernels.cases import Case, Shape, weights
 from fastformers import _core, kernels
-from fastformers.benchmarking.measure import median_of_slices
+from fastformers.measuring import median_of_slices
 
 RELU = 1  # the core's code of the activation
 CEILING_SECONDS = 0.004

@@ -24,7 +24,7 @@ from bench.workloads.encoder import results
 from bench.workloads.encoder.cells import BATCHES
 from bench.workloads.encoder.results import Cell
 from fastformers.benchmarking.engines import OURS
-from fastformers.benchmarking.measure import Spread
+from fastformers.measuring import Spread
 
 BEGIN, END = "<!-- encoder tables: begin -->", "<!-- encoder tables: end -->"
 NO_FIGURE = float("-inf")

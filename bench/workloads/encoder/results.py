@@ -8,7 +8,7 @@ from typing import Any
 from bench.workloads.encoder.contestants import ENTRIES
 from bench.workloads.encoder.shapes import shape_named
 from fastformers.benchmarking.engines import OURS
-from fastformers.benchmarking.measure import Spread, paired_ratio, spread
+from fastformers.measuring import Spread, paired_ratio, spread
 
 Cell = dict[str, Any]
 

@@ -15,7 +15,7 @@ from bench.workloads.encoder.entry import Entry
 from fastformers.benchmarking.contestant_process import ContestantError, ContestantProcess
 from fastformers.benchmarking.engines import OURS, REFERENCE
 from fastformers.benchmarking.engines.batch import Floats, cosine
-from fastformers.benchmarking.measure import interleave
+from fastformers.measuring import interleave
 
 
 class Team:

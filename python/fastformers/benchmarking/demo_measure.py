@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastformers.benchmarking.demo_report import Row
-from fastformers.benchmarking.measure import Spread, interleave, paired_ratio, percentile, spread
+from fastformers.measuring import Spread, interleave, paired_ratio, percentile, spread
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastformers.benchmarking.measure import Spread
+from fastformers.measuring import Spread
 
 __all__ = ["DemoReport", "Row"]
 

@@ -23,7 +23,7 @@ from fastformers.benchmarking.contestants import Contestant, by_name
 from fastformers.benchmarking.engines import ENGINES
 from fastformers.benchmarking.engines.batch import Batch
 from fastformers.benchmarking.engines.model_source import FolderSource, ModelSource
-from fastformers.benchmarking.measure import time_block
+from fastformers.measuring import time_block
 
 __all__ = ["MODULE", "EncoderWorker", "open_folder"]
 

@@ -21,8 +21,8 @@ from fastformers.benchmarking.contestants import Contestant, split_by_presence
 from fastformers.benchmarking.engines import REFERENCE, chosen
 from fastformers.benchmarking.engines.model_source import FolderSource
 from fastformers.benchmarking.machine import machine_facts
-from fastformers.benchmarking.measure import interleave
 from fastformers.errors import ConfigError, FastformersError, MissingExtraError
+from fastformers.measuring import interleave
 
 __all__ = ["compare_engines"]
 

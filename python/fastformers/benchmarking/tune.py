@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from fastformers import kernels
-from fastformers.benchmarking.measure import interleave, percentile
 from fastformers.errors import ConfigError, FastformersError
+from fastformers.measuring import interleave, percentile
 from fastformers.runtime.arrangement import DEFAULT_BATCH_TOKENS
 from fastformers.runtime.engine import Engine
 from fastformers.runtime.tokenization import Text

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastformers.benchmarking.measure import (
+from fastformers.measuring import (
     Spread,
     interleave,
     median_of_slices,
@@ -128,5 +128,5 @@ def test_interleave_refuses_no_rounds() -> None:
 def test_measuring_needs_no_torch() -> None:
     import subprocess
 
-    code = "import sys, fastformers.benchmarking.measure; sys.exit('torch' in sys.modules)"
+    code = "import sys, fastformers.measuring; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
