@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-FOUNDATION = {"errors", "_optional", "config", "encoder_plan", "files", "measuring", "_arrays", "kernels"}
+FOUNDATION = {
+    "errors",
+    "_optional",
+    "config",
+    "encoder_plan",
+    "span_head",
+    "files",
+    "measuring",
+    "_arrays",
+    "kernels",
+}
 TECHNIQUES = {
     "quantization",
     "rewriting",
@@ -28,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_optional": {"errors"},
     "config": {"errors"},
     "encoder_plan": {"errors"},
+    "span_head": {"errors"},
     "files": {"errors"},
     "measuring": set(),
     "_arrays": {"errors", "_core"},

@@ -8,19 +8,16 @@ its checkpoints); here they do not count unless asked.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastformers._optional import require
 from fastformers.errors import ConfigError, ShapeError
+from fastformers.span_head import SPAN_FILLS, SpanFill
 
-__all__ = ["SpanClassifier", "SpanFill"]
-
-SpanFill = Literal["zero", "-inf"]
-
-_FILL_VALUES: dict[str, float] = {"zero": 0.0, "-inf": float("-inf")}
+__all__ = ["SpanClassifier"]
 
 
 class SpanClassifier(nn.Module):
@@ -109,7 +106,7 @@ class SpanClassifier(nn.Module):
         given = {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
         inputs = {name: tensor for name, tensor in given.items() if tensor is not None}
         encoded = self.encoder(input_ids=input_ids, **inputs, **options)
-        pooled = max_over_spans(encoded.last_hidden_state, spans, _FILL_VALUES[self.config.span_fill])
+        pooled = max_over_spans(encoded.last_hidden_state, spans, SPAN_FILLS[self.config.span_fill])
         logits = self.classifier(self.dropout(pooled.flatten(1)))
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return self._output_class(
@@ -141,5 +138,5 @@ def _check(num_spans: int, num_labels: int, dropout: float, fill: str) -> None:
         raise ConfigError(f"num_spans is {num_spans} and num_labels {num_labels}; both must be at least 1")
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout is {dropout}, must be from 0 to below 1")
-    if fill not in _FILL_VALUES:
-        raise ConfigError(f"fill is {fill!r}; allowed: {', '.join(_FILL_VALUES)}")
+    if fill not in SPAN_FILLS:
+        raise ConfigError(f"fill is {fill!r}; allowed: {', '.join(SPAN_FILLS)}")

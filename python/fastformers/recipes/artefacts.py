@@ -70,6 +70,7 @@ def save_pretrained(
         result=model.result,
         notes=model.notes,
         source=facts,
+        span_head=model.span_head,
         extra=extra,
         overwrite=overwrite,
     )
@@ -111,6 +112,7 @@ def load(
             attention=manifest.attention if attention is None else attention,
             notes=manifest.notes,
             report=report,
+            span_head=artefact.span_head,
         )
     except (IsaError, MissingExtraError):
         raise

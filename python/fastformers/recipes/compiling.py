@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from fastformers.config import CompileConfig, Int8Config
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
+from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization import QuantizationReport
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.twin import quantized_twin
@@ -35,8 +37,9 @@ def compile(
 
     Args:
         model: a transformers encoder of a known family, bare or with a head for sequence classification, token
-            classification or question answering; float32, in evaluation mode, on the CPU. Of a SentenceTransformer
-            pass ``model[0].auto_model`` and choose ``CompileConfig(pooling=...)``.
+            classification or question answering, or a
+            :class:`fastformers.modules.span_classifier.SpanClassifier`; float32, in evaluation mode, on the CPU. Of a
+            SentenceTransformer pass ``model[0].auto_model`` and choose ``CompileConfig(pooling=...)``.
         config: see :class:`fastformers.CompileConfig`; an :class:`fastformers.Int8Config` alone says how the layers
             are quantized.
         tokenizer: the model's tokenizer; without it, and without example inputs, layers are not equalised.
@@ -77,6 +80,7 @@ def compile(
         attention=chosen.attention,
         notes=translation.notes,
         report=report,
+        span_head=translation.span_head,
     )
 
 
@@ -107,11 +111,18 @@ def _quantized(
             raise ConfigError(f"texts are for calibration, and nothing is quantized: {reason}")
         return model, None
     int8 = replace(config.int8, never_slower=False)
-    return quantized_twin(model, int8, tokenizer=tokenizer, texts=texts, progress=progress)
+    if not isinstance(model, SpanClassifier):
+        return quantized_twin(model, int8, tokenizer=tokenizer, texts=texts, progress=progress)
+    # Texts for calibration come without spans, and the head stays float32: what is quantized is the encoder.
+    encoder, report = quantized_twin(model.encoder, int8, tokenizer=tokenizer, texts=texts, progress=progress)
+    twin = copy.copy(model)
+    twin._modules = {**model._modules, "encoder": encoder}
+    return twin, report
 
 
 def _configuration(model: nn.Module) -> dict[str, Any]:
     """The transformers configuration, with the class it belongs to, as ``save_pretrained`` writes it."""
     config: Any = model.config
-    stock = next(kind for kind in type(model).__mro__ if kind.__module__.startswith("transformers.models."))
+    inner = model.encoder if isinstance(model, SpanClassifier) else model
+    stock = next(kind for kind in type(inner).__mro__ if kind.__module__.startswith("transformers.models."))
     return {**config.to_dict(), "architectures": [stock.__name__]}

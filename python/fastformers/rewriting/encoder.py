@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,13 +17,14 @@ from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, DeviceError, DtypeError, ShapeError, UnsupportedModelError
 from fastformers.rewriting.outputs import output_class
 from fastformers.rewriting.padding import PositionRule, Ragged, pack, spread
+from fastformers.span_head import SpanHead
 
 __all__ = ["Encoder"]
 
 #: Outputs that have one number for each token and no last dimension.
 _PER_TOKEN_SCORES = frozenset({"start_logits", "end_logits"})
 #: State that copies share: it is never written.
-_SHARED = frozenset({"plan", "tensors", "_native"})
+_SHARED = frozenset({"plan", "tensors", "span_head", "_native"})
 
 
 class Encoder(nn.Module):
@@ -42,6 +44,7 @@ class Encoder(nn.Module):
         attention: ``"auto"``, ``"float32"`` or ``"int8"``.
         notes: what the user should know.
         report: how its linear layers were quantized, if they were.
+        span_head: turns the rows of marked spans into logits; calls then need ``spans``.
 
     Attributes:
         plan: as given.
@@ -52,6 +55,7 @@ class Encoder(nn.Module):
         attention: as given.
         notes: as given.
         report: as given.
+        span_head: as given.
 
     Raises:
         ShapeError, ConfigError, NonFiniteError: plan and tensors do not fit, or hold NaN; names the tensor.
@@ -77,6 +81,7 @@ class Encoder(nn.Module):
         attention: str = "auto",
         notes: tuple[str, ...] = (),
         report: Any | None = None,
+        span_head: SpanHead | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -86,6 +91,7 @@ class Encoder(nn.Module):
         self.attention = attention
         self.notes = notes
         self.report = report
+        self.span_head = span_head
         self._threads = threads or 0
         self._make()
         super().train(False)
@@ -104,6 +110,7 @@ class Encoder(nn.Module):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        spans: Tensor | None = None,
         *,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
@@ -117,6 +124,7 @@ class Encoder(nn.Module):
             input_ids: int64 or int32 [sequences, length].
             attention_mask: 0 and 1, same shape; padding at either end of a row. None keeps every token.
             token_type_ids: int64 or int32, same shape; None is all 0.
+            spans: of a span classifier: int64, token ranges [start, end), shape [sequences, spans, 2].
             position_ids: refused unless they number each sequence's tokens as the model does anyway.
             inputs_embeds: refused.
             labels: refused: there is no loss.
@@ -134,12 +142,17 @@ class Encoder(nn.Module):
             ConfigError: an argument that is refused.
         """
         _refuse(inputs_embeds=inputs_embeds, labels=labels, **others)
+        if spans is not None and self.span_head is None:
+            raise ConfigError("spans are given, and the model reads none: leave them out")
         if input_ids is None:
             raise ConfigError("input_ids is missing: a compiled encoder begins at token ids")
         ragged = pack(input_ids, attention_mask, token_type_ids, position_ids, self._rule)
         arrays = self._native.forward(
             ragged.ids, self._types(ragged), ragged.offsets, self._names, self._threads
         )
+        if self.span_head is not None:
+            logits = torch.from_numpy(_span_logits(self.span_head, arrays[0], ragged, spans))
+            return (logits,) if return_dict is False else self._class(logits=logits)
         found = {
             output.name: _placed(output.name, array, ragged, output.rows == "all")
             for output, array in zip(self.plan.outputs, arrays, strict=True)
@@ -228,6 +241,19 @@ class Encoder(nn.Module):
             f"layers={len(self.plan.layers)}, hidden={self.plan.hidden}, outputs={self._names}, "
             f"weight_bytes={self.weight_bytes}, isa={self.isa}"
         )
+
+
+def _span_logits(
+    head: SpanHead, rows: NDArray[Any], ragged: Ragged, spans: Tensor | None
+) -> NDArray[np.float32]:
+    if spans is None:
+        raise ShapeError(
+            f"spans is missing, must be of shape [{len(ragged.offsets) - 1}, {head.num_spans}, 2]"
+        )
+    ranges = spans.numpy()
+    if ragged.keep is not None and ranges.ndim == 3:  # counted from the first token that is no padding
+        ranges = ranges - ragged.keep.argmax(axis=1)[:, None, None]
+    return head.logits(rows, ragged.offsets, ranges)
 
 
 def _position_rule(plan: EncoderPlan, tensors: Mapping[str, Any]) -> PositionRule:

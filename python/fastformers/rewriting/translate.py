@@ -6,25 +6,29 @@ Shapes are read off the weights, never off the configuration: a pruned layer is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 from torch import nn
 
 from fastformers.encoder_plan import Activation, EncoderPlan, HeadStep, LayerPlan, OutputPlan, Rows
 from fastformers.errors import ConfigError, ShapeError
 from fastformers.kernels import quantize_embedding_rows
 from fastformers.modules.activations import activation_name
-from fastformers.rewriting.checks import attribute, check_model, child, unsupported
+from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.rewriting.checks import attribute, check_classes, check_model, child, unsupported
 from fastformers.rewriting.families import FAMILIES, family_of
 from fastformers.rewriting.family import Family, Head, Step
 from fastformers.rewriting.linears import Linear, Tensors, array_of, read_linear, stacked
+from fastformers.span_head import SpanHead
 
 __all__ = ["EMBEDDING", "Translation", "check_supported", "translate"]
 
 #: Name of the output, and of the output class, of an encoder that puts out sentence embeddings.
 EMBEDDING = "embedding"
 _EMBEDDING_RESULT = "EmbeddingOutput"
+_SPAN_RESULT = "SequenceClassifierOutput"
 _ROWS_OF_OPTION: dict[str, Rows] = {"cls": "first", "mean": "mean"}
 _FFN_ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
 
@@ -38,12 +42,14 @@ class Translation:
         tensors: by the names of :mod:`fastformers.encoder_plan`. Float32 ones share the model's memory where they can.
         result: name of the output class.
         notes: what the caller should know besides.
+        span_head: of a span classifier, whose plan puts out the rows of its encoder.
     """
 
     plan: EncoderPlan
     tensors: Tensors
     result: str
     notes: tuple[str, ...] = ()
+    span_head: SpanHead | None = None
 
 
 def check_supported(model: nn.Module, pooling: Literal["mean", "first"] | None = None) -> None:
@@ -89,13 +95,23 @@ def translate(
         768
     """
     family, encoder, head = _parts(model, pooling)
-    return _Translator(model, encoder, family).run(head, pooling, normalize, int8_embeddings)
+    found = _Translator(model, encoder, family).run(head, pooling, normalize, int8_embeddings)
+    if not isinstance(model, SpanClassifier):
+        return found
+    return replace(found, result=_SPAN_RESULT, span_head=_span_head(model, found.plan.hidden))
 
 
 def _parts(
     model: nn.Module, pooling: Literal["mean", "first"] | None
 ) -> tuple[Family, nn.Module, Head | None]:
-    """The family, the encoder inside the model, and its head."""
+    """The family, the encoder inside the model, and its head, unless that reads spans."""
+    if isinstance(model, SpanClassifier):
+        if pooling is not None:
+            raise ConfigError(
+                f"pooling={pooling!r} is for base encoders; a span classifier has a head: leave it out"
+            )
+        check_classes(model, SpanClassifier.__module__, {"": SpanClassifier.__name__})
+        model = model.encoder
     if model.training:
         raise unsupported("the model is in training mode: call model.eval() first")
     family = family_of(model)
@@ -116,6 +132,16 @@ def _parts(
     encoder: nn.Module = model if head is None else child(model, family.names.base)
     check_model(model, encoder, family, head)
     return family, encoder, head
+
+
+def _span_head(model: SpanClassifier, hidden: int) -> SpanHead:
+    linear = read_linear(model.classifier, "classifier")
+    if linear.scale is not None or linear.activation != "none":
+        raise unsupported("the classifier of a span classifier is INT8: it stays float32")
+    num_spans = int(model.config.num_spans)
+    _expect("classifier", linear.depth, num_spans * hidden)
+    bias = np.zeros(linear.rows, np.float32) if linear.bias is None else linear.bias
+    return SpanHead(num_spans, model.config.span_fill, linear.weight, bias)
 
 
 def _is_sentence_transformer(model: nn.Module) -> bool:

@@ -29,7 +29,7 @@ from fastformers.files.plain_file import OpenFolder
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import MOST_JSON_BYTES, json_bytes, parse_json
 from fastformers.kernels import NativeEncoder
-from fastformers.runtime.encoder_manifest import ATTENTIONS, EncoderManifest, FileEntry
+from fastformers.runtime.encoder_manifest import ATTENTIONS, EncoderManifest, FileEntry, SpanHeadEntry
 from fastformers.runtime.expected_tensors import check_layout, check_values, expected_tensors
 from fastformers.runtime.golden import Golden
 from fastformers.runtime.tensor_file import Tensors, read_tensors, write_tensors
@@ -40,6 +40,7 @@ from fastformers.runtime.tokenizer_files import (
     tokenization_of,
     write_tokenizer,
 )
+from fastformers.span_head import SpanHead
 
 __all__ = ["EncoderArtefact", "Verify", "read_artefact", "save_artefact"]
 
@@ -63,6 +64,7 @@ class EncoderArtefact:
         golden: sequences with their outputs.
         tokenizer_json: content of ``tokenizer.json``; ``None`` when no tokenizer was saved.
         report: what conversion measured; ``None`` when there is none.
+        span_head: of a span classifier; ``None`` for other models.
     """
 
     manifest: EncoderManifest
@@ -71,6 +73,7 @@ class EncoderArtefact:
     golden: Golden
     tokenizer_json: bytes | None
     report: dict[str, Any] | None
+    span_head: SpanHead | None = None
 
     @property
     def plan(self) -> EncoderPlan:
@@ -91,6 +94,7 @@ def save_artefact(
     result: str | None = None,
     notes: tuple[str, ...] = (),
     source: Mapping[str, str] | None = None,
+    span_head: SpanHead | None = None,
     extra: ExtraFiles | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -108,6 +112,7 @@ def save_artefact(
         result: class of transformers' outputs that the torch-side encoder returns.
         notes: what the user should know.
         source: where the model came from, for people.
+        span_head: of a span classifier.
         extra: further JSON files by name.
         overwrite: replace an artefact saved there before.
 
@@ -126,7 +131,7 @@ def save_artefact(
     _check_arguments(plan, tensors, attention)
     plain = {key: value for key, value in config.items() if key != "auto_map"}  # would point at code
     with replaced_folder(Path(path), overwrite, marker=MANIFEST) as folder:
-        write_tensors(folder / TENSORS, tensors)
+        write_tensors(folder / TENSORS, {**tensors, **({} if span_head is None else span_head.tensors())})
         native = native or NativeEncoder(plan.to_dict(), dict(tensors), 0, attention)
         golden = Golden.record(plan, native)
         write_tensors(folder / GOLDEN, golden.tensors())
@@ -144,6 +149,7 @@ def save_artefact(
             result=result,
             notes=notes,
             source=dict(source or {}),
+            span_head=None if span_head is None else SpanHeadEntry.of(span_head),
             golden_tokens=len(golden.ids),
             golden_sequences=len(golden.lengths),
             files={file.name: _noted(folder, file.name) for file in sorted(folder.iterdir())},
@@ -222,11 +228,16 @@ def _read(folder: OpenFolder, verify: Verify) -> EncoderArtefact:
     for name, content in contents.items():
         _check_content(name, content, manifest.files[name], verify)
     plan = manifest.plan
-    rules = Golden.rules(plan, manifest.golden_tokens, manifest.golden_sequences)
-    golden = Golden.from_tensors(plan, read_tensors(contents[GOLDEN], GOLDEN, rules))
+    golden_rules = Golden.rules(plan, manifest.golden_tokens, manifest.golden_sequences)
+    golden = Golden.from_tensors(plan, read_tensors(contents[GOLDEN], GOLDEN, golden_rules))
+    entry = manifest.span_head
+    rules = {**expected_tensors(plan), **({} if entry is None else entry.rules(plan.hidden))}
+    tensors = dict(read_tensors(contents[TENSORS], TENSORS, rules))
+    span_head = None if entry is None else SpanHead.taken_from(tensors, entry.num_spans, entry.fill)
     return EncoderArtefact(
         manifest=manifest,
-        tensors=read_tensors(contents[TENSORS], TENSORS, expected_tensors(plan)),
+        tensors=tensors,
+        span_head=span_head,
         config=_config(contents, CONFIG) or {},
         golden=golden,
         tokenizer_json=_tokenizer(contents),

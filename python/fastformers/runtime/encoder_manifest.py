@@ -14,9 +14,18 @@ from typing import Any, Literal
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import MANIFEST, digest_field, field_of, file_name, short, size_field
-from fastformers.runtime.expected_tensors import expected_tensors
+from fastformers.runtime.expected_tensors import TensorRule, expected_tensors
+from fastformers.span_head import SPAN_FILLS, SpanFill, SpanHead
 
-__all__ = ["ATTENTIONS", "FORMAT", "FORMAT_VERSION", "EncoderManifest", "FileEntry", "Tokenization"]
+__all__ = [
+    "ATTENTIONS",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "EncoderManifest",
+    "FileEntry",
+    "SpanHeadEntry",
+    "Tokenization",
+]
 
 FORMAT = "fastformers-encoder"
 FORMAT_VERSION = 1
@@ -32,6 +41,8 @@ _MOST_FILES = 64
 _MOST_TEXTS = 1 << 16
 _MOST_GOLDEN_TOKENS = 4_096
 _MOST_SOURCE_FACTS = 64
+_MOST_SPANS = 64
+_MOST_LABELS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,31 @@ class Tokenization:
     token_types: bool
 
 
+@dataclass(frozen=True)
+class SpanHeadEntry:
+    """The head of a span classifier without its weights.
+
+    Attributes:
+        num_spans: spans of a text.
+        labels: width of the logits.
+        fill: what tokens outside a span count as.
+    """
+
+    num_spans: int
+    labels: int
+    fill: SpanFill
+
+    @classmethod
+    def of(cls, head: SpanHead) -> SpanHeadEntry:
+        """Notes a head."""
+        return cls(head.num_spans, head.labels, head.fill)
+
+    def rules(self, hidden: int) -> dict[str, TensorRule]:
+        """Returns the rules of its tensors, beside those of :func:`expected_tensors`."""
+        shapes = SpanHead.shapes(self.num_spans, self.labels, hidden)
+        return {name: TensorRule(shape=shape) for name, shape in shapes.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderManifest:
     """The content of ``fastformers.json``.
@@ -76,6 +112,7 @@ class EncoderManifest:
         result: class of transformers' outputs that the torch-side encoder returns; ``None`` for none.
         notes: what its user should know.
         source: where the model came from, name -> text; for people.
+        span_head: of a span classifier; ``None`` for other models.
         golden_tokens: tokens of all golden sequences.
         golden_sequences: how many golden sequences there are.
         files: file name -> what was noted of it.
@@ -93,6 +130,7 @@ class EncoderManifest:
     golden_sequences: int
     files: dict[str, FileEntry]
     written_by: str
+    span_head: SpanHeadEntry | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, format name and version first."""
@@ -107,6 +145,7 @@ class EncoderManifest:
             "labels": None if self.labels is None else list(self.labels),
             "result": self.result,
             "notes": list(self.notes),
+            "span_head": None if self.span_head is None else asdict(self.span_head),
             "golden_tokens": self.golden_tokens,
             "golden_sequences": self.golden_sequences,
             "files": {name: asdict(entry) for name, entry in self.files.items()},
@@ -133,7 +172,19 @@ class EncoderManifest:
             golden_sequences=_count(content, "golden_sequences", 1, _MOST_GOLDEN_TOKENS),
             files=_files(field_of(content, "files", dict)),
             written_by=field_of(content, "written_by", str),
+            span_head=_span_head(content),
         )
+
+
+def _span_head(content: Mapping[str, Any]) -> SpanHeadEntry | None:
+    if content.get("span_head") is None:
+        return None
+    values = field_of(content, "span_head", dict)
+    return SpanHeadEntry(
+        _count(values, "num_spans", 1, _MOST_SPANS),
+        _count(values, "labels", 1, _MOST_LABELS),
+        "zero" if _choice(values, "fill", tuple(SPAN_FILLS)) == "zero" else "-inf",
+    )
 
 
 def _check_format(content: Mapping[str, Any]) -> None:
