@@ -14,8 +14,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
-    from fastformers.config import CompileConfig, Int8Config
+    from fastformers.config import CompileConfig, Int8Config, PruneConfig
     from fastformers.modules import PackedLinear
+    from fastformers.pruning import prune_
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch
     from fastformers.recipes.artefacts import load, save_pretrained
@@ -29,6 +30,7 @@ __all__ = [
     "Engine",
     "Int8Config",
     "PackedLinear",
+    "PruneConfig",
     "__version__",
     "compat",
     "compile",
@@ -36,6 +38,7 @@ __all__ = [
     "kernels",
     "load",
     "load_pretrained_torch",
+    "prune_",
     "quantize_",
     "save_pretrained",
 ]
@@ -46,9 +49,11 @@ _HOME_OF_NAME = {
     "Engine": "fastformers.runtime.engine",
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
+    "PruneConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
+    "prune_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",
     "save_pretrained": "fastformers.recipes.artefacts",
 }

@@ -15,17 +15,31 @@ from typing import Any, Literal
 
 from fastformers.errors import ConfigError
 
-__all__ = ["ActivationRange", "AttentionMode", "CompileConfig", "Int8Config", "Pooling", "Rounding"]
+__all__ = [
+    "ActivationRange",
+    "AttentionMode",
+    "CompileConfig",
+    "Int8Config",
+    "Pooling",
+    "PruneConfig",
+    "PruneRanking",
+    "PruneScores",
+    "Rounding",
+]
 
 Rounding = Literal["nearest", "compensated"]
 ActivationRange = Literal["per_token", "per_tensor"]
 AttentionMode = Literal["auto", "float32", "int8"]
 Pooling = Literal["mean", "first"]
+PruneRanking = Literal["layer", "global"]
+PruneScores = Literal["first_order", "magnitude", "activation", "random"]
 
 _ROUNDINGS = ("nearest", "compensated")
 _ACTIVATION_RANGES = ("per_token", "per_tensor")
 _ATTENTION_MODES = ("auto", "float32", "int8")
 _POOLINGS = (None, "mean", "first")
+_PRUNE_RANKINGS = ("layer", "global")
+_PRUNE_SCORES = ("first_order", "magnitude", "activation", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +189,87 @@ class CompileConfig:
         return cls(**given)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """What :func:`fastformers.prune_` keeps of a model's attention heads and feed-forward neurons, and how it chooses.
+
+    Attributes:
+        heads: heads to keep in each layer: a count (a whole number), or a share of those there (a number between 0
+            and 1). ``None`` keeps all.
+        ffn: neurons to keep in each layer, likewise.
+        ranking: ``"layer"`` keeps as many in each layer (the paper). ``"global"`` ranks all layers together: ``heads``
+            and ``ffn`` are then averages over the layers.
+        macs: with global ranking, instead of ``heads`` and ``ffn``: share (between 0 and 1) of the multiplications of
+            the encoder's linear layers that may remain; heads and neurons then compete by score for each of them.
+        scores: what a unit is worth. ``"first_order"``: the gradient of the loss with respect to a mask on it, per
+            example (needs labels). ``"activation"``: what it adds to the residual stream (needs texts).
+            ``"magnitude"``: its weights. ``"random"``: nothing, for comparison.
+        min_heads: heads that every layer keeps.
+        min_ffn: neurons that every layer keeps.
+        ffn_multiple: neurons kept in a layer are a multiple of this.
+        max_examples: score on at most this many of the examples given, drawn at random.
+        seed: of that draw, and of random scores.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range, or contradicts another one.
+
+    Example:
+        >>> PruneConfig(heads=8, ffn=0.5).ranking
+        'layer'
+    """
+
+    heads: int | float | None = None
+    ffn: int | float | None = None
+    ranking: PruneRanking = "layer"
+    macs: float | None = None
+    scores: PruneScores = "first_order"
+    min_heads: int = 1
+    min_ffn: int = 8
+    ffn_multiple: int = 1
+    max_examples: int = 2048
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        _require(self.ranking in _PRUNE_RANKINGS, self, "ranking", _one_of(_PRUNE_RANKINGS))
+        _require(self.scores in _PRUNE_SCORES, self, "scores", _one_of(_PRUNE_SCORES))
+        for name in ("min_heads", "min_ffn", "ffn_multiple"):
+            _require_count(self, name, 1 << 16)
+        _require_count(self, "max_examples", 1 << 30)
+        _require_count(self, "seed", 1 << 32, least=0)
+        for name, least in (("heads", "min_heads"), ("ffn", "min_ffn")):
+            _require_kept(self, name, least)
+        whole = not isinstance(self.ffn, int) or self.ffn % self.ffn_multiple == 0
+        _require(whole, self, "ffn", f"a multiple of ffn_multiple={self.ffn_multiple}, or a share")
+        if self.macs is not None:
+            _require(_is_share(self.macs), self, "macs", "a number between 0 and 1")
+            _require(self.ranking == "global", self, "macs", 'a budget only with ranking="global"')
+            alone = self.heads is None and self.ffn is None
+            _require(alone, self, "macs", "a budget only instead of heads and ffn")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything at all is asked for."""
+        return not (self.heads is None and self.ffn is None and self.macs is None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PruneConfig:
+        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
+
+        Args:
+            values: field name to value.
+
+        Raises:
+            ConfigError: a key is not a field (the message names close matches), or a value is refused.
+        """
+        _check_names(cls, values)
+        return cls(**values)
+
+
 def _check_names(cls: type[Any], values: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(cls)]
     for key in values:
@@ -200,6 +295,17 @@ def _require_count(config: object, name: str, most: int, least: int = 1) -> None
     value = getattr(config, name)
     is_count = isinstance(value, int) and not isinstance(value, bool)
     _require(is_count and least <= value <= most, config, name, f"a whole number from {least} to {most}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float) and 0.0 < value < 1.0
+
+
+def _require_kept(config: PruneConfig, name: str, least_name: str) -> None:
+    value, least = getattr(config, name), getattr(config, least_name)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and least <= value <= 1 << 16
+    allowed = f"a whole number from {least_name}={least}, or a share to keep between 0 and 1, or None for all"
+    _require(value is None or is_count or _is_share(value), config, name, allowed)
 
 
 def _names(config: Int8Config) -> tuple[str, ...]:

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from fastformers.errors import FormatError
 from fastformers.files.strict_json import read_json
+from fastformers.modules.layer_shapes import LayerShape
 from fastformers.quantization.manifest import LayerEntry, Manifest
 
 GOOD = Manifest(
     architecture="BertModel",
     attention="sdpa",
+    shapes=(LayerShape(heads=3, head_size=16, intermediate=40),),
     layers={"encoder.layer.0.dense": LayerEntry(96, 48, True, True, "gelu", False, {"decision": "int8"})},
     same_layers={"other": "encoder.layer.0.dense"},
     identities=("encoder.layer.0.act",),
@@ -50,7 +52,7 @@ LAYER = ("layers", "encoder.layer.0.dense")
     [
         ({}, "not one of ours"),
         (changed("format", to="other"), "format is 'other'"),
-        (changed("format_version", to=2), "format version 2, this package reads 1: upgrade"),
+        (changed("format_version", to=3), "format version 3, this package reads 1 and 2: upgrade"),
         (changed("format_version", to="1"), "format_version is '1', must be of type int"),
         (changed("format_version", to=True), "format_version is True"),
         (changed("architecture", to="../BertModel"), "'../BertModel' is not the name"),
@@ -66,6 +68,12 @@ LAYER = ("layers", "encoder.layer.0.dense")
         (changed(*LAYER, "activation", to="tanh"), "unknown activation 'tanh'"),
         (changed(*LAYER, "activation", to=["gelu"]), "unknown activation"),
         (changed(*LAYER, "decision", to=None), "decision is None"),
+        (changed("shapes", to={}), "shapes is {}, must be a list or null"),
+        (changed("shapes", 0, to=[3, 16, 40]), r"shapes of layer 0 is \[3, 16, 40\]"),
+        (changed("shapes", 0, "width", to=3), "must be an object with heads, head_size, intermediate"),
+        (changed("shapes", 0, "heads", to=0), "heads of layer 0 is 0, must be from 1 to 65536"),
+        (changed("shapes", 0, "heads", to=1 << 40), "heads of layer 0 is 1099511627776"),
+        (changed("shapes", 0, "head_size", to=True), "head_size is True"),
         (changed("same_layers", "x", to="nowhere"), "'nowhere', which is not among"),
         (changed("identities", to="abc"), "identities is 'abc'"),
         (changed("identities", to=["a b"]), "'a b'"),

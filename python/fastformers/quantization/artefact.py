@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Saves models with INT8 layers and loads them again: safetensors and strict JSON, one folder for every CPU.
+"""Saves models with INT8 layers or pruned ones and loads them again: safetensors and strict JSON, for every CPU.
 
     config.json         transformers' configuration, with the class to rebuild
-    fastformers.json    which layers are packed and how, what was fused, sizes and digests (manifest.py)
+    fastformers.json    sizes of pruned layers, which are packed and how, what was fused, digests (manifest.py)
     model.safetensors   canonical int8 weights with scales, and everything else as it was
     report.json         what quantization measured where the model was converted
     other .json files   what the caller adds, e.g. task.json
     tokenizer files     as the tokenizer saves them
 
-Loading builds the stock class of transformers without allocating its weights, and packs the INT8 layers for the CPU
-at hand. Layers that stayed float stay float: nothing is measured again. No pickle and no remote code is reachable.
+Loading builds the stock class of transformers without allocating its weights, gives its layers the sizes noted, and
+packs the INT8 layers for the CPU at hand. Layers that stayed float stay float: nothing is measured again. No pickle and
+no remote code is reachable.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import read_json, write_json
 from fastformers.modules import PackedLinear
+from fastformers.modules.encoder_names import names_of
+from fastformers.modules.layer_shapes import LayerShape, resize_, shapes_of
+from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization.families import FAST_PATHS, fusable_activation
 from fastformers.quantization.manifest import LayerEntry, Manifest
-from fastformers.quantization.rebuild import fill, hollow_model, open_tensors
+from fastformers.quantization.rebuild import SPAN_CLASSIFIER, fill, hollow_model, open_tensors
 from fastformers.quantization.report import REPORT_ATTRIBUTE, QuantizationReport
 
 __all__ = ["load_pretrained_torch", "save_pretrained"]
@@ -52,10 +56,11 @@ def save_pretrained(
     """Saves a torch model, quantized or not, as a folder.
 
     The folder appears in one step when all is written; an interrupted save leaves what was there before. Use this and
-    not ``model.save_pretrained`` of transformers, which knows nothing of INT8 layers and could not load them again.
+    not ``model.save_pretrained`` of transformers, which could load neither INT8 layers nor pruned ones again.
 
     Args:
-        model: a transformers model, or any other (which :func:`load_pretrained_torch` then needs an instance of).
+        model: a transformers model, a span classifier, or any other (which :func:`load_pretrained_torch` then needs
+            an instance of).
         path: folder to make; its parent must exist.
         tokenizer: saved beside the model.
         extra: further JSON files by name, e.g. ``{"task.json": {...}}``.
@@ -64,7 +69,8 @@ def save_pretrained(
     Raises:
         ConfigError: something is there and ``overwrite`` is False, or it is not a saved model; an extra file's name or
             content is refused.
-        UnsupportedModelError: a transformers model whose shapes differ from what its config builds.
+        UnsupportedModelError: a transformers model whose shapes differ from what its config builds, in more than the
+            heads and neurons of its layers.
 
     Example:
         >>> ff.save_pretrained(model, "my-bert-int8", tokenizer)
@@ -72,8 +78,7 @@ def save_pretrained(
     """
     architecture = _architecture(model)
     tensors, tied = _tensors_of(model)
-    if architecture is not None:
-        _check_rebuildable(model, architecture)
+    shapes = None if architecture is None else _checked_shapes(model, architecture)
     report: QuantizationReport | None = getattr(model, REPORT_ATTRIBUTE, None)
     with replaced_folder(Path(path), overwrite, marker=MANIFEST) as folder:
         save_file(tensors, folder / TENSORS)
@@ -86,7 +91,7 @@ def save_pretrained(
         write_extra_files(folder, extra or {})
         written = sorted(file for file in folder.iterdir() if file.is_file())
         files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in written}
-        write_json(folder / MANIFEST, _manifest(model, architecture, report, tied, files).to_dict())
+        write_json(folder / MANIFEST, _manifest(model, architecture, shapes, report, tied, files).to_dict())
 
 
 def load_pretrained_torch(
@@ -119,7 +124,8 @@ def load_pretrained_torch(
             raise FormatError(
                 f"fastformers.json lists no {CONFIG}, though it names the class {manifest.architecture}"
             )
-        model = hollow_model(manifest.architecture, _read(folder / CONFIG), manifest.attention)
+        config = _read(folder / CONFIG)
+        model = hollow_model(manifest.architecture, config, manifest.attention, manifest.shapes)
     with open_tensors(folder / TENSORS) as tensors:
         fill(model, manifest, tensors)
     if REPORT in manifest.files:
@@ -128,10 +134,19 @@ def load_pretrained_torch(
 
 
 def _architecture(model: nn.Module) -> str | None:
-    """Name of the model's class where it is a class of transformers itself, not one derived from it."""
-    kind = type(model)
-    is_theirs = kind.__module__.startswith("transformers.models.") and hasattr(model, "config")
-    return kind.__name__ if is_theirs else None
+    """Name of the model's class where it can be built again from a config.
+
+    That is a class of transformers itself, not one derived from it, or a span classifier over a base model of it.
+    """
+    if type(model) is SpanClassifier:
+        parts = names_of(model.encoder)
+        is_base = parts is not None and type(model.encoder).__name__ == parts.model
+        return SPAN_CLASSIFIER if is_base and _is_theirs(model.encoder) else None
+    return type(model).__name__ if _is_theirs(model) else None
+
+
+def _is_theirs(model: nn.Module) -> bool:
+    return type(model).__module__.startswith("transformers.models.") and hasattr(model, "config")
 
 
 def _config_dict(model: nn.Module, architecture: str) -> dict[str, Any]:
@@ -140,9 +155,20 @@ def _config_dict(model: nn.Module, architecture: str) -> dict[str, Any]:
     return {**content, "architectures": [architecture]}
 
 
-def _check_rebuildable(model: nn.Module, architecture: str) -> None:
-    """Checks that loading, which builds the stock class from the config, will find the shapes this model has."""
+def _checked_shapes(model: nn.Module, architecture: str) -> tuple[LayerShape, ...] | None:
+    """Checks that loading, which builds the stock class from the config, will find the shapes this model has.
+
+    Returns:
+        The sizes of its layers, where they are not those that the config builds.
+    """
     stock = hollow_model(architecture, _config_dict(model, architecture), None)
+    sizes = None
+    if names_of(model.encoder if isinstance(model, SpanClassifier) else model) is not None:
+        own = shapes_of(model)
+        before = shapes_of(stock)
+        if own != before and len(own) == len(before):
+            resize_(stock, own)
+            sizes = own
     expected, found = (_shapes(each) for each in (stock, model))
     odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if odd:
@@ -150,6 +176,7 @@ def _check_rebuildable(model: nn.Module, architecture: str) -> None:
             f"{odd[0]} is {_shape_text(found.get(odd[0]))} in this model and {_shape_text(expected.get(odd[0]))} in a "
             f"{architecture} built from its config: it could not be loaded again"
         )
+    return sizes
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -193,6 +220,7 @@ def _tensors_of(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _manifest(
     model: nn.Module,
     architecture: str | None,
+    shapes: tuple[LayerShape, ...] | None,
     report: QuantizationReport | None,
     tied: dict[str, str],
     files: dict[str, dict[str, Any]],
@@ -212,6 +240,7 @@ def _manifest(
     return Manifest(
         architecture=architecture,
         attention=getattr(getattr(model, "config", None), "_attn_implementation", None),
+        shapes=shapes,
         layers=layers,
         same_layers=same,
         identities=_identities(model),

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fastformers.errors import FormatError
 from fastformers.files.fields import digest_field, field_of, file_name, short, size_field
 from fastformers.kernels import ACTIVATIONS, MAX_DEPTH, Activation
+from fastformers.modules.layer_shapes import LayerShape
 
 __all__ = ["FORMAT_VERSION", "LayerEntry", "Manifest"]
 
-FORMAT_VERSION = 1
+#: Version 2 added ``shapes``.
+FORMAT_VERSION = 2
+_VERSIONS = (1, FORMAT_VERSION)
 
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
@@ -53,6 +56,7 @@ class Manifest:
     Attributes:
         architecture: class of transformers to rebuild; None for any other model.
         attention: attention implementation the model used, "eager" or "sdpa".
+        shapes: sizes of every layer of the encoder, where they differ from what the config builds (a pruned model).
         layers: packed layers by name.
         same_layers: further name of a packed layer -> its name in ``layers``.
         identities: activation modules that are ``nn.Identity``, because the layer before them does their work.
@@ -64,6 +68,7 @@ class Manifest:
 
     architecture: str | None
     attention: str | None
+    shapes: tuple[LayerShape, ...] | None
     layers: dict[str, LayerEntry]
     same_layers: dict[str, str]
     identities: tuple[str, ...]
@@ -75,7 +80,13 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, format name and version first."""
         layers = {name: {"kind": "packed_linear", **asdict(entry)} for name, entry in self.layers.items()}
-        rest = {**asdict(self), "layers": layers, "identities": list(self.identities)}
+        shapes = None if self.shapes is None else [asdict(shape) for shape in self.shapes]
+        rest = {
+            **asdict(self),
+            "shapes": shapes,
+            "layers": layers,
+            "identities": list(self.identities),
+        }
         return {"format": "fastformers", "format_version": FORMAT_VERSION, **rest}
 
     @classmethod
@@ -90,9 +101,10 @@ class Manifest:
         if content.get("format") != "fastformers":
             raise FormatError(f"fastformers.json is not one of ours: format is {content.get('format')!r}")
         version = field_of(content, "format_version", int)
-        if version != FORMAT_VERSION:
+        if version not in _VERSIONS:
+            known = " and ".join(map(str, _VERSIONS))
             raise FormatError(
-                f"the artefact has format version {version}, this package reads {FORMAT_VERSION}: upgrade fastformers"
+                f"the artefact has format version {version}, this package reads {known}: upgrade fastformers"
             )
         layers = {_name(key): _layer(key, entry) for key, entry in field_of(content, "layers", dict).items()}
         same = _names_to_names(content, "same_layers")
@@ -104,6 +116,7 @@ class Manifest:
         return cls(
             architecture=_optional_name(content, "architecture"),
             attention=_optional_name(content, "attention"),
+            shapes=_shapes(content.get("shapes")) if version > 1 else None,
             layers=layers,
             same_layers=same,
             identities=tuple(_name(name) for name in field_of(content, "identities", list)),
@@ -129,6 +142,29 @@ def _name(value: Any) -> str:
 def _optional_name(content: Mapping[str, Any], key: str) -> str | None:
     value = content.get(key)
     return None if value is None else _name(value)
+
+
+def _shapes(value: Any) -> tuple[LayerShape, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise FormatError(f"fastformers.json: shapes is {short(value)}, must be a list or null")
+    return tuple(_shape(number, entry) for number, entry in enumerate(value))
+
+
+def _shape(number: int, entry: Any) -> LayerShape:
+    names = [each.name for each in fields(LayerShape)]
+    if not isinstance(entry, dict) or sorted(entry) != sorted(names):
+        raise FormatError(
+            f"fastformers.json: shapes of layer {number} is {short(entry)}, must be an object with {', '.join(names)}"
+        )
+    sizes = {name: field_of(entry, name, int) for name in names}
+    for name, size in sizes.items():
+        if not 1 <= size <= MAX_DEPTH:
+            raise FormatError(
+                f"fastformers.json: {name} of layer {number} is {size}, must be from 1 to {MAX_DEPTH}"
+            )
+    return LayerShape(**sizes)
 
 
 def _names_to_names(content: Mapping[str, Any], key: str) -> dict[str, str]:

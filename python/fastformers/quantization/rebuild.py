@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,15 @@ from torch import Tensor, nn
 from fastformers._optional import require
 from fastformers.errors import FastformersError, FormatError
 from fastformers.modules import PackedLinear
+from fastformers.modules.layer_shapes import LayerShape, resize_
+from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization.families import FAST_PATHS, fusable_activation
 from fastformers.quantization.manifest import LayerEntry, Manifest
 
-__all__ = ["TensorFile", "fill", "hollow_model", "open_tensors"]
+__all__ = ["SPAN_CLASSIFIER", "TensorFile", "fill", "hollow_model", "open_tensors"]
+
+#: What an artefact calls the only class that is ours and not of transformers.
+SPAN_CLASSIFIER = SpanClassifier.__name__
 
 _ATTENTIONS = ("eager", "sdpa")
 
@@ -72,17 +77,26 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         raise FormatError(f"{path.name} is damaged: {error}") from error
 
 
-def hollow_model(architecture: str, config: Mapping[str, Any], attention: str | None) -> nn.Module:
-    """Builds a class of transformers from its config, with parameters that have shapes but no memory.
+def hollow_model(
+    architecture: str,
+    config: Mapping[str, Any],
+    attention: str | None,
+    shapes: Sequence[LayerShape] | None = None,
+) -> nn.Module:
+    """Builds a class of transformers, or the span classifier, with parameters that have shapes but no memory.
+
+    Args:
+        architecture: name of the class.
+        config: content of ``config.json``.
+        attention: attention implementation.
+        shapes: sizes of the layers, where they are not those of the config.
 
     Raises:
-        FormatError: the class or the config is not one transformers knows.
+        FormatError: the class, the config or the shapes are not ones transformers knows or can take.
         MissingExtraError: transformers is not installed.
     """
     transformers = require("transformers", "torch", "loading a saved transformers model")
-    kind: Any = getattr(transformers, architecture, None)
-    if not _is_class_of(kind, transformers.PreTrainedModel):
-        raise FormatError(f"transformers {transformers.__version__} has no model class {architecture!r}")
+    kind = _class_of(transformers, architecture)
     if "auto_map" in config or "quantization_config" in config:
         raise FormatError(
             "config.json asks for code or for another quantization method; neither is ever loaded"
@@ -91,15 +105,33 @@ def hollow_model(architecture: str, config: Mapping[str, Any], attention: str | 
     model_type = plain.pop("model_type", None)
     try:
         built = transformers.AutoConfig.for_model(model_type, **plain)
-        if not isinstance(built, kind.config_class):
-            raise ValueError(f"a {model_type!r} config does not belong to {architecture}")
         if attention in _ATTENTIONS:
             built._attn_implementation = attention
         with torch.device("meta"):
-            model: nn.Module = kind(built)
-            return model
+            model = _built(kind, built, architecture)
+        if shapes is not None:
+            resize_(model, shapes)
+        return model
     except Exception as error:  # whatever a wrong value in a config sets off inside transformers
         raise FormatError(f"config.json does not build a {architecture}: {error}") from error
+
+
+def _class_of(transformers: Any, architecture: str) -> Any:
+    if architecture == SPAN_CLASSIFIER:
+        return SpanClassifier
+    kind: Any = getattr(transformers, architecture, None)
+    if not _is_class_of(kind, transformers.PreTrainedModel):
+        raise FormatError(f"transformers {transformers.__version__} has no model class {architecture!r}")
+    return kind
+
+
+def _built(kind: Any, config: Any, architecture: str) -> nn.Module:
+    if kind is SpanClassifier:
+        return SpanClassifier.from_config(config)
+    if not isinstance(config, kind.config_class):
+        raise ValueError(f"a {config.model_type!r} config does not belong to {architecture}")
+    model: nn.Module = kind(config)
+    return model
 
 
 def _is_class_of(kind: object, base: type) -> bool:

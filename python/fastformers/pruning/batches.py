@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""What units are scored on: batches drawn from encoded examples, or those that the caller made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import Tensor, nn
+
+from fastformers.config import PruneConfig
+from fastformers.errors import ConfigError
+from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
+
+__all__ = ["Data", "losses_of", "scoring_batches"]
+
+Data: TypeAlias = Iterable[Mapping[str, Any]] | EncodedExamples
+
+#: Tokens of one pass: its activations, which the gradient needs again, must fit beside the model.
+_TOKENS = 1024
+
+
+def scoring_batches(
+    model: nn.Module, data: Data | None, config: PruneConfig
+) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+    """Yields inputs and labels of at most ``config.max_examples`` examples, on the model's device.
+
+    Args:
+        model: what the batches are for.
+        data: encoded examples, of which more than that many are sampled with ``config.seed``; or batches, each a
+            mapping with ``input_ids`` of shape [examples, tokens].
+        config: limits, and for the error's text the scores.
+
+    Yields:
+        (inputs by name, labels or None). Examples whose labels are not one number each come alone.
+
+    Raises:
+        ConfigError: there is no data, or it is neither of the two.
+    """
+    if data is None:
+        raise ConfigError(
+            f'scores="{config.scores}" look at examples: pass data=, or choose scores="magnitude"'
+        )
+    device = next(model.parameters()).device
+    left = config.max_examples
+    for batch in _batches(data, config):
+        if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
+            raise ConfigError(
+                "data must yield mappings with a tensor input_ids of shape [examples, tokens]; got "
+                f"{type(batch).__name__}"
+            )
+        tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
+        for part in _rows_apart({name: value[:left] for name, value in tensors.items()}):
+            labels = part.pop("labels", None)
+            yield accepted_inputs(model, part), labels
+        left -= len(tensors["input_ids"])
+        if left <= 0:
+            return
+
+
+def _batches(data: Data, config: PruneConfig) -> Iterator[Mapping[str, Any]]:
+    if not isinstance(data, EncodedExamples):
+        yield from data
+        return
+    count = len(data)
+    chosen = list(range(count))
+    if count > config.max_examples:
+        draw = np.random.default_rng(config.seed).choice(count, config.max_examples, replace=False)
+        chosen = sorted(draw.tolist())
+    collate = Collator(data.tokenizer)
+    for batch in _by_length([data.lengths[index] for index in chosen]):
+        yield collate([data[chosen[place]] for place in batch])
+
+
+def _by_length(lengths: list[int]) -> Iterator[list[int]]:
+    """Places in batches of like length, longest first, none of more tokens than one pass should have."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > _TOKENS:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _rows_apart(batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The batch itself, or its examples alone where the loss of each cannot be told from the labels' shape."""
+    labels = batch.get("labels")
+    if labels is None or labels.dim() == 1:
+        yield batch
+        return
+    for row in range(len(labels)):
+        yield {name: value[row : row + 1] for name, value in batch.items()}
+
+
+def losses_of(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """The task's loss of each example.
+
+    Args:
+        model: with a head.
+        inputs: of the model, shape [examples, tokens] each.
+        labels: int64 [examples], classes; float32 [examples], numbers to predict; of other shapes what the model itself
+            makes a loss of, one example at a time.
+
+    Returns:
+        Shape [examples].
+
+    Raises:
+        ConfigError: the model gives no logits, or a label is none of its classes.
+    """
+    if labels.dim() != 1:
+        loss: Tensor = model(**inputs, labels=labels).loss
+        return loss[None]
+    logits = getattr(model(**inputs), "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ConfigError(
+            f"{type(model).__name__} gives no logits of shape [examples, outputs]: first-order scores need a loss; "
+            'prune a model with a head, or choose scores="activation"'
+        )
+    if logits.shape[1] == 1:
+        return nn.functional.mse_loss(logits[:, 0], labels.to(logits.dtype), reduction="none")
+    if labels.is_floating_point() or int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        raise ConfigError(
+            f"labels must be whole numbers from 0 to {logits.shape[1] - 1}; got {labels.tolist()}"
+        )
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
