@@ -11,26 +11,32 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from fastformers.errors import ConfigError
 
 __all__ = [
     "ActivationRange",
+    "AttentionKind",
     "AttentionMode",
     "CompileConfig",
+    "DistillConfig",
+    "HiddenDistance",
     "Int8Config",
     "Pooling",
     "PruneConfig",
     "PruneRanking",
     "PruneScores",
     "Rounding",
+    "TrainConfig",
 ]
 
 Rounding = Literal["nearest", "compensated"]
 ActivationRange = Literal["per_token", "per_tensor"]
 AttentionMode = Literal["auto", "float32", "int8"]
 Pooling = Literal["mean", "first"]
+HiddenDistance = Literal["mse", "cosine"]
+AttentionKind = Literal["probabilities", "relations"]
 PruneRanking = Literal["layer", "global"]
 PruneScores = Literal["first_order", "magnitude", "activation", "random"]
 
@@ -38,6 +44,8 @@ _ROUNDINGS = ("nearest", "compensated")
 _ACTIVATION_RANGES = ("per_token", "per_tensor")
 _ATTENTION_MODES = ("auto", "float32", "int8")
 _POOLINGS = (None, "mean", "first")
+_HIDDEN_DISTANCES = ("mse", "cosine")
+_ATTENTION_KINDS = ("probabilities", "relations")
 _PRUNE_RANKINGS = ("layer", "global")
 _PRUNE_SCORES = ("first_order", "magnitude", "activation", "random")
 
@@ -270,6 +278,116 @@ class PruneConfig:
         return cls(**values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    epochs: float = 3.0
+    max_steps: int | None = None
+    learning_rate: float = 2e-5
+    batch_size: int = 16
+    accumulation: int = 1
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+    max_grad_norm: float = 1.0
+    seed: int = 42
+    evaluate_every: int | None = None
+    patience: int | None = None
+    fixed_length: int | None = None
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    eval_batch_size: int = 32
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults."""
+        _check_names(cls, values)
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """What :func:`fastformers.distill` makes a student learn from its teacher.
+
+    By default the teacher's logits alone, as in the paper. The other losses, each off at weight 0, look at tokens:
+    teacher and student must cut texts into the same ones.
+
+    Attributes:
+        temperature: by which the logits are divided before the softmax; 1 is the paper's.
+        hard_labels: share of the labels' own loss, 0 to 1; the teacher's logits get the rest.
+        embeddings: weight of the distance of the embeddings' output.
+        hidden_states: weight of the distance of the layers' outputs, the mean over ``layer_map``.
+        hidden_distance: ``"mse"``, or ``"cosine"``: one less the cosine. Where the widths differ a linear layer from
+            the student's to the teacher's is learned along, and thrown away after.
+        attention: weight of the distance of attention, the mean over ``layer_map``.
+        attention_kind: ``"relations"`` of queries, of keys and of values to each other (MiniLMv2), for any widths and
+            numbers of heads, or ``"probabilities"``, for equal numbers of heads.
+        layer_map: pairs (student layer, teacher layer), from 0; ``"auto"`` spreads the student's layers evenly over the
+            teacher's, the last to the last.
+        train: how the student is trained.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range.
+
+    Example:
+        >>> DistillConfig(temperature=2.0, hard_labels=0.3).looks_at_tokens
+        False
+    """
+
+    temperature: float = 1.0
+    hard_labels: float = 0.0
+    embeddings: float = 0.0
+    hidden_states: float = 0.0
+    hidden_distance: HiddenDistance = "mse"
+    attention: float = 0.0
+    attention_kind: AttentionKind = "relations"
+    layer_map: Literal["auto"] | tuple[tuple[int, int], ...] = "auto"
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        """Checks every field; ``layer_map`` may be given as any list or tuple of pairs."""
+        _require_number(self, "temperature", 0.01, 1000.0)
+        _require_number(self, "hard_labels", 0.0, 1.0)
+        for name in ("embeddings", "hidden_states", "attention"):
+            _require_number(self, name, 0.0, 1e6)
+        _require(
+            self.hidden_distance in _HIDDEN_DISTANCES, self, "hidden_distance", _one_of(_HIDDEN_DISTANCES)
+        )
+        _require(self.attention_kind in _ATTENTION_KINDS, self, "attention_kind", _one_of(_ATTENTION_KINDS))
+        object.__setattr__(self, "layer_map", _layer_map(self))
+        _require(isinstance(self.train, TrainConfig), self, "train", "a TrainConfig")
+
+    @property
+    def looks_at_tokens(self) -> bool:
+        """Whether any loss compares what is inside the models, token by token."""
+        return bool(self.embeddings or self.hidden_states or self.attention)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values."""
+        pairs = self.layer_map if isinstance(self.layer_map, str) else [list(pair) for pair in self.layer_map]
+        return {**asdict(self), "layer_map": pairs, "train": self.train.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DistillConfig:
+        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
+
+        Args:
+            values: field name to value.
+
+        Raises:
+            ConfigError: a key is not a field (the message names close matches), or a value is refused.
+        """
+        _check_names(cls, values)
+        given = dict(values)
+        if isinstance(given.get("train"), Mapping):
+            given["train"] = TrainConfig.from_dict(given["train"])
+        return cls(**given)
+
+
 def _check_names(cls: type[Any], values: Mapping[str, Any]) -> None:
     known = [field.name for field in fields(cls)]
     for key in values:
@@ -315,6 +433,29 @@ def _names(config: Int8Config) -> tuple[str, ...]:
     names = tuple(config.exclude)
     _require(all(isinstance(name, str) and name for name in names), config, "exclude", allowed)
     return names
+
+
+def _layer_map(config: DistillConfig) -> Literal["auto"] | tuple[tuple[int, int], ...]:
+    value: object = config.layer_map
+    allowed = "'auto', or pairs of whole numbers (student layer, teacher layer), from 0"
+    if value == "auto":
+        return "auto"
+    pairs = [tuple(pair) for pair in value if isinstance(pair, list | tuple)] if _is_list(value) else []
+    whole = all(
+        isinstance(one, int) and not isinstance(one, bool) and one >= 0 for pair in pairs for one in pair
+    )
+    holds = (
+        bool(pairs)
+        and len(pairs) == len(config.layer_map)
+        and whole
+        and all(len(pair) == 2 for pair in pairs)
+    )
+    _require(holds, config, "layer_map", allowed)
+    return tuple((first, second) for first, second in pairs)
+
+
+def _is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    return isinstance(value, list | tuple)
 
 
 def _one_of(choices: tuple[str, ...] | list[str]) -> str:

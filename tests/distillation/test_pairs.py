@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""What cannot be distilled is refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from torch import nn
+
+from fastformers import Int8Config, compile, quantize_
+from fastformers.config import CompileConfig, DistillConfig
+from fastformers.distillation import check_pair
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.tasks import EncodedExamples, Example, encode
+
+Build = Callable[..., nn.Module]
+TOKEN_CONFIGS = [
+    DistillConfig(embeddings=0.1),
+    DistillConfig(hidden_states=0.1),
+    DistillConfig(attention=0.1),
+]
+
+
+def encode_again(encoded: EncodedExamples, tokenizer: Any, examples: list[Example]) -> EncodedExamples:
+    return encode(examples, tokenizer, encoded.task, max_length=16)
+
+
+def named(model: Any, *names: str) -> nn.Module:
+    model.config.id2label = dict(enumerate(names))
+    named_model: nn.Module = model
+    return named_model
+
+
+def test_nothing_is_said_of_a_pair_with_one_tokenizer(
+    build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
+) -> None:
+    again = encode_again(encoded, tokenizer, examples)
+    for config in (DistillConfig(), *TOKEN_CONFIGS):
+        assert check_pair(build(), build(seed=1), config, encoded, again) == ()
+        assert check_pair(build(), build(seed=1), config, encoded) == ()
+
+
+def test_logits_pass_between_two_tokenizers_and_the_report_says_so(
+    build: Build, encoded: EncodedExamples, examples: list[Example], other_tokenizer: Any
+) -> None:
+    theirs = encode_again(encoded, other_tokenizer, examples)
+    (note,) = check_pair(build(), build(seed=1), DistillConfig(), encoded, theirs)
+    assert "only logits pass between them" in note
+
+
+@pytest.mark.parametrize("config", TOKEN_CONFIGS)
+def test_losses_of_tokens_between_two_tokenizers_are_refused(
+    config: DistillConfig,
+    build: Build,
+    encoded: EncodedExamples,
+    examples: list[Example],
+    other_tokenizer: Any,
+) -> None:
+    theirs = encode_again(encoded, other_tokenizer, examples)
+    with pytest.raises(ConfigError, match="different tokens"):
+        check_pair(build(), build(seed=1), config, encoded, theirs)
+
+
+def test_other_texts_for_the_teacher_are_refused(
+    build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
+) -> None:
+    swapped = encode_again(encoded, tokenizer, [examples[1], examples[0], *examples[2:]])
+    with pytest.raises(ConfigError, match="example 0 of the student is 1 of the teacher"):
+        check_pair(build(), build(seed=1), DistillConfig(), encoded, swapped)
+    with pytest.raises(ConfigError, match="12 examples, the teacher 11"):
+        check_pair(build(), build(seed=1), DistillConfig(), encoded, encoded.subset(range(11)))
+
+
+def test_token_ids_that_the_teacher_does_not_have_are_refused(build: Build, encoded: EncodedExamples) -> None:
+    with pytest.raises(ConfigError, match="the teacher knows 8 ids"):
+        check_pair(build(vocab_size=8), build(seed=1), DistillConfig(), encoded)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_another_number_of_outputs_is_refused(role: str, build: Build, encoded: EncodedExamples) -> None:
+    models = {"teacher": build(), "student": build(seed=1), role: build(num_labels=2)}
+    with pytest.raises(ConfigError, match=f"the {role} gives 2 outputs; the task custom has 3"):
+        check_pair(models["teacher"], models["student"], DistillConfig(), encoded)
+
+
+def test_a_model_for_numbers_is_refused_for_classes(build: Build, encoded: EncodedExamples) -> None:
+    with pytest.raises(ConfigError, match="the teacher was made for regression"):
+        check_pair(build(problem_type="regression"), build(seed=1), DistillConfig(), encoded)
+
+
+def test_classes_in_another_order_are_refused(build: Build, encoded: EncodedExamples) -> None:
+    teacher = named(build(), "bad", "good", "so")
+    with pytest.raises(ConfigError, match="bad, good, so; the student's are good, bad, so"):
+        check_pair(teacher, named(build(seed=1), "good", "bad", "so"), DistillConfig(), encoded)
+    assert check_pair(teacher, build(seed=1), DistillConfig(), encoded) == ()
+
+
+def test_hard_labels_without_labels_are_refused(
+    build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
+) -> None:
+    unlabelled = encode_again(encoded, tokenizer, [replace(example, label=None) for example in examples])
+    with pytest.raises(ConfigError, match="no example has a label"):
+        check_pair(build(), build(seed=1), DistillConfig(hard_labels=0.5), unlabelled)
+    assert check_pair(build(), build(seed=1), DistillConfig(), unlabelled) == ()
+
+
+def test_a_model_is_not_its_own_teacher(build: Build, encoded: EncodedExamples) -> None:
+    teacher = build()
+    with pytest.raises(ConfigError, match="same object"):
+        check_pair(teacher, teacher, DistillConfig(), encoded)
+
+
+def test_a_quantized_or_compiled_student_is_refused_and_such_a_teacher_is_not(
+    build: Build, encoded: EncodedExamples
+) -> None:
+    quantized = build()
+    quantize_(quantized, Int8Config(never_slower=False, equalize=False))
+    compiled = compile(build(), CompileConfig(int8=None))
+    for model, reason in ((quantized, "INT8"), (compiled, "no parameters to train")):
+        with pytest.raises(UnsupportedModelError, match=reason):
+            check_pair(build(seed=1), model, DistillConfig(), encoded)
+        assert check_pair(model, build(seed=1), DistillConfig(), encoded) == ()

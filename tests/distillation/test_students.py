@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""Students cut from teachers of every family hold the teacher's weights and can be rebuilt from their config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastformers import Int8Config, quantize_
+from fastformers.distillation import make_student
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.span_classifier import SpanClassifier
+
+Build = Callable[..., nn.Module]
+IDS = torch.randint(4, 60, (3, 9), generator=torch.Generator().manual_seed(0))
+MASK = (torch.arange(9) < torch.tensor([9, 4, 6])[:, None]).long()
+
+
+def answers(model: nn.Module) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = model(input_ids=IDS, attention_mask=MASK).logits
+    return logits
+
+
+def rebuilt(model: Any) -> nn.Module:
+    """The stock class of the model's own config with its weights: what transformers would load."""
+    stock: nn.Module = type(model)(model.config).eval()
+    stock.load_state_dict(model.state_dict())
+    return stock
+
+
+def test_a_student_with_all_layers_equals_its_teacher_and_shares_nothing_with_it(
+    build: Build, family: str
+) -> None:
+    teacher = build(family)
+    before = answers(teacher)
+    student = make_student(teacher, range(4))
+    assert torch.equal(answers(student), before)
+    for parameter in student.parameters():
+        parameter.data.zero_()
+    assert torch.equal(answers(teacher), before)
+
+
+def test_a_student_has_the_layers_chosen_and_transformers_can_rebuild_it(build: Build, family: str) -> None:
+    teacher = build(family)
+    student: Any = make_student(teacher, (0, 3))
+    ours, theirs = parts_of(student).layers, parts_of(teacher).layers
+    assert len(ours) == 2
+    for one, other in zip(ours, (theirs[0], theirs[3]), strict=True):
+        weights = other.state_dict()
+        assert all(torch.equal(value, weights[name]) for name, value in one.state_dict().items())
+    assert torch.equal(answers(rebuilt(student)), answers(student))
+    assert student.config.num_hidden_layers == 2
+    assert len(parts_of(teacher).layers) == teacher.config.num_hidden_layers == 4  # type: ignore[union-attr]
+
+
+def test_dropped_layers_that_did_nothing_are_not_missed(build: Build) -> None:
+    teacher = build("modernbert")  # whose norms come first: a layer of zeros passes its input on
+    for index in (1, 2):
+        for parameter in parts_of(teacher).layers[index].parameters():
+            parameter.data.zero_()
+    torch.testing.assert_close(answers(make_student(teacher, (0, 3))), answers(teacher))
+
+
+def test_the_activation_is_switched_in_modules_and_config(build: Build, family: str) -> None:
+    teacher = build(family)
+    student = make_student(teacher, activation="relu")
+    block = parts_of(student).names.block
+    activations = [layer.get_submodule(block.activation) for layer in parts_of(student).layers]
+    assert all(activation(torch.tensor(-0.1)) == 0 for activation in activations)
+    assert torch.equal(answers(rebuilt(student)), answers(student))
+    assert not torch.allclose(answers(student), answers(teacher))
+
+
+def test_ffn_units_that_were_zero_are_not_missed(build: Build, family: str) -> None:
+    teacher = build(family)
+    block = parts_of(teacher).names.block
+    for layer in parts_of(teacher).layers:
+        layer.get_submodule(block.down).weight.data[:, 40:] = 0.0  # type: ignore[operator,index,union-attr]
+    student = make_student(teacher, intermediate=40)
+    torch.testing.assert_close(answers(student), answers(teacher), atol=1e-6, rtol=1e-5)
+    assert torch.equal(answers(rebuilt(student)), answers(student))
+
+
+def test_a_narrower_student_holds_the_first_units_of_every_weight(build: Build, family: str) -> None:
+    teacher = build(family)
+    student = make_student(teacher, (0, 2), hidden=16, heads=2, intermediate=24)
+    assert torch.isfinite(answers(student)).all()
+    assert torch.equal(answers(rebuilt(student)), answers(student))
+    block = parts_of(teacher).names.block
+    ours, theirs = parts_of(student), parts_of(teacher)
+    words = theirs.names.embeddings.word
+    table = ours.encoder.get_submodule(words).weight
+    assert torch.equal(table, theirs.encoder.get_submodule(words).weight[:, : table.shape[1]])
+    for one, index in zip(ours.layers, (0, 2), strict=True):
+        other = theirs.layers[index]
+        for path, parts in (
+            (block.qkv[0], 3 if len(block.qkv) == 1 else 1),
+            (block.up, 1 + theirs.names.gated),
+        ):
+            small: Any = one.get_submodule(path)
+            large: Any = other.get_submodule(path)
+            rows = small.out_features // parts
+            for part in range(parts):
+                start = part * large.out_features // parts
+                expected = large.weight[start : start + rows, :16]
+                assert torch.equal(small.weight[part * rows : (part + 1) * rows], expected)
+
+
+def test_a_narrower_student_looks_only_at_the_units_it_kept(build: Build, family: str) -> None:
+    teacher = build(family)
+    student = make_student(teacher, hidden=16, intermediate=24)
+    before = answers(student)
+    with torch.no_grad():
+        for name, parameter in teacher.named_parameters():
+            if parameter.ndim == 1 and name.lower().endswith("norm.weight"):
+                parameter[16:] += 1.0
+    assert torch.equal(answers(make_student(teacher, hidden=16, intermediate=24)), before)
+
+
+def test_span_classifiers_get_students_too(build: Build) -> None:
+    encoder = build().bert
+    teacher = SpanClassifier(encoder, num_spans=2, num_labels=3, dropout=0.1).eval()
+    spans = torch.tensor([[[1, 3], [2, 4]]] * 3)
+    inputs = {"input_ids": IDS, "attention_mask": MASK, "spans": spans}
+    equal, small = make_student(teacher), make_student(teacher, (1, 3), hidden=16)
+    assert torch.equal(equal(**inputs).logits, teacher(**inputs).logits)
+    assert small(**inputs).logits.shape == (3, 3)
+    head: Any = small.classifier
+    assert torch.equal(head.weight[:, 16:], teacher.classifier.weight[:, 32:48])
+    assert small.encoder.config is small.config
+
+
+def test_a_student_of_a_student_is_fine(build: Build, family: str) -> None:
+    teacher = build(family)
+    twice = make_student(make_student(teacher, (0, 1, 3)), (0, 2))
+    assert torch.equal(answers(twice), answers(make_student(teacher, (0, 3))))
+
+
+@pytest.mark.parametrize("layers", [(), (0, 4), (-1, 2), (2, 0), (1, 1)])
+def test_layers_that_do_not_exist_or_are_out_of_order_are_refused(
+    layers: tuple[int, ...], build: Build
+) -> None:
+    with pytest.raises(ConfigError, match="layers from 0 to 3, each once, in ascending order"):
+        make_student(build(), layers)
+
+
+def test_the_first_layer_of_modernbert_has_to_stay(build: Build) -> None:
+    with pytest.raises(UnsupportedModelError, match="must begin with 0, not 1"):
+        make_student(build("modernbert"), (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"hidden": 40}, "hidden is 40, must be from 1 to 32"),
+        ({"hidden": 0}, "hidden is 0"),
+        ({"intermediate": 65}, "intermediate is 65, must be from 1 to 64"),
+        ({"hidden": 12}, "not 1 heads of the teacher's head size 8"),
+        ({"heads": 2}, "prune_"),
+        ({"hidden": 16, "heads": 3}, "hidden 16 is not 3 heads"),
+        ({"activation": "sharp"}, "'sharp'"),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused(choice: dict[str, Any], message: str, build: Build) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_student(build(), **choice)
+
+
+def test_a_pruned_teacher_gives_students_by_layers_and_is_refused_for_widths(build: Build) -> None:
+    teacher: Any = build()
+    for layer in teacher.bert.encoder.layer:
+        for linear, rows in ((layer.intermediate.dense, slice(50)), (layer.output.dense, slice(None))):
+            linear.weight.data = linear.weight.data[rows, : 50 if rows.stop is None else None]
+            linear.bias.data = linear.bias.data[rows]
+        layer.intermediate.dense.out_features = layer.output.dense.in_features = 50
+    for other in teacher.bert.encoder.layer[2:]:
+        other.intermediate.dense.weight.data = other.intermediate.dense.weight.data[:20]
+        other.intermediate.dense.bias.data = other.intermediate.dense.bias.data[:20]
+        other.output.dense.weight.data = other.output.dense.weight.data[:, :20]
+    assert torch.equal(answers(make_student(teacher, range(4))), answers(teacher))
+    assert make_student(teacher, (1, 3)).bert.encoder.layer[1].intermediate.dense.weight.shape[0] == 20  # type: ignore[union-attr,index]
+    with pytest.raises(ConfigError, match="pruned"):
+        make_student(teacher, intermediate=40)
+
+
+def test_int8_teachers_are_refused(build: Build) -> None:
+    teacher = build()
+    quantize_(teacher, Int8Config(never_slower=False, equalize=False))
+    with pytest.raises(UnsupportedModelError, match="INT8"):
+        make_student(teacher, (0, 1))
