@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
     from fastformers.config import CompileConfig, Int8Config, PruneConfig
     from fastformers.modules import PackedLinear
-    from fastformers.pruning import prune_
+    from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch
     from fastformers.recipes.artefacts import load, save_pretrained
@@ -34,11 +34,13 @@ __all__ = [
     "__version__",
     "compat",
     "compile",
+    "drop_layers_",
     "errors",
     "kernels",
     "load",
     "load_pretrained_torch",
     "prune_",
+    "prune_vocabulary_",
     "quantize_",
     "save_pretrained",
 ]
@@ -51,9 +53,11 @@ _HOME_OF_NAME = {
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
+    "drop_layers_": "fastformers.pruning",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "prune_": "fastformers.pruning",
+    "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",
     "save_pretrained": "fastformers.recipes.artefacts",
 }

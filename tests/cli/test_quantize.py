@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,10 +67,19 @@ def test_wrong_json_line_is_a_bad_file_named_with_its_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_folder_without_a_model_is_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_a_model_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert exit_status("quantize", empty, "-o", tmp_path / "out") == ExitCode.BAD_FILE
+    assert exit_status("quantize", empty, "-o", tmp_path / "out") == ExitCode.USAGE
+    assert "not the folder of a model" in capsys.readouterr().err
+
+
+def test_damaged_model_is_a_bad_file(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = Path(shutil.copytree(model_folder, tmp_path / "damaged"))
+    (damaged / "config.json").write_text("{}")
+    assert exit_status("quantize", damaged, "-o", tmp_path / "out") == ExitCode.BAD_FILE
     assert "does not hold a model" in capsys.readouterr().err
 
 

@@ -66,6 +66,33 @@ def test_units_that_were_zero_are_found_and_their_removal_changes_nothing(
     torch.testing.assert_close(logits_of(model, examples), before, rtol=0, atol=1e-6)
 
 
+def test_useless_units_with_large_weights_are_found_by_what_they_do(
+    make_model: Make, examples: Batches, logits_of: Callable[..., Tensor]
+) -> None:
+    planted_heads, planted_neurons = (1, 2), (0, 5, 6, 7, 11, 23)
+
+    def make() -> Any:
+        model = make_model("bert", hidden_act="relu")
+        for layer in model.bert.encoder.layer:
+            with torch.no_grad():
+                for head in planted_heads:
+                    channels = slice(8 * head, 8 * head + 8)
+                    layer.attention.self.value.weight[channels] = 0
+                    layer.attention.self.value.bias[channels] = 0
+                    layer.attention.self.query.weight[channels] *= 10
+                layer.intermediate.dense.weight[list(planted_neurons)] *= 10
+                layer.intermediate.dense.bias[list(planted_neurons)] = -1000
+        return model
+
+    model = make()
+    before = logits_of(model, examples)
+    for scores, finds in (("first_order", True), ("activation", True), ("magnitude", False)):
+        model = make()
+        report = ff.prune_(model, ff.PruneConfig(heads=2, ffn=18, scores=scores), examples)
+        assert ({layer.heads for layer in report.layers} == {(0, 3)}) == finds
+        assert torch.allclose(logits_of(model, examples), before, rtol=0, atol=1e-6) == finds
+
+
 def test_a_pruned_model_is_pruned_again(
     make_model: Make, examples: Batches, logits_of: Callable[..., Tensor], family: str
 ) -> None:

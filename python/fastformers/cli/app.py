@@ -18,6 +18,7 @@ from fastformers.cli.demo import demo
 from fastformers.cli.doctor import doctor
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
+from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
 from fastformers.cli.tune import tune
 from fastformers.cli.verify import verify
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(demo)
 app.command()(explain)
+app.command()(prune)
 app.command()(quantize)
 app.command()(verify)
 app.command()(bench)

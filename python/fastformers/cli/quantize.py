@@ -5,17 +5,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fastformers._optional import require
 from fastformers.cli.texts import read_texts
-from fastformers.config import Rounding
-from fastformers.errors import FormatError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from fastformers.config import Int8Config, Rounding
 
 __all__ = ["quantize"]
 
@@ -52,25 +48,9 @@ def quantize(
     """Quantize the linear layers of the model in DIR to INT8 and save the result in OUT."""
     require("torch", "torch", "quantize")
     require("transformers", "torch", "quantize")
-    import fastformers as ff
+    from fastformers.recipes.quantizing import quantize_folder
 
-    config = ff.Int8Config(rounding=rounding, max_disagreement=max_disagreement, exclude=tuple(exclude or ()))
+    config = Int8Config(rounding=rounding, max_disagreement=max_disagreement, exclude=tuple(exclude or ()))
     examples = None if texts is None else read_texts(texts)
-    model, tokenizer = _load(model_folder)
-    report = ff.quantize_(model, config, tokenizer=tokenizer, texts=examples)
-    ff.save_pretrained(model, output, tokenizer=tokenizer)
+    report = quantize_folder(model_folder, output, config, texts=examples)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
-
-
-def _load(folder: Path) -> tuple[PreTrainedModel, Any]:
-    """Loads model and tokenizer from a local folder; the class is the one that the folder's config names."""
-    import transformers
-
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        names = getattr(config, "architectures", None) or ["AutoModel"]
-        model_class = getattr(transformers, names[0], transformers.AutoModel)
-        model = model_class.from_pretrained(folder, local_files_only=True).eval()
-        return model, transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{folder} does not hold a model that transformers can load: {error}") from error

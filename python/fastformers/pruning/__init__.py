@@ -7,7 +7,9 @@ from fastformers._optional import require
 
 require("torch", "torch", "fastformers.prune_")
 
-from fastformers.pruning.prune import prune_  # noqa: E402 - after the check that torch is there
+from fastformers.pruning.layers import drop_layers_  # noqa: E402 - after the check that torch is there
+from fastformers.pruning.prune import describe_pruning, prune_  # noqa: E402
 from fastformers.pruning.report import LayerReport, PruneReport  # noqa: E402
+from fastformers.pruning.vocabulary import prune_vocabulary_  # noqa: E402
 
-__all__ = ["LayerReport", "PruneReport", "prune_"]
+__all__ = ["LayerReport", "PruneReport", "describe_pruning", "drop_layers_", "prune_", "prune_vocabulary_"]

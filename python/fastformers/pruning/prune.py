@@ -73,11 +73,22 @@ def describe_pruning(
     config: PruneConfig | None,
     examples: int,
     before: Sequence[LayerShape],
-    kept: Sequence[KeptUnits],
+    kept: Sequence[KeptUnits] | None,
     parameters_before: int,
 ) -> PruneReport:
-    """Writes the report of a model that was pruned."""
+    """Writes the report of a model that was pruned.
+
+    Args:
+        model: the model as it is now.
+        config: what was asked.
+        examples: how many it was scored on.
+        before: sizes of its layers before.
+        kept: what stayed of them; ``None`` for everything.
+        parameters_before: how many it had.
+    """
     parts = parts_of(model)
+    if kept is None:
+        kept = [KeptUnits(tuple(range(s.heads)), tuple(range(s.intermediate))) for s in before]
     hidden, gated = hidden_size(parts), parts.names.gated
     layers = (
         LayerReport(shape.heads, units.heads, shape.intermediate, len(units.ffn))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""``drop_layers_``: takes whole layers out of an encoder, in place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.modules.encoder_names import EncoderParts, parts_of
+
+__all__ = ["drop_layers_", "own_config"]
+
+
+def drop_layers_(model: nn.Module, keep: Sequence[int]) -> None:
+    """Removes all layers but some from a model, in place; its config counts those that are left.
+
+    Answers change: train or distil afterwards.
+
+    Args:
+        model: a transformers encoder of a known family, bare or with a head, or a span classifier.
+        keep: places of the layers that stay, from 0, ascending.
+
+    Raises:
+        ConfigError: a place is not there or occurs twice, they are not ascending, or there is none. The model is as
+            before.
+        UnsupportedModelError: the model is of no family known, or its first layer cannot be replaced by a later one.
+
+    Example:
+        >>> ff.drop_layers_(model, (0, 2, 4))  # doctest: +SKIP
+    """
+    parts = parts_of(model)
+    _check(parts, keep)
+    config = own_config(model)
+    types = getattr(config, "layer_types", None)
+    kept = nn.ModuleList(parts.layers[number] for number in keep)
+    parts.encoder.set_submodule(parts.names.layers, kept)
+    config.num_hidden_layers = len(keep)
+    if types is not None:
+        config.layer_types = [types[number] for number in keep]
+    module: Any
+    for number, layer in enumerate(kept):
+        for module in layer.modules():
+            if isinstance(getattr(module, "layer_idx", None), int):
+                module.layer_idx = number
+
+
+def own_config(model: nn.Module) -> Any:
+    """Gives a model a copy of its config, in all its modules, so that a change reaches no other model made of it."""
+    before = parts_of(model).encoder.config
+    after = copy.deepcopy(before)
+    for module in model.modules():
+        if module.__dict__.get("config") is before:
+            module.__dict__["config"] = after
+    return after
+
+
+def _check(parts: EncoderParts, keep: Sequence[int]) -> None:
+    count = len(parts.layers)
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in keep)
+    if not keep or not whole or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= count:
+        raise ConfigError(
+            f"layers to keep are {list(keep)}: must be one or more places from 0 to {count - 1}, ascending"
+        )
+    path = parts.names.block.attention_norm
+    first, new_first = (type(parts.layers[number].get_submodule(path)) for number in (0, keep[0]))
+    if first is not new_first:
+        raise UnsupportedModelError(
+            f"the first layer of {parts.names.name} has no norm before its attention and layer {keep[0]} has one: "
+            "keep layer 0"
+        )
