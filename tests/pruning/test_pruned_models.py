@@ -90,7 +90,7 @@ def test_it_compiles_before_and_after_loading(
 
 
 @pytest.mark.parametrize("name", ["bert", "distilbert", "mpnet", "modernbert"])
-def test_span_classifiers_save_and_load(
+def test_span_classifiers_save_load_and_compile(
     make_model: Make, examples: Batches, tmp_path: Path, name: str
 ) -> None:
     model = SpanClassifier(make_model(name, "AutoModel"), num_spans=2, num_labels=3, dropout=0.2).eval()
@@ -104,7 +104,11 @@ def test_span_classifiers_save_and_load(
         assert type(loaded.encoder) is type(model.encoder)
         assert loaded.dropout.p == 0.2
         with torch.no_grad():
-            assert torch.equal(loaded(**marked[0]).logits, model(**marked[0]).logits)
+            expected = model(**marked[0]).logits
+            assert torch.equal(loaded(**marked[0]).logits, expected)
+        exact = ff.compile(loaded, ff.CompileConfig(int8=None, attention="float32"))
+        inputs = {name: tensor for name, tensor in marked[0].items() if name != "labels"}
+        torch.testing.assert_close(exact(**inputs).logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_sizes_stand_in_the_manifest_only_where_they_differ(
