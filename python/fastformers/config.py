@@ -215,7 +215,7 @@ class PruneConfig:
         min_heads: heads that every layer keeps.
         min_ffn: neurons that every layer keeps.
         ffn_multiple: neurons kept in a layer are a multiple of this.
-        max_examples: score on at most this many of the examples given, drawn at random.
+        max_examples: score on at most this many examples: drawn at random from encoded ones, the first of batches.
         seed: of that draw, and of random scores.
 
     Raises:

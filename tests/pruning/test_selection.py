@@ -85,9 +85,20 @@ def test_a_budget_goes_to_what_is_worth_most_for_its_work() -> None:
     # A head costs 4 * 32 * 8 = 1024, a neuron 64; all together 2 * (4096 + 384) = 8960.
     kept = select(ranking="global", macs=0.5)
     assert sum(1024 * heads + 64 * ffn for heads, ffn in counts(kept)) <= 4480
-    # Per multiplication layer 1's neurons of 5, 4, 3 and 2 and its heads of 30 and 20 come first; that is the budget.
+    # By squares per multiplication layer 1's heads of 30 and 20 and its neurons of 5, 4, 3 and 2 come first: 2304.
     assert counts(kept) == [(1, 1), (3, 5)]
-    assert counts(select(ranking="global", macs=0.99)) == [(3, 6), (4, 6)]
+    assert counts(select(ranking="global", macs=0.99)) == [(4, 4), (4, 6)]
+
+
+def test_many_small_units_do_not_outweigh_a_large_one_of_their_cost() -> None:
+    # Sixteen neurons cost as much as a head; their absolute scores add up to more, their squares to less.
+    shapes = (LayerShape(2, 8, 16),)
+    scores = LayerScores(torch.tensor([2.0, 1.0]).double(), torch.full((16,), 0.1).double())
+    config = ff.PruneConfig(ranking="global", macs=0.7, min_ffn=1)
+    (kept,) = select_units(
+        UnitScores((scores,), 1), shapes, config, hidden=32, gated=False, shared_heads=False
+    )
+    assert len(kept.heads) == 2
 
 
 def test_shared_heads_go_by_the_sum_of_their_scores() -> None:

@@ -94,6 +94,11 @@ def test_scores_on_the_set_of_the_results_are_said_to_leak(folder: Path, data: P
     assert "scored on the val set, which leaks" in str(report)
 
 
+def test_no_more_examples_are_scored_on_than_asked(folder: Path, data: Path, tmp_path: Path) -> None:
+    config = ff.PruneConfig(heads=2, max_examples=5)
+    assert prune_folder(folder, tmp_path / "out", data, config).examples == 5
+
+
 def test_layers_and_vocabulary_go_with_or_without_heads(folder: Path, data: Path, tmp_path: Path) -> None:
     before = sum(parameter.numel() for parameter in open_model(folder).model.parameters())
     texts = ["the cat sat on a mat"]
@@ -144,6 +149,11 @@ def test_a_pruned_folder_is_quantized_with_its_task(folder: Path, data: Path, tm
     opened = open_model(tmp_path / "int8")
     assert opened.required_task().to_dict() == open_model(folder).required_task().to_dict()
     assert shapes_of(opened.model) == (LayerShape(2, 12, 16),) * 3
+    ff.save_pretrained(ff.compile(opened.model), tmp_path / "fast", opened.tokenizer)
+    with pytest.raises(UnsupportedModelError):
+        quantize_folder(tmp_path / "fast", tmp_path / "out")
+    with pytest.raises(UnsupportedModelError, match="of no family known"):
+        prune_folder(tmp_path / "fast", tmp_path / "out", data, HALF)
     with pytest.raises(UnsupportedModelError, match="prune the float model"):
         prune_folder(tmp_path / "int8", tmp_path / "out", data, ff.PruneConfig(heads=1))
 

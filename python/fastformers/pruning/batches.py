@@ -13,7 +13,7 @@ from fastformers.config import PruneConfig
 from fastformers.errors import ConfigError
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
 
-__all__ = ["Data", "losses_of", "scoring_batches"]
+__all__ = ["Data", "drawn", "losses_of", "scoring_batches"]
 
 Data: TypeAlias = Iterable[Mapping[str, Any]] | EncodedExamples
 
@@ -59,15 +59,19 @@ def scoring_batches(
             return
 
 
+def drawn(count: int, config: PruneConfig) -> list[int]:
+    """Places of at most ``config.max_examples`` of so many examples, ascending."""
+    if count <= config.max_examples:
+        return list(range(count))
+    draw = np.random.default_rng(config.seed).choice(count, config.max_examples, replace=False)
+    return sorted(int(place) for place in draw)
+
+
 def _batches(data: Data, config: PruneConfig) -> Iterator[Mapping[str, Any]]:
     if not isinstance(data, EncodedExamples):
         yield from data
         return
-    count = len(data)
-    chosen = list(range(count))
-    if count > config.max_examples:
-        draw = np.random.default_rng(config.seed).choice(count, config.max_examples, replace=False)
-        chosen = sorted(draw.tolist())
+    chosen = drawn(len(data), config)
     collate = Collator(data.tokenizer)
     for batch in _by_length([data.lengths[index] for index in chosen]):
         yield collate([data[chosen[place]] for place in batch])

@@ -3,6 +3,10 @@
 
 Units compete in groups: the heads of a layer, the neurons of a layer. Where all layers share their heads (MPNet's
 relative positions), the heads of all layers are one group, and their scores are added.
+
+Where groups compete, the squares of scores do. Squares of gradients estimate what a set of units is worth together (the
+Fisher information; Molchanov et al. 2019). Absolute values add up to too much for many small units: heads would go
+before the many neurons that cost as much, and MiniLM fell from 72 to 16 points where it now keeps 69.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ class _Group:
         kind: ``"heads"`` or ``"ffn"``.
         layers: whose they are.
         scores: shape [units].
+        worth: what sets of units are worth is the sum of this, shape [units].
         macs: multiplications for one token that go with a unit, in all those layers.
         least: how many stay at least.
         multiple: how many stay is a multiple of this, unless all do.
@@ -51,6 +56,7 @@ class _Group:
     kind: str
     layers: tuple[int, ...]
     scores: Tensor
+    worth: Tensor
     macs: int
     least: int
     multiple: int
@@ -70,8 +76,8 @@ class _Group:
         return tuple(sorted(order[:count].tolist()))
 
     def steps(self) -> list[tuple[float, int]]:
-        """What may be kept beyond the floor, best first: (score, units) of each step."""
-        ordered = torch.sort(self.scores, descending=True, stable=True).values.tolist()
+        """What may be kept beyond the floor, best first: (worth, units) of each step."""
+        ordered = self.worth[torch.argsort(self.scores, descending=True, stable=True)].tolist()
         return [
             (sum(ordered[start : start + self.multiple]), len(ordered[start : start + self.multiple]))
             for start in range(self.floor, self.units, self.multiple)
@@ -124,22 +130,31 @@ def _groups(
     gated: bool,
     shared_heads: bool,
 ) -> list[_Group]:
-    all_layers = tuple(range(len(shapes)))
     head_macs = [4 * hidden * shape.head_size for shape in shapes]
     neuron_macs = hidden * (3 if gated else 2)
+    of_heads = [layer.heads for layer in scores.layers]
+    layers = range(len(shapes))
     if shared_heads:
-        total = torch.stack([layer.heads for layer in scores.layers]).sum(0)
-        heads = [_Group("heads", all_layers, total, sum(head_macs), config.min_heads, 1)]
+        every = tuple(layers)
+        heads = [_group("heads", every, of_heads, sum(head_macs), config)]
     else:
-        heads = [
-            _Group("heads", (layer,), scores.layers[layer].heads, head_macs[layer], config.min_heads, 1)
-            for layer in all_layers
-        ]
-    ffn = [
-        _Group("ffn", (layer,), scores.layers[layer].ffn, neuron_macs, config.min_ffn, config.ffn_multiple)
-        for layer in all_layers
-    ]
+        heads = [_group("heads", (layer,), [of_heads[layer]], head_macs[layer], config) for layer in layers]
+    ffn = [_group("ffn", (layer,), [scores.layers[layer].ffn], neuron_macs, config) for layer in layers]
     return heads + ffn
+
+
+def _group(
+    kind: str, layers: tuple[int, ...], scores: list[Tensor], macs: int, config: PruneConfig
+) -> _Group:
+    """Units of one layer, or the same units of several.
+
+    First-order scores are changes of one loss; others are divided by their length, so that layers can compete.
+    """
+    least, multiple = {"heads": (config.min_heads, 1), "ffn": (config.min_ffn, config.ffn_multiple)}[kind]
+    stacked = torch.stack(scores)
+    length = 1.0 if config.scores == "first_order" else float(stacked.norm()) or 1.0
+    worth = (stacked / length).square().sum(0)
+    return _Group(kind, layers, stacked.sum(0), worth, macs, least, multiple)
 
 
 def _per_layer(groups: Sequence[_Group], config: PruneConfig) -> list[int]:
@@ -161,10 +176,9 @@ def _asked(group: _Group, wanted: int | float | None) -> int:
 
 
 def _globally(groups: Sequence[_Group], config: PruneConfig) -> list[int]:
-    comparable = [_comparable(group, config) for group in groups]
     if config.macs is not None:
         total = sum(group.macs * group.units for group in groups)
-        return _greedy(comparable, config.macs * total, lambda group: group.macs)
+        return _greedy(groups, config.macs * total, lambda group: group.macs)
     counts = [group.units for group in groups]
     for kind in ("heads", "ffn"):
         wanted = getattr(config, kind)
@@ -179,22 +193,14 @@ def _globally(groups: Sequence[_Group], config: PruneConfig) -> list[int]:
                 "keep more"
             )
         for place, count in zip(
-            places, _greedy([comparable[place] for place in places], budget, lambda _: 1), strict=True
+            places, _greedy([groups[place] for place in places], budget, lambda _: 1), strict=True
         ):
             counts[place] = count
     return counts
 
 
-def _comparable(group: _Group, config: PruneConfig) -> _Group:
-    """First-order scores are changes of one loss; others are divided by their length, so that layers can compete."""
-    length = float(group.scores.norm())
-    if config.scores == "first_order" or length == 0:
-        return group
-    return _Group(group.kind, group.layers, group.scores / length, group.macs, group.least, group.multiple)
-
-
 def _greedy(groups: Sequence[_Group], budget: float, cost_of: Callable[[_Group], int]) -> list[int]:
-    """Counts of each group: the floors, then the steps of most score for their cost that still fit."""
+    """Counts of each group: the floors, then the steps of most worth for their cost that still fit."""
     counts = [group.floor for group in groups]
     spent = sum(group.floor * cost_of(group) for group in groups)
     if spent > budget:
@@ -203,9 +209,9 @@ def _greedy(groups: Sequence[_Group], budget: float, cost_of: Callable[[_Group],
             f"what every layer keeps at least (min_heads, min_ffn) is {least:.1%} of what there is, more than asked"
         )
     steps = [
-        (-score / (units * cost_of(group)), place, number, units)
+        (-worth / (units * cost_of(group)), place, number, units)
         for place, group in enumerate(groups)
-        for number, (score, units) in enumerate(group.steps())
+        for number, (worth, units) in enumerate(group.steps())
     ]
     full: set[int] = set()
     for _, place, _, units in sorted(steps):

@@ -16,6 +16,7 @@ from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.modules.layer_shapes import shapes_of
 from fastformers.pruning import PruneReport, describe_pruning, drop_layers_, prune_, prune_vocabulary_
+from fastformers.pruning.batches import drawn
 from fastformers.pruning.vocabulary import Text
 from fastformers.recipes.model_folder import OpenedModel, open_model, save_model
 from fastformers.tasks import EncodedExamples, Truncation, encode, load_examples
@@ -79,7 +80,7 @@ def prune_folder(
         notes.append(f"layers kept: {', '.join(map(str, layers))} of the {len(before.layers)} from 0")
     report = _unpruned(opened.model)
     if chosen.prunes:
-        data = _data(opened, data_dir, split) if chosen.scores in _LOOK_AT_DATA else None
+        data = _data(opened, data_dir, split, chosen) if chosen.scores in _LOOK_AT_DATA else None
         report = prune_(opened.model, chosen, data)
         notes += report.notes + _leak(split if data is not None else "train")
     tokenizer = opened.tokenizer
@@ -106,14 +107,18 @@ def _unpruned(model: nn.Module) -> PruneReport:
     return describe_pruning(model, None, 0, shapes, None, parameters)
 
 
-def _data(opened: OpenedModel, data_dir: str | Path | None, split: Split) -> EncodedExamples:
+def _data(
+    opened: OpenedModel, data_dir: str | Path | None, split: Split, config: PruneConfig
+) -> EncodedExamples:
+    """As many examples as are scored on, tokenised: of a large data set not all."""
     task_file = opened.required_task()
     if data_dir is None:
         raise ConfigError(
             "scores look at examples: give the folder of the task's data, or choose 'magnitude'"
         )
+    examples = load_examples(task_file.task, data_dir, split)
     return encode(
-        load_examples(task_file.task, data_dir, split),
+        [examples[place] for place in drawn(len(examples), config)],
         opened.tokenizer,
         task_file.task,
         max_length=task_file.max_length,
