@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fastformers.errors import ConfigError
 
-__all__ = ["replaced_folder"]
+__all__ = ["check_place", "replaced_folder"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -35,7 +35,7 @@ def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path
         ConfigError: the place is taken, or its parent does not exist.
     """
     target = target.absolute()
-    _check_place(target, overwrite, marker)
+    check_place(target, overwrite, marker)
     folder = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
     folder.mkdir()
     try:
@@ -48,7 +48,17 @@ def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_place(target: Path, overwrite: bool, marker: str) -> None:
+def check_place(target: Path, overwrite: bool, marker: str) -> None:
+    """Checks that :func:`replaced_folder` will find room, for work that takes long before it writes.
+
+    Args:
+        target: as there.
+        overwrite: as there.
+        marker: as there.
+
+    Raises:
+        ConfigError: the place is taken, or its parent does not exist.
+    """
     if not target.parent.is_dir():
         raise ConfigError(f"{target.parent} is not a folder: make it first")
     if not os.path.lexists(target):
