@@ -14,13 +14,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
-    from fastformers.config import CompileConfig, Int8Config, PruneConfig
+    from fastformers.config import CompileConfig, Int8Config, PruneConfig, TrainConfig
     from fastformers.modules import PackedLinear
     from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch
     from fastformers.recipes.artefacts import load, save_pretrained
     from fastformers.recipes.compiling import compile
+    from fastformers.recipes.training import evaluate, train
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
 
@@ -31,11 +32,13 @@ __all__ = [
     "Int8Config",
     "PackedLinear",
     "PruneConfig",
+    "TrainConfig",
     "__version__",
     "compat",
     "compile",
     "drop_layers_",
     "errors",
+    "evaluate",
     "kernels",
     "load",
     "load_pretrained_torch",
@@ -43,6 +46,7 @@ __all__ = [
     "prune_vocabulary_",
     "quantize_",
     "save_pretrained",
+    "train",
 ]
 
 _HOME_OF_NAME = {
@@ -52,14 +56,17 @@ _HOME_OF_NAME = {
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
+    "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",
+    "evaluate": "fastformers.recipes.training",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "prune_": "fastformers.pruning",
     "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",
     "save_pretrained": "fastformers.recipes.artefacts",
+    "train": "fastformers.recipes.training",
 }
 _SUBMODULES = frozenset({"compat", "errors", "kernels"})
 

@@ -20,10 +20,12 @@ __all__ = [
     "AttentionKind",
     "AttentionMode",
     "CompileConfig",
+    "Device",
     "DistillConfig",
     "HiddenDistance",
     "Int8Config",
     "Pooling",
+    "Precision",
     "PruneConfig",
     "PruneRanking",
     "PruneScores",
@@ -39,6 +41,8 @@ HiddenDistance = Literal["mse", "cosine"]
 AttentionKind = Literal["probabilities", "relations"]
 PruneRanking = Literal["layer", "global"]
 PruneScores = Literal["first_order", "magnitude", "activation", "random"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda"]
 
 _ROUNDINGS = ("nearest", "compensated")
 _ACTIVATION_RANGES = ("per_token", "per_tensor")
@@ -48,6 +52,8 @@ _HIDDEN_DISTANCES = ("mse", "cosine")
 _ATTENTION_KINDS = ("probabilities", "relations")
 _PRUNE_RANKINGS = ("layer", "global")
 _PRUNE_SCORES = ("first_order", "magnitude", "activation", "random")
+_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+_DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +286,35 @@ class PruneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a model is trained."""
+    """How :func:`fastformers.train` and :func:`fastformers.distill` train: AdamW, warm-up, linear decay to zero.
+
+    A step is one update of the weights, from ``batch_size * accumulation`` examples.
+
+    Attributes:
+        epochs: passes over the training set; fractions are allowed.
+        max_steps: stop after so many steps instead, which also sets the decay.
+        learning_rate: at its highest, after the warm-up.
+        batch_size: examples that go through the model together.
+        accumulation: batches of a step; each example weighs the same, as if all were one batch.
+        weight_decay: of matrices; biases and norms have none.
+        warmup: share of all steps (0 to 1) over which the learning rate rises from 0.
+        max_grad_norm: the gradient of all parameters is shortened to this Euclidean length; 0 leaves it alone.
+        seed: of dropout and the order of examples.
+        evaluate_every: steps from one evaluation to the next; ``None``: after each epoch. The last step always has one.
+        patience: stop after so many evaluations in a row without a better score; ``None`` never stops.
+        fixed_length: pad every batch to this many tokens, the paper's baseline; ``None`` pads to the batch's longest.
+        precision: of the model's products while it trains, on a GPU; the weights stay float32. ``"auto"``: bfloat16
+            there. A CPU computes in float32 only.
+        device: ``"auto"``: a GPU where there is one.
+        eval_batch_size: examples of a batch in evaluation.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range.
+
+    Example:
+        >>> TrainConfig(epochs=10, learning_rate=3e-5, patience=3).batch_size
+        16
+    """
 
     epochs: float = 3.0
     max_steps: int | None = None
@@ -294,9 +328,28 @@ class TrainConfig:
     evaluate_every: int | None = None
     patience: int | None = None
     fixed_length: int | None = None
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "auto"
+    precision: Precision = "auto"
+    device: Device = "auto"
     eval_batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        for name, least, most in (
+            ("epochs", 1e-6, 1e6),
+            ("learning_rate", 1e-12, 1.0),
+            ("weight_decay", 0.0, 1.0),
+            ("warmup", 0.0, 1.0),
+            ("max_grad_norm", 0.0, 1e6),
+        ):
+            _require_number(self, name, least, most)
+        for name in ("batch_size", "accumulation", "eval_batch_size"):
+            _require_count(self, name, 1 << 16)
+        _require_count(self, "seed", (1 << 32) - 1, least=0)
+        for name in ("max_steps", "evaluate_every", "patience", "fixed_length"):
+            if getattr(self, name) is not None:
+                _require_count(self, name, 1 << 30)
+        _require(self.precision in _PRECISIONS, self, "precision", _one_of(_PRECISIONS))
+        _require(self.device in _DEVICES, self, "device", _one_of(_DEVICES))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""
@@ -304,7 +357,14 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults."""
+        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
+
+        Args:
+            values: field name to value.
+
+        Raises:
+            ConfigError: a key is not a field (the message names close matches), or a value is refused.
+        """
         _check_names(cls, values)
         return cls(**values)
 

@@ -16,10 +16,12 @@ from fastformers import __version__
 from fastformers.cli.bench import bench
 from fastformers.cli.demo import demo
 from fastformers.cli.doctor import doctor
+from fastformers.cli.evaluate import evaluate
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
 from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
+from fastformers.cli.train import train
 from fastformers.cli.tune import tune
 from fastformers.cli.verify import verify
 from fastformers.errors import FastformersError
@@ -38,6 +40,8 @@ app.command()(doctor)
 app.command()(demo)
 app.command()(explain)
 app.command()(prune)
+app.command()(train)
+app.command()(evaluate)
 app.command()(quantize)
 app.command()(verify)
 app.command()(bench)

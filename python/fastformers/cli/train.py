@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers train``: a checkpoint and a task's data in, a model folder and its training log out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fastformers._optional import require
+from fastformers.config import Device, Precision, TrainConfig
+
+__all__ = ["train"]
+
+_DEFAULTS = TrainConfig()
+
+
+def train(
+    model: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Checkpoint of transformers, or a model of ours.",
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", exists=True, file_okay=False, help="The task's files, or train and val of yours."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
+    ],
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="boolq, rte, sst-2, ...; without it, your own files.")
+    ] = None,
+    regression: Annotated[bool, typer.Option("--regression", help="Labels are numbers to predict.")] = False,
+    epochs: Annotated[float, typer.Option(help="Passes over the training set.")] = _DEFAULTS.epochs,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps instead.")] = None,
+    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = _DEFAULTS.learning_rate,
+    batch_size: Annotated[int, typer.Option(help="Examples of a batch.")] = _DEFAULTS.batch_size,
+    accumulation: Annotated[int, typer.Option(help="Batches of a step.")] = _DEFAULTS.accumulation,
+    weight_decay: Annotated[float, typer.Option(help="Of matrices.")] = _DEFAULTS.weight_decay,
+    warmup: Annotated[float, typer.Option(help="Share of the steps.")] = _DEFAULTS.warmup,
+    seed: Annotated[
+        int, typer.Option(help="Of the head, dropout and the order of examples.")
+    ] = _DEFAULTS.seed,
+    evaluate_every: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="Default: after each epoch.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N evaluations without a better score.")
+    ] = None,
+    max_length: Annotated[int, typer.Option(help="Tokens after which texts are cut.")] = 256,
+    fixed_length: Annotated[
+        int | None, typer.Option(metavar="L", help="Pad all batches to L tokens, the paper's baseline.")
+    ] = None,
+    truncation: Annotated[
+        Literal["keep_question", "longest_first"], typer.Option(help="longest_first is the paper's.")
+    ] = "keep_question",
+    activation: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the feed-forward layers, e.g. relu.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = _DEFAULTS.device,
+    precision: Annotated[Precision, typer.Option(help="On a GPU; a CPU has float32.")] = _DEFAULTS.precision,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in OUT.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Fine-tune the model on a task, keep the best weights, save them in OUT. Run again after a kill, it goes on."""
+    require("torch", "train", "train")
+    require("transformers", "train", "train")
+    import fastformers as ff
+
+    config = TrainConfig(
+        epochs=epochs,
+        max_steps=max_steps,
+        learning_rate=lr,
+        batch_size=batch_size,
+        accumulation=accumulation,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        seed=seed,
+        evaluate_every=evaluate_every,
+        patience=patience,
+        fixed_length=fixed_length,
+        precision=precision,
+        device=device,
+    )
+    report = ff.train(
+        model,
+        data,
+        output,
+        task=task,
+        regression=regression,
+        config=config,
+        max_length=max_length,
+        truncation=truncation,
+        activation=activation,
+        overwrite=overwrite,
+    )
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")

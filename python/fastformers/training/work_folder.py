@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The folder from which a killed run goes on: who it belongs to, and one checkpoint, replaced in one step.
+
+``run.json`` says whose folder it is. ``checkpoint/`` holds ``state.json``, ``best.safetensors`` and in ``trainer/``
+what transformers' Trainer needs: weights as safetensors, optimizer, schedule and random states as torch files, which
+are read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fastformers.errors import ConfigError, FormatError
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.replaced_folder import replaced_folder
+from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.training.identity import differences
+from fastformers.training.run_state import BestWeights, RunState
+
+__all__ = ["WEIGHTS_FILE", "WorkFolder"]
+
+#: Name that transformers' Trainer gives to weights in a checkpoint.
+WEIGHTS_FILE = "model.safetensors"
+
+_RUN_FILE = "run.json"
+_CHECKPOINT = "checkpoint"
+_STATE_FILE = "state.json"
+_BEST_FILE = "best.safetensors"
+_TRAINER = "trainer"
+_MOST_STATE_BYTES = 256 << 20
+
+
+class WorkFolder:
+    """A work folder of one run, made if it is not there.
+
+    Args:
+        path: where; its parent must exist.
+        identity: of the run, from :func:`fastformers.training.identity.identity_of`.
+
+    Raises:
+        ConfigError: the folder is of another run (says what differs), or holds something else.
+        FormatError: ``run.json`` is damaged.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self._path = path
+        self._best_step: int | None = None
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path.parent} is not a folder: make it first")
+        if (path / _RUN_FILE).exists():
+            self._check(identity)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"{path} holds no {_RUN_FILE}, so it is no work folder: choose another path")
+        path.mkdir(exist_ok=True)
+        replace_file(path / _RUN_FILE, json_bytes(dict(identity)))
+        for unfinished in path.glob(f".{_CHECKPOINT}-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    @property
+    def trainer_folder(self) -> Path | None:
+        """The Trainer's part of the checkpoint; ``None`` if there is none yet."""
+        folder = self._path / _CHECKPOINT / _TRAINER
+        return folder if folder.is_dir() else None
+
+    def read(self, best: BestWeights) -> RunState:
+        """Returns the state of the checkpoint, or a new one, and fills in the best weights.
+
+        Raises:
+            FormatError: a file is missing or damaged.
+        """
+        folder = self._path / _CHECKPOINT
+        if not folder.is_dir():
+            return RunState()
+        state = RunState.from_dict(read_json(folder / _STATE_FILE, _MOST_STATE_BYTES))
+        if (folder / _BEST_FILE).is_file():
+            best.weights = _read_weights(folder / _BEST_FILE)
+            self._best_step = state.best_step
+        return state
+
+    def load_weights(self, module: nn.Module) -> None:
+        """Puts the checkpoint's weights, the last ones, into what was trained.
+
+        Raises:
+            FormatError: the file is missing or damaged.
+        """
+        module.load_state_dict(_read_weights(self._path / _CHECKPOINT / _TRAINER / WEIGHTS_FILE))
+
+    @contextmanager
+    def replaced_checkpoint(self, state: RunState, best: BestWeights) -> Iterator[Path]:
+        """Yields the folder for the Trainer's part of a new checkpoint, which takes the old one's place at the end."""
+        target = self._path / _CHECKPOINT
+        with replaced_folder(target, overwrite=True, marker=_STATE_FILE) as folder:
+            (folder / _TRAINER).mkdir()
+            yield folder / _TRAINER
+            if best.weights and self._best_step == state.best_step:
+                os.link(target / _BEST_FILE, folder / _BEST_FILE)
+            elif best.weights:
+                save_file(best.weights, folder / _BEST_FILE)
+            (folder / _STATE_FILE).write_bytes(json_bytes(state.to_dict()))
+        self._best_step = state.best_step if best.weights else None
+
+    def _check(self, identity: Mapping[str, Any]) -> None:
+        found = differences(read_json(self._path / _RUN_FILE), identity)
+        if found:
+            raise ConfigError(
+                f"{self._path} belongs to another run: {'; '.join(found)}. Set these as they were to go on with it, or "
+                "delete the folder to start anew"
+            )
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise FormatError(
+            f"{path} is missing or damaged: {error}; delete the work folder to start anew"
+        ) from error

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""A task that a tiny model can learn: a text with "good" in it is one class, one with "bad" the other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from fastformers.tasks import EncodedExamples, Example, Task, encode
+from fastformers.tasks.custom import task_with_labels
+
+WORDS = "the cat sat on mat dog ran because so not who bank river money".split()
+LABELS = ("bad", "good")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    """Models this small are slower on two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def wordpiece() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *WORDS, *LABELS])}
+    core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def tiny_bert(auto_class: str = "AutoModelForSequenceClassification", **changes: Any) -> Any:
+    import transformers
+
+    sizes = {
+        "vocab_size": len(SPECIAL) + len(WORDS) + len(LABELS),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 32,
+    }
+    config = transformers.BertConfig(**{**sizes, **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return getattr(transformers, auto_class).from_config(config).eval()
+
+
+def toy_examples(count: int, seed: int) -> list[Example]:
+    choose = random.Random(seed)
+    examples = []
+    for number in range(count):
+        label = choose.randrange(2)
+        words = [*choose.choices(WORDS, k=choose.randrange(2, 9)), LABELS[label]]
+        choose.shuffle(words)
+        examples.append(Example(str(number), " ".join(words), None, label))
+    return examples
+
+
+def toy_data(count: int, seed: int, tokenizer: Any) -> EncodedExamples:
+    return encode(toy_examples(count, seed), tokenizer, task_with_labels(LABELS), max_length=16)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return wordpiece()
+
+
+@pytest.fixture(scope="session")
+def task() -> Task:
+    return task_with_labels(LABELS)
+
+
+@pytest.fixture(scope="session")
+def make_data(tokenizer: Any) -> Callable[..., EncodedExamples]:
+    """``make_data(count, seed=0)``: labelled examples, tokenised."""
+    return lambda count, seed=0: toy_data(count, seed, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Any]:
+    """``make_model(auto_class, **changes)``: a tiny BERT with dropout, random, always the same."""
+    return tiny_bert
