@@ -14,26 +14,31 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
-    from fastformers.config import CompileConfig, Int8Config, PruneConfig
+    from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
     from fastformers.modules import PackedLinear
     from fastformers.pruning import prune_
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch
     from fastformers.recipes.artefacts import load, save_pretrained
     from fastformers.recipes.compiling import compile
+    from fastformers.recipes.distilling import distill, distill_folders
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
 
 __all__ = [
     "CompileConfig",
+    "DistillConfig",
     "Encoder",
     "Engine",
     "Int8Config",
     "PackedLinear",
     "PruneConfig",
+    "TrainConfig",
     "__version__",
     "compat",
     "compile",
+    "distill",
+    "distill_folders",
     "errors",
     "kernels",
     "load",
@@ -45,12 +50,16 @@ __all__ = [
 
 _HOME_OF_NAME = {
     "CompileConfig": "fastformers.config",
+    "DistillConfig": "fastformers.config",
     "Encoder": "fastformers.rewriting",
     "Engine": "fastformers.runtime.engine",
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
+    "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
+    "distill": "fastformers.recipes.distilling",
+    "distill_folders": "fastformers.recipes.distilling",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "prune_": "fastformers.pruning",

@@ -15,6 +15,7 @@ import typer
 from fastformers import __version__
 from fastformers.cli.bench import bench
 from fastformers.cli.demo import demo
+from fastformers.cli.distill import distill
 from fastformers.cli.doctor import doctor
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(doctor)
 app.command()(demo)
 app.command()(explain)
+app.command()(distill)
 app.command()(quantize)
 app.command()(verify)
 app.command()(bench)
