@@ -107,6 +107,7 @@ def test_every_option_reaches_the_recipe(
         "--hidden-distance": "cosine",
         "--attention": 1.5,
         "--attention-kind": "probabilities",
+        "--layer-map": "0:1,1:2",
         "--unlabelled": texts,
         "--epochs": 2.5,
         "--lr": 1e-3,
@@ -129,7 +130,7 @@ def test_every_option_reaches_the_recipe(
         "hidden_distance": "cosine",
         "attention": 1.5,
         "attention_kind": "probabilities",
-        "layer_map": "auto",
+        "layer_map": [[0, 1], [1, 2]],
     }
     expected = {
         "epochs": 2.5,
@@ -152,6 +153,7 @@ def test_every_option_reaches_the_recipe(
         ((), ExitCode.USAGE, "no layers are chosen"),
         (("--layers", "0,9"), ExitCode.USAGE, "layers from 0 to 2"),
         (("--layers", "zero"), ExitCode.USAGE, "no list of layers"),
+        (("--layers", "0", "--layer-map", "0"), ExitCode.USAGE, "no list of pairs"),
         (("--layers", "0", "--temperature", "-1"), ExitCode.USAGE, "DistillConfig.temperature"),
         (("--layers", "0", "--hard-labels", "2"), ExitCode.USAGE, "DistillConfig.hard_labels"),
         (("--layers", "0", "--activation", "sharp"), ExitCode.USAGE, "'sharp'"),

@@ -49,6 +49,10 @@ def distill(
     attention_kind: Annotated[
         AttentionKind, typer.Option(help="relations fit any widths; probabilities need equal heads.")
     ] = "relations",
+    layer_map: Annotated[
+        str | None,
+        typer.Option(metavar="0:1,2:5", help="Pairs student:teacher to compare. Default: evenly spread."),
+    ] = None,
     unlabelled: Annotated[
         Path | None,
         typer.Option(
@@ -88,6 +92,7 @@ def distill(
         hidden_distance=hidden_distance,
         attention=attention,
         attention_kind=attention_kind,
+        layer_map="auto" if layer_map is None else _pairs(layer_map),
         train=TrainConfig(
             epochs=epochs,
             learning_rate=learning_rate,
@@ -121,4 +126,15 @@ def _numbers(text: str) -> tuple[int, ...]:
     except ValueError as error:
         raise typer.BadParameter(
             f"{text!r} is no list of layers such as 0,2,4", param_hint="--layers"
+        ) from error
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    """Reads ``0:1,2:5``."""
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return tuple((int(student), int(teacher)) for student, teacher in pairs)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no list of pairs such as 0:1,2:5", param_hint="--layer-map"
         ) from error
