@@ -223,6 +223,32 @@ def test_the_second_run_in_a_work_folder_takes_the_kept_logits(
         assert torch.equal(one, other)
 
 
+def test_an_interrupted_run_goes_on_to_the_same_bits_its_projections_included(
+    teacher: Any, data: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    train, val = (of(data, split, tokenizer) for split in ("train", "val"))
+    config = DistillConfig(hidden_states=1.0, attention=0.5, train=replace(FAST, epochs=3.0))
+
+    def student() -> Any:
+        return make_student(teacher, (0, 2), hidden=16)
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if done == 9:
+            raise KeyboardInterrupt
+
+    whole, halved = student(), student()
+    ff.distill(teacher, whole, train, eval=val, config=config)
+    with pytest.raises(KeyboardInterrupt):
+        ff.distill(
+            teacher, halved, train, eval=val, config=config, work_dir=tmp_path / "work", progress=interrupt
+        )
+    again = student()
+    report = ff.distill(teacher, again, train, eval=val, config=config, work_dir=tmp_path / "work")
+    assert 0 < report.training["resumed_from"] < 9
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("change", ["temperature", "teacher"])
 def test_a_work_folder_of_another_run_is_refused_and_what_differs_named(
     change: str, teacher: Any, data: Path, tokenizer: Any, tmp_path: Path

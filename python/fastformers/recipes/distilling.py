@@ -31,6 +31,7 @@ from fastformers.recipes.model_folder import open_model, save_model
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, TaskFile, evaluate, predict_logits
 from fastformers.training import train_
+from fastformers.training.checks import device_of
 
 __all__ = ["distill", "distill_folders"]
 
@@ -212,8 +213,7 @@ def _device_of(teacher: nn.Module, config: DistillConfig) -> torch.device:
     packed = any(isinstance(module, PackedLinear) for module in teacher.modules())
     if packed or next(teacher.parameters(), None) is None:
         return torch.device("cpu")
-    name = config.train.device
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    return device_of(config.train)
 
 
 @contextmanager
