@@ -14,19 +14,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
-    from fastformers.config import CompileConfig, Int8Config, PruneConfig, TrainConfig
+    from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
     from fastformers.modules import PackedLinear
     from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch
     from fastformers.recipes.artefacts import load, save_pretrained
     from fastformers.recipes.compiling import compile
+    from fastformers.recipes.distilling import distill, distill_folders
     from fastformers.recipes.training import evaluate, train
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
 
 __all__ = [
     "CompileConfig",
+    "DistillConfig",
     "Encoder",
     "Engine",
     "Int8Config",
@@ -36,6 +38,8 @@ __all__ = [
     "__version__",
     "compat",
     "compile",
+    "distill",
+    "distill_folders",
     "drop_layers_",
     "errors",
     "evaluate",
@@ -51,6 +55,7 @@ __all__ = [
 
 _HOME_OF_NAME = {
     "CompileConfig": "fastformers.config",
+    "DistillConfig": "fastformers.config",
     "Encoder": "fastformers.rewriting",
     "Engine": "fastformers.runtime.engine",
     "Int8Config": "fastformers.config",
@@ -60,6 +65,8 @@ _HOME_OF_NAME = {
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",
     "evaluate": "fastformers.recipes.training",
+    "distill": "fastformers.recipes.distilling",
+    "distill_folders": "fastformers.recipes.distilling",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "prune_": "fastformers.pruning",

@@ -385,7 +385,8 @@ class DistillConfig:
             the student's to the teacher's is learned along, and thrown away after.
         attention: weight of the distance of attention, the mean over ``layer_map``.
         attention_kind: ``"relations"`` of queries, of keys and of values to each other (MiniLMv2), for any widths and
-            numbers of heads, or ``"probabilities"``, for equal numbers of heads.
+            numbers of heads, or ``"probabilities"``, for equal numbers of heads. Relations of all layers can take
+            longer than the rest of a step; MiniLMv2 compares one layer, which ``layer_map`` can name.
         layer_map: pairs (student layer, teacher layer), from 0; ``"auto"`` spreads the student's layers evenly over the
             teacher's, the last to the last.
         train: how the student is trained.

@@ -253,6 +253,22 @@ def test_what_is_trained_and_saved_with_the_objective_is_the_projections_alone(
     assert len(list(objective.parameters())) == 1
 
 
+def test_under_mixed_precision_the_losses_stay_float32(
+    build: Build, encoded: EncodedExamples, token_config: DistillConfig
+) -> None:
+    teacher = build()
+    student = build(seed=1, hidden_size=16, num_hidden_layers=2, intermediate_size=8)
+    objective = objective_of(student, teacher, encoded, token_config)
+    batch = batch_of(encoded, ROWS)
+    exact = objective(student, batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = objective(student, batch)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact.item(), rel=0.03)
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+
+
 def hooked(model: nn.Module) -> list[str]:
     """Linear layers with hooks; transformers keeps its own on other modules."""
     linears = (each for each in model.named_modules() if isinstance(each[1], nn.Linear))

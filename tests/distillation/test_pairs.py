@@ -80,6 +80,17 @@ def test_token_ids_that_the_teacher_does_not_have_are_refused(build: Build, enco
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize(("family", "positions"), [("bert", 6), ("roberta", 7)])
+def test_texts_longer_than_a_model_takes_are_refused(
+    role: str, family: str, positions: int, build: Build, encoded: EncodedExamples
+) -> None:
+    models = {"teacher": build(), "student": build(seed=1)}
+    models[role] = build(family, max_position_embeddings=positions)
+    with pytest.raises(ConfigError, match=f"8 tokens, the {role} knows 6 positions"):
+        check_pair(models["teacher"], models["student"], DistillConfig(), encoded)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
 def test_another_number_of_outputs_is_refused(role: str, build: Build, encoded: EncodedExamples) -> None:
     models = {"teacher": build(), "student": build(seed=1), role: build(num_labels=2)}
     with pytest.raises(ConfigError, match=f"the {role} gives 2 outputs; the task custom has 3"):

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fastformers import Int8Config, quantize_
+from fastformers import Int8Config, load_pretrained_torch, quantize_, save_pretrained
 from fastformers.distillation import make_student
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.layer_shapes import resize_, shapes_of
 from fastformers.modules.span_classifier import SpanClassifier
 
 Build = Callable[..., nn.Module]
@@ -161,9 +164,9 @@ def test_the_first_layer_of_modernbert_has_to_stay(build: Build) -> None:
         ({"hidden": 40}, "hidden is 40, must be from 1 to 32"),
         ({"hidden": 0}, "hidden is 0"),
         ({"intermediate": 65}, "intermediate is 65, must be from 1 to 64"),
-        ({"hidden": 12}, "not 1 heads of the teacher's head size 8"),
-        ({"heads": 2}, "prune_"),
-        ({"hidden": 16, "heads": 3}, "hidden 16 is not 3 heads"),
+        ({"hidden": 12}, "hidden is 12, must be a multiple of the teacher's head size, 8"),
+        ({"heads": 5}, "heads is 5, must be from 1 to 4"),
+        ({"heads": 0}, "heads is 0"),
         ({"activation": "sharp"}, "'sharp'"),
     ],
 )
@@ -172,21 +175,50 @@ def test_widths_that_do_not_fit_are_refused(choice: dict[str, Any], message: str
         make_student(build(), **choice)
 
 
-def test_a_pruned_teacher_gives_students_by_layers_and_is_refused_for_widths(build: Build) -> None:
-    teacher: Any = build()
-    for layer in teacher.bert.encoder.layer:
-        for linear, rows in ((layer.intermediate.dense, slice(50)), (layer.output.dense, slice(None))):
-            linear.weight.data = linear.weight.data[rows, : 50 if rows.stop is None else None]
-            linear.bias.data = linear.bias.data[rows]
-        layer.intermediate.dense.out_features = layer.output.dense.in_features = 50
-    for other in teacher.bert.encoder.layer[2:]:
-        other.intermediate.dense.weight.data = other.intermediate.dense.weight.data[:20]
-        other.intermediate.dense.bias.data = other.intermediate.dense.bias.data[:20]
-        other.output.dense.weight.data = other.output.dense.weight.data[:, :20]
+def test_heads_that_were_not_heard_are_not_missed(build: Build, family: str) -> None:
+    teacher = build(family)
+    block = parts_of(teacher).names.block
+    for layer in parts_of(teacher).layers:
+        layer.get_submodule(block.output).weight.data[:, 16:] = 0.0  # type: ignore[operator,index,union-attr]
+    student = make_student(teacher, heads=2)
+    assert {shape.heads for shape in shapes_of(student)} == {2}
+    torch.testing.assert_close(answers(student), answers(teacher), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "choice", [{"heads": 2}, {"hidden": 16, "heads": 1}, {"hidden": 24, "intermediate": 8}]
+)
+def test_a_narrower_student_is_saved_and_loaded(
+    choice: dict[str, int], build: Build, family: str, tmp_path: Path
+) -> None:
+    student = make_student(build(family), (0, 2), **choice)  # type: ignore[arg-type]
+    save_pretrained(student, tmp_path / "student")
+    loaded = load_pretrained_torch(tmp_path / "student")
+    assert shapes_of(loaded) == shapes_of(student)
+    assert torch.equal(answers(loaded), answers(student))
+
+
+def unequal_layers(model: nn.Module) -> nn.Module:
+    """Pruned to fewer neurons in its last two layers than in its first two."""
+    shapes = [
+        replace(shape, intermediate=20 if index > 1 else 50) for index, shape in enumerate(shapes_of(model))
+    ]
+    resize_(model, shapes)
+    for parameter in model.parameters():
+        parameter.data.normal_(0.0, 0.1)
+    return model
+
+
+def test_a_pruned_teacher_gives_students_too(build: Build, family: str) -> None:
+    teacher = unequal_layers(build(family))
     assert torch.equal(answers(make_student(teacher, range(4))), answers(teacher))
-    assert make_student(teacher, (1, 3)).bert.encoder.layer[1].intermediate.dense.weight.shape[0] == 20  # type: ignore[union-attr,index]
-    with pytest.raises(ConfigError, match="pruned"):
+    assert [shape.intermediate for shape in shapes_of(make_student(teacher, (0, 3)))] == [50, 20]
+    small = make_student(teacher, (0, 3), hidden=16)
+    assert [(shape.heads, shape.intermediate) for shape in shapes_of(small)] == [(2, 50), (2, 20)]
+    assert torch.isfinite(answers(small)).all()
+    with pytest.raises(ConfigError, match="intermediate is 40, must be from 1 to 20"):
         make_student(teacher, intermediate=40)
+    assert {shape.intermediate for shape in shapes_of(make_student(teacher, (0, 1), intermediate=40))} == {40}
 
 
 def test_int8_teachers_are_refused(build: Build) -> None:

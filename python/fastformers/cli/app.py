@@ -15,6 +15,7 @@ import typer
 from fastformers import __version__
 from fastformers.cli.bench import bench
 from fastformers.cli.demo import demo
+from fastformers.cli.distill import distill
 from fastformers.cli.doctor import doctor
 from fastformers.cli.evaluate import evaluate
 from fastformers.cli.exit_codes import exit_code_of
@@ -42,6 +43,7 @@ app.command()(explain)
 app.command()(prune)
 app.command()(train)
 app.command()(evaluate)
+app.command()(distill)
 app.command()(quantize)
 app.command()(verify)
 app.command()(bench)

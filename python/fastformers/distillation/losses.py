@@ -178,8 +178,9 @@ def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor, heads: int) ->
         )
     ours = _log_relations(student.float(), mask, heads)
     theirs = _log_relations(teacher.detach().float(), mask, heads)
-    keys = mask[:, None, None, :].bool()
-    terms = (theirs.exp() * (theirs - ours)).masked_fill(~keys, 0.0)
+    terms = functional.kl_div(
+        ours, theirs, reduction="none", log_target=True
+    )  # 0 for padded keys: 0 x finite
     return _mean_over_tokens(terms.sum(-1).mean(1), mask)
 
 

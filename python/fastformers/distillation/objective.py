@@ -94,13 +94,16 @@ class DistillObjective(nn.Module):
                 index of each in ``train``. ``labels`` is not read: the objective knows the labels.
         """
         inputs = {name: tensor for name, tensor in batch.items() if name not in _NOT_INPUTS}
-        student = run(model, inputs, self._wanted[0])
-        loss = self._of_logits(student.logits, batch["example"])
-        if self._wanted[1] == Wanted():
-            return loss
-        with torch.no_grad():
-            teacher = run(self._ready_teacher(loss.device), inputs, self._wanted[1])
-        return loss + self._of_tokens(student, teacher, batch["attention_mask"])
+        student, teacher = run(model, inputs, self._wanted[0]), None
+        device = student.logits.device
+        if self._wanted[1] != Wanted():
+            with torch.no_grad():
+                teacher = run(self._ready_teacher(device), inputs, self._wanted[1])
+        with torch.autocast(device.type, enabled=False):  # losses are sums of small differences
+            loss = self._of_logits(student.logits, batch["example"])
+            if teacher is None:
+                return loss
+            return loss + self._of_tokens(student, teacher, batch["attention_mask"])
 
     def describe(self) -> dict[str, Any]:
         """Returns what decides the loss, as JSON values: the config, but not how to train, and the teacher's digest."""
@@ -144,7 +147,7 @@ class DistillObjective(nn.Module):
     ) -> Tensor:
         hidden = student.hidden_states[ours]
         if name in self.projections:
-            hidden = self.projections[name](hidden)
+            hidden = self.projections[name](hidden.float())
         return _HIDDEN_LOSSES[self.config.hidden_distance](hidden, teacher.hidden_states[theirs], mask)
 
     def _attention(self, student: Inside, teacher: Inside, pair: tuple[int, int], mask: Tensor) -> Tensor:

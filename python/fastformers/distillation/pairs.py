@@ -38,8 +38,8 @@ def check_pair(
         What a report should say about the pair; nothing where there is nothing to say.
 
     Raises:
-        ConfigError: the models answer other questions, the examples are not the same, tokens are compared that differ,
-            hard labels are asked for and none is known, or the teacher is the student.
+        ConfigError: the models answer other questions, the examples are not the same, or too long for a model, tokens
+            are compared that differ, hard labels are asked for and none is known, or the teacher is the student.
         UnsupportedModelError: the student cannot be trained.
 
     Example:
@@ -50,6 +50,8 @@ def check_pair(
     for role, model in (("teacher", teacher), ("student", student)):
         _check_outputs(role, model, train)
     _check_labels(teacher, student)
+    _check_lengths("student", student, train)
+    _check_lengths("teacher", teacher, train if teacher_train is None else teacher_train)
     if config.hard_labels and not any("labels" in feature for feature in train):
         raise ConfigError(
             f"hard_labels is {config.hard_labels}, and no example has a label: set hard_labels=0"
@@ -101,6 +103,28 @@ def _check_labels(teacher: nn.Module, student: nn.Module) -> None:
             f"the teacher's classes are {', '.join(theirs)}; the student's are {', '.join(ours)}: "
             "they must be the same, in the same order"
         )
+
+
+def _check_lengths(role: str, model: nn.Module, encoded: EncodedExamples) -> None:
+    most, longest = _positions(model), max(encoded.lengths)
+    if most is not None and longest > most:
+        raise ConfigError(
+            f"an example has {longest} tokens, the {role} knows {most} positions: encode with max_length={most}"
+        )
+
+
+def _positions(model: nn.Module) -> int | None:
+    """Length of the longest text that a model takes; ``None`` where positions are no table, or not known."""
+    try:
+        parts = parts_of(model)
+    except UnsupportedModelError:
+        return None
+    path = parts.names.embeddings.position
+    if path is None:
+        return None
+    table: Any = parts.encoder.get_submodule(path)
+    before_first = 0 if table.padding_idx is None else table.padding_idx + 1
+    return int(table.num_embeddings) - before_first
 
 
 def _class_names(model: nn.Module) -> list[str]:

@@ -2,8 +2,8 @@
 """Students cut from a teacher: some of its layers, narrower if asked, every weight taken over from it.
 
 Narrower means: the first units of each table, norm and linear layer are kept, the same ones everywhere, heads whole.
-That is a start for training and no more: a narrower model's answers are of no use before. What a student of fewer heads
-at the same hidden width needs is a choice of heads by what they are worth: :func:`fastformers.prune_`.
+That is a start for training and no more: a narrower model's answers are of no use before. To keep those heads and
+neurons that are worth most, at the same hidden width, is what :func:`fastformers.prune_` is for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fastformers._optional import require
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
 from fastformers.modules.encoder_names import EncoderParts, parts_of
+from fastformers.modules.layer_shapes import LayerShape, layer_shape, resize_, shapes_of
 from fastformers.modules.span_classifier import SpanClassifier
 
 __all__ = ["make_student"]
@@ -42,7 +43,7 @@ def make_student(
     Args:
         teacher: a float model of a family of :mod:`fastformers.modules.encoder_names`, with any head.
         layers: the layers to keep, from 0, ascending; ``None`` keeps all.
-        heads: attention heads of a layer; goes with ``hidden``, which is heads times the teacher's head size.
+        heads: attention heads of a layer; by default as many as fill ``hidden``.
         intermediate: width of the feed-forward network.
         hidden: width of everything else, a multiple of the teacher's head size.
         activation: of the feed-forward network, e.g. ``"relu"``, which is faster than GELU; answers change until the
@@ -53,7 +54,7 @@ def make_student(
         the teacher does.
 
     Raises:
-        ConfigError: a layer does not exist, or a width is larger than the teacher's or does not fit its heads.
+        ConfigError: a layer does not exist, or a width is larger than the teacher's or does not fit its head size.
         UnsupportedModelError: the family is unknown, holds INT8 layers, or cannot lose a layer asked for.
 
     Example:
@@ -67,8 +68,9 @@ def make_student(
         _keep_layers_(parts_of(student), _checked_layers(parts, layers))
     if activation is not None:
         _set_activation_(parts_of(student), activation)
-    sizes = _Sizes(parts_of(student), heads, intermediate, hidden)
-    return (_narrowed(student, sizes) if sizes.changed else student).eval()
+    if not (heads is None and intermediate is None and hidden is None):
+        student = _narrowed(student, *_wanted(parts_of(student), heads, intermediate, hidden))
+    return student.eval()
 
 
 def _checked_layers(parts: EncoderParts, layers: Sequence[int]) -> list[int]:
@@ -119,66 +121,72 @@ def _set_known(config: Any, names: Sequence[str], value: object) -> None:
             setattr(config, name, value)
 
 
-class _Sizes:
-    """The widths of a student, checked against the model it is cut from."""
+def _wanted(
+    parts: EncoderParts, heads: int | None, intermediate: int | None, hidden: int | None
+) -> tuple[int, list[LayerShape]]:
+    """The hidden width and the layers' sizes of a student, checked against the model that it is cut from.
 
-    def __init__(
-        self, parts: EncoderParts, heads: int | None, intermediate: int | None, hidden: int | None
-    ) -> None:
-        config, block = parts.encoder.config, parts.names.block
-        attention: Any = parts.layers[0].get_submodule(block.attention)
-        down: Any = parts.layers[0].get_submodule(block.down)
-        head_size = int(getattr(attention, block.head_size))
-        before = {"hidden": int(config.hidden_size), "intermediate": int(down.in_features)}
-        self.hidden = before["hidden"] if hidden is None else hidden
-        self.intermediate = before["intermediate"] if intermediate is None else intermediate
-        for name, width in before.items():
-            if not 1 <= getattr(self, name) <= width:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}, must be from 1 to {width}, the teacher's"
-                )
-        self.heads = self.hidden // head_size if heads is None else heads
-        stock = self.heads * head_size == self.hidden
-        self.changed = (self.hidden, self.intermediate) != tuple(before.values())
-        if (self.changed or heads is not None) and not stock:
-            raise ConfigError(
-                f"hidden {self.hidden} is not {self.heads} heads of the teacher's head size {head_size}: choose hidden "
-                "as a multiple of it, or drop heads at the same width with fastformers.prune_"
-            )
-
-    def set_in(self, parts: EncoderParts, config: Any) -> None:
-        """Writes the widths into a config."""
-        if getattr(config, "embedding_size", None) == config.hidden_size:
-            config.embedding_size = self.hidden  # without a projection both are one width
-        config.hidden_size = self.hidden
-        config.num_attention_heads = self.heads
-        _set_known(config, _INTERMEDIATE, self.intermediate)
-
-
-def _narrowed(model: nn.Module, sizes: _Sizes) -> nn.Module:
-    """A model of the same class with smaller sizes, filled with the first units of everything."""
-    parts = parts_of(model)
-    config = deepcopy(parts.encoder.config)
-    sizes.set_in(parts, config)
-    with torch.random.fork_rng(devices=[]):
-        is_span = isinstance(model, SpanClassifier)
-        narrow: nn.Module = SpanClassifier.from_config(config) if is_span else type(model)(config)
-    source, target = model.state_dict(), narrow.state_dict()
-    fits = source.keys() == target.keys() and all(
-        all(small <= large for small, large in zip(target[name].shape, tensor.shape, strict=True))
-        for name, tensor in source.items()
-    )
-    if not fits:
-        raise ConfigError(
-            f"a {type(model).__name__} of hidden {sizes.hidden} and intermediate {sizes.intermediate} is not a part of "
-            "this one, because it was pruned, or has another projection after its embeddings: choose layers alone, or "
-            "other widths"
+    A narrower hidden width without a number of heads keeps as many heads as fill it, or all of a layer pruned to fewer.
+    """
+    shapes = [layer_shape(parts.names, layer) for layer in parts.layers]
+    width, head_size = int(parts.encoder.config.hidden_size), shapes[0].head_size
+    _check_width("hidden", hidden, width)
+    _check_width("heads", heads, min(shape.heads for shape in shapes))
+    _check_width("intermediate", intermediate, min(shape.intermediate for shape in shapes))
+    chosen = width if hidden is None else hidden
+    if chosen != width and chosen % head_size:
+        raise ConfigError(f"hidden is {chosen}, must be a multiple of the teacher's head size, {head_size}")
+    most = shapes[0].heads if chosen == width else chosen // head_size
+    return chosen, [
+        LayerShape(
+            heads or (shape.heads if chosen == width else min(most, shape.heads)),
+            shape.head_size,
+            intermediate or shape.intermediate,
         )
-    groups = _groups(parts, model)
+        for shape in shapes
+    ]
+
+
+def _check_width(name: str, value: int | None, most: int) -> None:
+    if value is not None and not 1 <= value <= most:
+        raise ConfigError(f"{name} is {value}, must be from 1 to {most}, the teacher's")
+
+
+def _narrowed(model: nn.Module, hidden: int, shapes: Sequence[LayerShape]) -> nn.Module:
+    """A model of the same class with smaller sizes, filled with the first units of everything."""
+    narrow = _frame(model, hidden, shapes)
+    source, target = model.state_dict(), narrow.state_dict()
+    if source.keys() != target.keys():
+        raise ConfigError(
+            f"with hidden={hidden} a {type(model).__name__} has another projection after its embeddings than this one: "
+            "choose another width"
+        )
+    groups = _groups(parts_of(model), model)
     narrow.load_state_dict(
         {name: _first(source[name], tensor.shape, groups.get(name, ())) for name, tensor in target.items()}
     )
     return narrow
+
+
+def _frame(model: nn.Module, hidden: int, shapes: Sequence[LayerShape]) -> nn.Module:
+    """A model of the same class with those sizes and weights of no meaning.
+
+    The config gets them as far as it has words for them, so that transformers can load the student; what it has none
+    for, fewer heads than fill the width or layers that differ, is in the modules, and in our artefacts.
+    """
+    config = deepcopy(parts_of(model).encoder.config)
+    if hidden != config.hidden_size:
+        if getattr(config, "embedding_size", None) == config.hidden_size:
+            config.embedding_size = hidden  # without a projection both are one width
+        config.hidden_size = hidden
+        config.num_attention_heads = hidden // shapes[0].head_size
+    _set_known(config, _INTERMEDIATE, shapes[0].intermediate)
+    with torch.random.fork_rng(devices=[]):
+        is_span = isinstance(model, SpanClassifier)
+        frame: nn.Module = SpanClassifier.from_config(config) if is_span else type(model)(config)
+    if shapes_of(frame) != tuple(shapes):
+        resize_(frame, shapes)
+    return frame
 
 
 def _groups(parts: EncoderParts, model: nn.Module) -> Mapping[str, tuple[int, ...]]:

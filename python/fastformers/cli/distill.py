@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers distill``: a teacher's folder, where the student starts, and data in; the student's folder out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fastformers._optional import require
+from fastformers.config import AttentionKind, DistillConfig, HiddenDistance, TrainConfig
+
+__all__ = ["distill"]
+
+
+def distill(
+    teacher: Annotated[
+        Path, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Folder of a trained model.")
+    ],
+    student: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Where the student starts: a checkpoint, a pruned model, or the teacher again, with --layers.",
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Folder of the task's files.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
+    ],
+    layers: Annotated[
+        str | None, typer.Option(metavar="0,2,4", help="Layers that the student keeps. Default: all.")
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The student's in its feed-forward layers, e.g. relu.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="Softens the teacher's answers.")] = 1.0,
+    hard_labels: Annotated[float, typer.Option(help="Share of the labels' own loss, 0 to 1.")] = 0.0,
+    embeddings: Annotated[float, typer.Option(help="Weight of the embeddings' distance.")] = 0.0,
+    hidden_states: Annotated[float, typer.Option(help="Weight of the hidden states' distance.")] = 0.0,
+    hidden_distance: Annotated[HiddenDistance, typer.Option(help="How it is measured.")] = "mse",
+    attention: Annotated[float, typer.Option(help="Weight of attention's distance.")] = 0.0,
+    attention_kind: Annotated[
+        AttentionKind, typer.Option(help="relations fit any widths; probabilities need equal heads.")
+    ] = "relations",
+    layer_map: Annotated[
+        str | None,
+        typer.Option(metavar="0:1,2:5", help="Pairs student:teacher to compare. Default: evenly spread."),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help='Further texts: .txt, one a line, or .jsonl with "text" (and "text_pair").',
+        ),
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
+    learning_rate: Annotated[float, typer.Option("--lr", help="Largest learning rate.")] = 2e-5,
+    batch_size: Annotated[int, typer.Option(help="Examples of a step.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 42,
+    max_length: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Longer texts are cut. Default: as the teacher's.")
+    ] = None,
+    fixed_length: Annotated[
+        int | None, typer.Option(metavar="TOKENS", help="Pad every text to this length, for comparison.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many evaluations without a better score.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model saved in OUT.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Train a smaller model to answer like the one in --teacher, and save it in OUT."""
+    require("torch", "torch", "distill")
+    require("accelerate", "train", "distill")
+    from fastformers.recipes.distilling import distill_folders
+
+    config = DistillConfig(
+        temperature=temperature,
+        hard_labels=hard_labels,
+        embeddings=embeddings,
+        hidden_states=hidden_states,
+        hidden_distance=hidden_distance,
+        attention=attention,
+        attention_kind=attention_kind,
+        layer_map="auto" if layer_map is None else _pairs(layer_map),
+        train=TrainConfig(
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            seed=seed,
+            fixed_length=fixed_length,
+            patience=patience,
+            device=device,
+        ),
+    )
+    report = distill_folders(
+        teacher,
+        student,
+        data,
+        output,
+        layers=None if layers is None else _numbers(layers),
+        activation=activation,
+        config=config,
+        max_length=max_length,
+        unlabelled=unlabelled,
+        overwrite=overwrite,
+        progress=not as_json,
+    )
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Reads ``0,2,4``."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no list of layers such as 0,2,4", param_hint="--layers"
+        ) from error
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    """Reads ``0:1,2:5``."""
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return tuple((int(student), int(teacher)) for student, teacher in pairs)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no list of pairs such as 0:1,2:5", param_hint="--layer-map"
+        ) from error

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+"""``distill``: a student learns from its teacher's answers; ``distill_folders``: the same from folder to folder.
+
+The teacher's logits are computed once, then the student is trained on them by the training room. With a work folder
+both survive a kill: logits are kept in it, and so is the training's state.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastformers.config import DistillConfig
+from fastformers.distillation import DistillObjective, DistillReport, ModelSize, check_pair, teacher_logits
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.files.fields import MANIFEST
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.modules import PackedLinear
+from fastformers.modules.encoder_names import parts_of
+from fastformers.quantization.progress import ProgressCallback
+from fastformers.recipes.distilling_data import PairData, pair_data
+from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.students import open_student
+from fastformers.tasks import EncodedExamples, TaskFile, evaluate, predict_logits
+from fastformers.training import train_
+from fastformers.training.checks import device_of
+
+__all__ = ["distill", "distill_folders"]
+
+_WORK_FILE = "distill.json"
+_REPORT_FILE = "distill_report.json"
+
+
+def distill(
+    teacher: nn.Module,
+    student: nn.Module,
+    train: EncodedExamples,
+    *,
+    eval: EncodedExamples | None = None,
+    config: DistillConfig | None = None,
+    teacher_train: EncodedExamples | None = None,
+    teacher_eval: EncodedExamples | None = None,
+    work_dir: str | Path | None = None,
+    progress: ProgressCallback | bool | None = None,
+) -> DistillReport:
+    """Trains a student, in place, to answer like its teacher.
+
+    Args:
+        teacher: any model whose output has ``.logits``, quantized and compiled ones included; not changed.
+        student: what is trained: cut from the teacher by :func:`fastformers.distillation.make_student`, pruned, or of
+            any checkpoint. In evaluation mode afterwards, with the weights that scored best on ``eval``.
+        train: the examples in the student's tokenisation; labels are optional.
+        eval: labelled examples to choose the best weights by; ``None``: the last weights stay.
+        config: see :class:`fastformers.DistillConfig`; by default the teacher's logits alone.
+        teacher_train: the same examples in the teacher's tokenisation; ``None``: both read the student's tokens.
+        teacher_eval: the same for ``eval``, for the teacher's score.
+        work_dir: folder that makes the run resumable, and is trusted like code is; must belong to this run alone.
+        progress: as :func:`fastformers.train`.
+
+    Returns:
+        The report: both scores and their difference.
+
+    Raises:
+        ConfigError: the two do not fit each other, or the data, or the work folder is of another run; says how.
+        UnsupportedModelError: the student cannot be trained, or a loss of tokens is asked of an unknown family.
+        NonFiniteError: the teacher's logits, or the loss, are not finite.
+
+    Example:
+        >>> student = make_student(teacher, layers=(0, 2, 4))
+        >>> report = ff.distill(teacher, student, train, eval=val)  # doctest: +SKIP
+    """
+    chosen = DistillConfig() if config is None else config
+    notes = check_pair(teacher, student, chosen, train, teacher_train)
+    work = None if work_dir is None else Path(work_dir)
+    device = _device_of(teacher, chosen)
+    with _borrowed(teacher, device):
+        logits = teacher_logits(
+            teacher,
+            train if teacher_train is None else teacher_train,
+            batch_size=chosen.train.eval_batch_size,
+            device=device,
+            cache_dir=None if work is None else work / "teacher",
+            fixed_length=chosen.train.fixed_length,
+        )
+        scored = teacher_eval if teacher_train is not None else (teacher_eval or eval)
+        teacher_score = None if scored is None else _score(teacher, scored, chosen, device)
+        objective = DistillObjective(student, teacher, train, logits, chosen)
+        if work is not None:
+            _claim(work, objective.describe())
+        training = train_(
+            student,
+            train,
+            eval,
+            chosen.train,
+            objective=objective,
+            work_dir=None if work is None else work / "train",
+            progress=progress,
+        )
+    return DistillReport(
+        metric=train.task.main_metric,
+        teacher_score=teacher_score,
+        student_score=training.score,
+        teacher=_size(teacher),
+        student=_size(student),
+        examples=len(train),
+        unlabelled=sum("labels" not in feature for feature in train),
+        config=chosen.to_dict(),
+        training=training.to_dict(),
+        notes=notes,
+    )
+
+
+def distill_folders(
+    teacher_dir: str | Path,
+    student_dir: str | Path,
+    data_dir: str | Path,
+    output: str | Path,
+    *,
+    layers: Sequence[int] | None = None,
+    activation: str | None = None,
+    config: DistillConfig | None = None,
+    max_length: int | None = None,
+    unlabelled: str | Path | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback | bool | None = True,
+) -> DistillReport:
+    """Distils from folder to folder; run again after a kill, the same call goes on where it was.
+
+    Args:
+        teacher_dir: a model with its ``task.json``, as :func:`fastformers.train` saves it.
+        student_dir: where the student starts: a checkpoint of transformers, which gets a head for the task, a model of
+            ours as it is (a pruned one, for example), or the teacher's folder again, to be cut by ``layers``.
+        data_dir: the task's files; ``train`` and ``val`` are read.
+        output: folder to make, with the student, its task and the report.
+        layers: the student's layers to keep, from 0; ``None`` keeps all.
+        activation: of the student's feed-forward network, e.g. ``"relu"``; ``None`` leaves it.
+        config: see :class:`fastformers.DistillConfig`.
+        max_length: tokens after which texts are cut; ``None``: the teacher's.
+        unlabelled: further texts to learn the teacher's answers on: ``.txt``, one a line, or ``.jsonl`` with ``text``
+            and, for tasks of pairs, ``text_pair``, in the form that the task gives its own.
+        overwrite: replace a model saved there before.
+        progress: as :func:`fastformers.train`.
+
+    Returns:
+        The report, which is also in the output folder, as ``distill_report.json``.
+
+    Raises:
+        ConfigError, FormatError, UnsupportedModelError: a folder, a file or a choice is refused; says why. Nothing is
+            written then, but the work folder ``<output>.work`` stays, for the next try.
+
+    Example:
+        >>> ff.distill_folders("teacher", "teacher", "boolq", "student", layers=(0, 2, 4))  # doctest: +SKIP
+    """
+    chosen = DistillConfig() if config is None else config
+    target = Path(output)
+    _check_output(target, overwrite)
+    teacher = open_model(teacher_dir)
+    task_file = teacher.required_task()
+    if max_length is not None:
+        task_file = TaskFile(task_file.task, max_length, task_file.truncation)
+    student = open_student(Path(student_dir), teacher, task_file.task, layers, activation)
+    further = None if unlabelled is None else Path(unlabelled)
+    data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, further)
+    work = target.absolute().with_name(f"{target.name}.work")
+    report = distill(
+        teacher.model,
+        student.model,
+        data.train,
+        eval=data.val,
+        config=chosen,
+        teacher_train=data.teacher_train,
+        teacher_eval=data.teacher_val,
+        work_dir=work,
+        progress=progress,
+    )
+    report = replace(report, notes=(*report.notes, *_data_notes(data)))
+    extra = {_REPORT_FILE: report.to_dict(), "train_log.json": report.training}
+    save_model(student.model, target, student.tokenizer, task_file, extra=extra, overwrite=overwrite)
+    shutil.rmtree(work, ignore_errors=True)
+    return report
+
+
+def _check_output(target: Path, overwrite: bool) -> None:
+    """Refuses before hours of training what would be refused after them."""
+    if not target.absolute().parent.is_dir():
+        raise ConfigError(f"{target.absolute().parent} is not a folder: make it first")
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"{target} is not a folder: choose another path")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise ConfigError(f"{target} exists and is not empty: choose another path, or pass overwrite=True")
+    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
+        raise ConfigError(
+            f"{target} holds no {MANIFEST}, so it was not saved by fastformers: not overwritten"
+        )
+
+
+def _data_notes(data: PairData) -> tuple[str, ...]:
+    return (
+        (f"{data.dropped} examples were left out: truncation removed a marked span",) if data.dropped else ()
+    )
+
+
+def _device_of(teacher: nn.Module, config: DistillConfig) -> torch.device:
+    """Where the teacher runs: with the student, but INT8 layers and compiled encoders run on the CPU alone."""
+    packed = any(isinstance(module, PackedLinear) for module in teacher.modules())
+    if packed or next(teacher.parameters(), None) is None:
+        return torch.device("cpu")
+    return device_of(config.train)
+
+
+@contextmanager
+def _borrowed(teacher: nn.Module, device: torch.device) -> Iterator[None]:
+    """Puts the teacher onto a device, and back to where and how it was."""
+    training = [module for module in teacher.modules() if module.training]
+    parameter = next(teacher.parameters(), None)
+    before = device if parameter is None else parameter.device
+    if before != device:
+        teacher.to(device)
+    try:
+        yield
+    finally:
+        if parameter is not None:
+            teacher.to(before)
+        for module in training:
+            module.training = True
+
+
+def _score(
+    teacher: nn.Module, examples: EncodedExamples, config: DistillConfig, device: torch.device
+) -> float:
+    batch_size, fixed_length = config.train.eval_batch_size, config.train.fixed_length
+    logits = predict_logits(teacher, examples, batch_size, device, fixed_length)
+    return evaluate(examples.task, examples.examples, logits)["score"]
+
+
+def _claim(work: Path, facts: Mapping[str, Any]) -> None:
+    """Writes down whose the work folder is, or checks that it is this run's.
+
+    Raises:
+        ConfigError: it is of a run that loses differently; names what differs.
+    """
+    path = work / _WORK_FILE
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json_bytes(dict(facts)))
+        return
+    found = read_json(path)
+    differing = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
+    if differing:
+        raise ConfigError(
+            f"{work} is of another run: {', '.join(differing)} differ; finish that one, or delete the folder"
+        )
+
+
+def _size(model: nn.Module) -> ModelSize:
+    try:
+        layers = len(parts_of(model).layers)
+    except UnsupportedModelError:
+        layers = None
+    return ModelSize(layers, sum(parameter.numel() for parameter in model.parameters()))

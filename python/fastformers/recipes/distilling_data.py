@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""The same examples in two tokenisations, and further texts that nobody labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastformers.errors import ConfigError, FormatError
+from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, encode, load_examples
+from fastformers.tasks.encoding import Truncation
+from fastformers.tasks.rows import json_rows
+
+__all__ = ["PairData", "pair_data", "read_unlabelled"]
+
+
+@dataclass(frozen=True)
+class PairData:
+    """Examples for a teacher and its student.
+
+    Attributes:
+        train: for the student, unlabelled ones last.
+        teacher_train: the same for the teacher.
+        val: for the student.
+        teacher_val: the same for the teacher.
+        dropped: how many examples either tokenisation lost a marked span of, and both leave out.
+    """
+
+    train: EncodedExamples
+    teacher_train: EncodedExamples
+    val: EncodedExamples
+    teacher_val: EncodedExamples
+    dropped: int
+
+
+def pair_data(
+    data_dir: Path,
+    task_file: TaskFile,
+    tokenizer: Any,
+    teacher_tokenizer: Any,
+    unlabelled: Path | None = None,
+) -> PairData:
+    """Reads the splits ``train`` and ``val`` and tokenises them for both models.
+
+    Args:
+        data_dir: folder of the task's files.
+        task_file: the task, and how its texts are cut.
+        tokenizer: the student's.
+        teacher_tokenizer: the teacher's.
+        unlabelled: file of further texts for training.
+
+    Raises:
+        FormatError: a file is missing or malformed; names the line.
+        ConfigError: unlabelled texts for a task that marks spans, or nothing is left.
+    """
+    task = task_file.task
+    train = load_examples(task, data_dir, "train")
+    if unlabelled is not None:
+        train += read_unlabelled(unlabelled, task, pairs=train[0].text_pair is not None)
+    val = load_examples(task, data_dir, "val")
+    ours = [_encode(examples, tokenizer, task_file) for examples in (train, val)]
+    theirs = [_encode(examples, teacher_tokenizer, task_file) for examples in (train, val)]
+    (ours[0], theirs[0]), (ours[1], theirs[1]) = _common(ours[0], theirs[0]), _common(ours[1], theirs[1])
+    dropped = len(train) + len(val) - len(ours[0]) - len(ours[1])
+    return PairData(ours[0], theirs[0], ours[1], theirs[1], dropped)
+
+
+def read_unlabelled(path: Path, task: Task, pairs: bool) -> list[Example]:
+    """Reads texts without labels: ``.txt``, one a line, or ``.jsonl`` with ``text`` and, for pairs, ``text_pair``.
+
+    Args:
+        path: the file.
+        task: the task whose model will answer them.
+        pairs: each needs a second text.
+
+    Returns:
+        The examples, at least one.
+
+    Raises:
+        FormatError: the file is missing, empty or malformed; names the line.
+        ConfigError: the task marks spans, or a .txt file for a task of pairs.
+    """
+    if task.span_texts:
+        raise ConfigError(f"{task.name} marks spans in its texts: texts without any cannot be learned from")
+    if path.suffix not in (".txt", ".jsonl"):
+        raise ConfigError(f"{path}: unlabelled texts come as .txt, one a line, or as .jsonl")
+    if path.suffix == ".txt" and pairs:
+        raise ConfigError(
+            f"{task.name} has pairs of texts: give unlabelled ones as .jsonl with text and text_pair"
+        )
+    examples = list(_texts(path) if path.suffix == ".txt" else _rows(path, pairs))
+    if not examples:
+        raise FormatError(f"{path} holds no texts")
+    return examples
+
+
+def _texts(path: Path) -> Iterator[Example]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield Example(_guid(path, number), line.strip())
+
+
+def _rows(path: Path, pairs: bool) -> Iterator[Example]:
+    for number, row in enumerate(json_rows(path), start=1):
+        if not pairs and row.values.get("text_pair") is not None:
+            raise row.error("has a text_pair; the task has single texts")
+        yield Example(_guid(path, number), row.text("text"), row.text("text_pair") if pairs else None)
+
+
+def _guid(path: Path, number: int) -> str:
+    return f"{path.name}:{number}"
+
+
+def _encode(examples: Sequence[Example], tokenizer: Any, task_file: TaskFile) -> EncodedExamples:
+    truncation: Truncation = "longest_first" if task_file.truncation == "longest_first" else "keep_question"
+    return encode(
+        examples,
+        tokenizer,
+        task_file.task,
+        max_length=task_file.max_length,
+        truncation=truncation,
+        lost_spans="drop",
+    )
+
+
+def _common(ours: EncodedExamples, theirs: EncodedExamples) -> tuple[EncodedExamples, EncodedExamples]:
+    """The examples of which neither tokenisation lost a span."""
+    kept = {id(example) for example in ours.examples} & {id(example) for example in theirs.examples}
+    if not kept:
+        raise ConfigError("truncation removed a marked span of every example: raise max_length")
+    one, other = (
+        each.subset([index for index, example in enumerate(each.examples) if id(example) in kept])
+        for each in (ours, theirs)
+    )
+    return one, other

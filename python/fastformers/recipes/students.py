@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Where a student starts: its teacher, a checkpoint that gets the task's head, or a model of ours as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fastformers.distillation import make_student
+from fastformers.errors import ConfigError
+from fastformers.files.fields import MANIFEST
+from fastformers.recipes.model_folder import OpenedModel, open_model
+from fastformers.tasks import Task, build_model
+
+__all__ = ["Student", "open_student"]
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model to be trained.
+
+    Attributes:
+        model: the model.
+        tokenizer: of transformers.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+
+
+def open_student(
+    folder: Path,
+    teacher: OpenedModel,
+    task: Task,
+    layers: Sequence[int] | None = None,
+    activation: str | None = None,
+) -> Student:
+    """Opens a student's folder and cuts the model as asked.
+
+    Args:
+        folder: the teacher's own, one of transformers, or one of ours.
+        teacher: the teacher; not changed.
+        task: the task; a head of its width in a checkpoint is kept, any other made anew.
+        layers: layers to keep, from 0; ``None`` keeps all.
+        activation: of the feed-forward network; ``None`` leaves it.
+
+    Raises:
+        ConfigError: the folder's model is of another task, is the whole teacher, or cannot be cut like this.
+        UnsupportedModelError: the family is unknown, or the model's layers are INT8.
+    """
+    is_teacher = folder.resolve() == teacher.folder.resolve()
+    if is_teacher and layers is None:
+        raise ConfigError(
+            f"{folder} is the teacher's folder, and no layers are chosen: name those that the student keeps"
+        )
+    student = Student(deepcopy(teacher.model), teacher.tokenizer) if is_teacher else _opened(folder, task)
+    if layers is None and activation is None:
+        return student
+    return Student(make_student(student.model, layers, activation=activation), student.tokenizer)
+
+
+def _opened(folder: Path, task: Task) -> Student:
+    opened = open_model(folder)
+    if not (folder / MANIFEST).is_file():
+        return Student(build_model(task, folder), opened.tokenizer)
+    found = opened.required_task().task
+    if (found.name, found.labels) != (task.name, task.labels):
+        raise ConfigError(
+            f"{folder} holds a model for the task {found.name} ({', '.join(found.labels) or 'numbers'}); "
+            f"the teacher's is {task.name} ({', '.join(task.labels) or 'numbers'})"
+        )
+    return Student(opened.model, opened.tokenizer)
