@@ -43,7 +43,7 @@ def train_(
 
     At the end the model is in evaluation mode, on the device where it was, with the weights of the evaluation that had
     the best score (of equal ones the first), or the last weights where there is no validation set. The global random
-    states are as they were. On a CPU the same call gives the same bits.
+    states are as they were. On a CPU the same call, with as many threads, gives the same bits.
 
     Args:
         model: called with the collator's tensors; its output has ``.logits``. A head's width must be the task's.
