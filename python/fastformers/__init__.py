@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fastformers.recipes.artefacts import load, save_pretrained
     from fastformers.recipes.compiling import compile
     from fastformers.recipes.distilling import distill, distill_folders
+    from fastformers.recipes.recipe_run import recipe
+    from fastformers.recipes.recipe_search import search
     from fastformers.recipes.training import evaluate, train
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
@@ -49,7 +51,9 @@ __all__ = [
     "prune_",
     "prune_vocabulary_",
     "quantize_",
+    "recipe",
     "save_pretrained",
+    "search",
     "train",
 ]
 
@@ -72,7 +76,9 @@ _HOME_OF_NAME = {
     "prune_": "fastformers.pruning",
     "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",
+    "recipe": "fastformers.recipes.recipe_run",
     "save_pretrained": "fastformers.recipes.artefacts",
+    "search": "fastformers.recipes.recipe_search",
     "train": "fastformers.recipes.training",
 }
 _SUBMODULES = frozenset({"compat", "errors", "kernels"})

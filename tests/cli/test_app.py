@@ -94,4 +94,9 @@ def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: dict[str, object] = {}
     monkeypatch.setattr(demo, "run_demo", lambda **options: passed.update(options))
     assert exit_status("demo", "--quick", "--json", "a.json", "--picture", "b.png") == ExitCode.OK
-    assert passed == {"json_path": Path("a.json"), "picture_path": Path("b.png"), "quick": True}
+    assert passed == {
+        "folder": Path("fastformers-demo"),
+        "json_path": Path("a.json"),
+        "picture_path": Path("b.png"),
+        "quick": True,
+    }

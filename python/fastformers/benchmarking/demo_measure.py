@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Measures the demo's rows together: latency, throughput, memory of the weights, and agreement with float32.
+"""Measures the demo's rows together: latency, throughput, memory of the weights, and right answers.
 
 The texts are dealt into rounds with the same mix of lengths, and each round runs every row over the same
-texts. The embeddings that are compared are those of the timed calls.
+texts. The answers that are counted are those of the timed calls.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from fastformers.benchmarking.demo_report import Row
 from fastformers.measuring import Spread, interleave, paired_ratio, percentile, spread
@@ -27,12 +24,10 @@ if TYPE_CHECKING:
     from fastformers.rewriting import Encoder
 
 __all__ = [
-    "Embedding",
     "Run",
     "Way",
     "WeightBytes",
     "all_at_once",
-    "compare_embeddings",
     "deal_rounds",
     "engine_weight_bytes",
     "measure_ways",
@@ -48,21 +43,19 @@ _TRIAL_TEXTS = 4
 # others are idle, would count for too much.
 _REPEATS_UNDER_LOAD = 5
 
-Embedding = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Run:
     """One way's results of one round.
 
     Attributes:
-        seconds: from handing in a text to its embedding, for each request.
-        embeddings: of every text, in the order of the round.
+        seconds: from handing in a text to its answer, for each request.
+        answers: index of the label chosen for every text, in the order of the round.
         elapsed: seconds that the round's texts took together, once through.
     """
 
     seconds: list[float]
-    embeddings: list[Embedding]
+    answers: list[int]
     elapsed: float
 
 
@@ -81,13 +74,13 @@ class WeightBytes:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to run the encoder.
+    """One way to answer.
 
     Attributes:
         name: what the table and the picture call it.
         meaning: what it does, in words that need no other reading.
         weights: memory of its weights.
-        run: embeds texts, tokenizing included; embeddings are float32 [hidden] of length 1.
+        run: answers texts, tokenizing included.
         under_load: texts wait for each other; a text's time includes its waiting.
     """
 
@@ -98,33 +91,36 @@ class Way:
     under_load: bool = False
 
 
-def one_at_a_time(embed: Callable[[str], Embedding]) -> Callable[[Sequence[str]], Run]:
-    """Makes a way's ``run`` of a function that embeds one text."""
+def one_at_a_time(answer: Callable[[str], int]) -> Callable[[Sequence[str]], Run]:
+    """Makes a way's ``run`` of a function that answers one text."""
 
     def run(texts: Sequence[str]) -> Run:
-        seconds, embeddings = [], []
+        seconds, answers = [], []
         for text in texts:
             start = time.perf_counter()
-            embeddings.append(embed(text))
+            answers.append(answer(text))
             seconds.append(time.perf_counter() - start)
-        return Run(seconds, embeddings, sum(seconds))
+        return Run(seconds, answers, sum(seconds))
 
     return run
 
 
 def all_at_once(
-    submit: Callable[[str], Future[Embedding]], repeats: int = _REPEATS_UNDER_LOAD
+    submit: Callable[[str], Future[Any]],
+    answer: Callable[[Any], int] = int,
+    repeats: int = _REPEATS_UNDER_LOAD,
 ) -> Callable[[Sequence[str]], Run]:
     """Makes a way's ``run`` of a function that queues one text: all are handed in before any is waited for.
 
     Args:
-        submit: text -> future of its embedding.
+        submit: text -> future of a result.
+        answer: result -> answer.
         repeats: how often the texts are handed in, back to back.
     """
 
     def run(texts: Sequence[str]) -> Run:
         begun: list[float] = []
-        futures: list[Future[Embedding]] = []
+        futures: list[Future[Any]] = []
         finished: SimpleQueue[tuple[int, float]] = SimpleQueue()
         for place, text in enumerate([*texts] * repeats):
             begun.append(time.perf_counter())
@@ -132,18 +128,18 @@ def all_at_once(
             futures[-1].add_done_callback(partial(_note_end, finished, place))
         ends = [end for _, end in sorted(finished.get() for _ in futures)]
         seconds = [end - start for start, end in zip(begun, ends, strict=True)]
-        embeddings = [future.result() for future in futures[: len(texts)]]
-        return Run(seconds, embeddings, (max(ends) - begun[0]) / repeats)
+        answers = [answer(future.result()) for future in futures[: len(texts)]]
+        return Run(seconds, answers, (max(ends) - begun[0]) / repeats)
 
     return run
 
 
-def _note_end(finished: SimpleQueue[tuple[int, float]], place: int, _: Future[Embedding]) -> None:
+def _note_end(finished: SimpleQueue[tuple[int, float]], place: int, _: Future[Any]) -> None:
     finished.put((place, time.perf_counter()))
 
 
 def texts_that_fit(ways: Sequence[Way], texts: Sequence[str], seconds: float) -> int:
-    """Estimates how many texts all ways together can embed in a time, from a few trial texts.
+    """Estimates how many texts all ways together can answer in a time, from a few trial texts.
 
     Args:
         ways: what will be measured; this also warms them up.
@@ -184,14 +180,16 @@ def deal_rounds(lengths: Sequence[int]) -> list[list[int]]:
 def measure_ways(
     ways: Sequence[Way],
     texts: Sequence[str],
+    labels: Sequence[int],
     lengths: Sequence[int],
     after_reading: Callable[[str, int], None] | None = None,
 ) -> list[Row]:
-    """Embeds every text in every way, one text at a time, and compares each way with the one before.
+    """Answers every text in every way, and compares each way with the ones before.
 
     Args:
-        ways: the first is the slow start, the second is the float32 answer that all are compared with.
+        ways: the first is the slow start.
         texts: at least two.
+        labels: the right answer to each.
         lengths: length of each text, used to give all rounds the same mix.
         after_reading: called with a way's name and the round's index after each block.
 
@@ -204,8 +202,8 @@ def measure_ways(
         return lambda index: _read(way, [texts[i] for i in rounds[index]])
 
     runs = interleave({way.name: reading_of(way) for way in ways}, len(rounds), after_reading=after_reading)
-    expected = _stacked(runs[ways[1].name])
-    return [_row(ways, position, runs, expected) for position in range(len(ways))]
+    right = [labels[index] for of_round in rounds for index in of_round]
+    return [_row(ways, position, runs, right) for position in range(len(ways))]
 
 
 def _read(way: Way, texts: Sequence[str]) -> Run:
@@ -213,15 +211,12 @@ def _read(way: Way, texts: Sequence[str]) -> Run:
     return way.run(texts)
 
 
-def _stacked(runs: Sequence[Run]) -> Embedding:
-    return np.stack([embedding for run in runs for embedding in run.embeddings])
-
-
-def _row(ways: Sequence[Way], position: int, runs: dict[str, list[Run]], expected: Embedding) -> Row:
-    way, own = ways[position], runs[ways[position].name]
+def _row(ways: Sequence[Way], position: int, runs: dict[str, list[Run]], right: Sequence[int]) -> Row:
+    way, before = ways[position], ways[max(0, position - 1)]
+    own = runs[way.name]
     elapsed = {name: [run.elapsed for run in of_way] for name, of_way in runs.items()}
     milliseconds = [1e3 * value for run in own for value in run.seconds]
-    cosines, same, loss = compare_embeddings(expected, _stacked(own))
+    answers = _answers(own)
 
     def times_faster_than(other: Way) -> Spread:
         return paired_ratio(elapsed[other.name], elapsed[way.name])
@@ -232,40 +227,22 @@ def _row(ways: Sequence[Way], position: int, runs: dict[str, list[Run]], expecte
         under_load=way.under_load,
         latency_ms=spread(milliseconds),
         p99_ms=percentile(milliseconds, 99),
-        queries_per_second=spread([len(run.embeddings) / run.elapsed for run in own]),
-        step_speedup=times_faster_than(ways[max(0, position - 1)]),
-        float_speedup=times_faster_than(ways[1]),
+        queries_per_second=spread([len(run.answers) / run.elapsed for run in own]),
+        step_speedup=times_faster_than(before),
         total_speedup=times_faster_than(ways[0]),
         model_mb=way.weights.model / _BYTES_PER_MB,
         linear_mb=way.weights.linear / _BYTES_PER_MB,
-        cosine_mean=float(cosines.mean()),
-        cosine_worst=float(cosines.min()),
-        same_neighbour=same,
-        neighbour_loss=loss,
+        accuracy=_share_equal(answers, right),
+        same_as_before=_share_equal(answers, _answers(runs[before.name])),
     )
 
 
-def compare_embeddings(expected: Embedding, got: Embedding) -> tuple[NDArray[np.float64], float, float]:
-    """Compares embeddings with the expected ones, text by text and by the nearest neighbours they give.
+def _answers(runs: Sequence[Run]) -> list[int]:
+    return [answer for run in runs for answer in run.answers]
 
-    Args:
-        expected: float32 [texts, hidden], each row of length 1.
-        got: the same texts in the same order, another way.
 
-    Returns:
-        The cosine of each text's two embeddings, float64 [texts]; the share of texts whose nearest other text
-        is the same one in both sets; and the most similarity, by the expected embeddings, that another choice
-        gave up.
-    """
-    exact, own = expected.astype(np.float64), got.astype(np.float64)
-    similarity = exact @ exact.T
-    np.fill_diagonal(similarity, -np.inf)
-    own_similarity = own @ own.T
-    np.fill_diagonal(own_similarity, -np.inf)
-    chosen = own_similarity.argmax(axis=1)
-    texts = np.arange(len(exact))
-    lost = similarity.max(axis=1) - similarity[texts, chosen]
-    return (exact * own).sum(axis=1), float(np.mean(chosen == similarity.argmax(axis=1))), float(lost.max())
+def _share_equal(one: Sequence[int], other: Sequence[int]) -> float:
+    return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
 
 
 def weight_bytes(model: nn.Module) -> WeightBytes:
@@ -282,7 +259,7 @@ def weight_bytes(model: nn.Module) -> WeightBytes:
     return WeightBytes(sum(map(own_bytes, modules)), sum(map(own_bytes, linear)))
 
 
-def engine_weight_bytes(encoder: Encoder) -> WeightBytes:
+def engine_weight_bytes(encoder: Encoder | Any) -> WeightBytes:
     """Counts the bytes a compiled encoder holds for its calls: one packed copy, whatever the number of instances.
 
     What is not a table or a norm is the block of packed linear layers, with its padding: columns of a head are filled

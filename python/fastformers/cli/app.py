@@ -14,6 +14,7 @@ import typer
 
 from fastformers import __version__
 from fastformers.cli.bench import bench
+from fastformers.cli.compile import compile_model
 from fastformers.cli.demo import demo
 from fastformers.cli.distill import distill
 from fastformers.cli.doctor import doctor
@@ -22,6 +23,7 @@ from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
 from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
+from fastformers.cli.recipe import recipe_app
 from fastformers.cli.train import train
 from fastformers.cli.tune import tune
 from fastformers.cli.verify import verify
@@ -45,6 +47,8 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(distill)
 app.command()(quantize)
+app.command("compile")(compile_model)
+app.add_typer(recipe_app, name="recipe")
 app.command()(verify)
 app.command()(bench)
 app.command()(tune)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``fastformers demo``: a real pretrained encoder before and after, measured on this machine."""
+"""``fastformers demo``: from a fine-tuned encoder to a pruned INT8 engine, measured on this machine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ def demo(
     picture_path: Annotated[
         Path, typer.Option("--picture", dir_okay=False, help="Where to save the picture.")
     ] = Path("fastformers-demo.png"),
+    folder: Annotated[
+        Path,
+        typer.Option("--folder", file_okay=False, help="Where the models go; a second run finds them there."),
+    ] = Path("fastformers-demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer texts and rounds: a smoke test.")] = False,
 ) -> None:
-    """Run a pretrained sentence encoder as float32, as INT8 and compiled, and show speed, memory and agreement."""
+    """Train a classifier, then distill, compile and prune it: speed and right answers of each rung, on this machine."""
     from fastformers.benchmarking.demo import run_demo
 
-    run_demo(json_path=json_path, picture_path=picture_path, quick=quick)
+    run_demo(folder=folder, json_path=json_path, picture_path=picture_path, quick=quick)

@@ -22,6 +22,7 @@ from fastformers.distillation import DistillObjective, DistillReport, ModelSize,
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
+from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.modules import PackedLinear
 from fastformers.modules.encoder_names import parts_of
@@ -161,7 +162,7 @@ def distill_folders(
     """
     chosen = DistillConfig() if config is None else config
     target = Path(output)
-    _check_output(target, overwrite)
+    check_place(target.absolute(), overwrite, MANIFEST)
     teacher = open_model(teacher_dir)
     task_file = teacher.required_task()
     if max_length is not None:
@@ -186,20 +187,6 @@ def distill_folders(
     save_model(student.model, target, student.tokenizer, task_file, extra=extra, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return report
-
-
-def _check_output(target: Path, overwrite: bool) -> None:
-    """Refuses before hours of training what would be refused after them."""
-    if not target.absolute().parent.is_dir():
-        raise ConfigError(f"{target.absolute().parent} is not a folder: make it first")
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"{target} is not a folder: choose another path")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise ConfigError(f"{target} exists and is not empty: choose another path, or pass overwrite=True")
-    if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-        raise ConfigError(
-            f"{target} holds no {MANIFEST}, so it was not saved by fastformers: not overwritten"
-        )
 
 
 def _data_notes(data: PairData) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from fastformers.files.replaced_folder import check_place
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization import QuantizationReport, quantize_
 from fastformers.quantization.inputs import bundled_texts
+from fastformers.recipes.compile_folder import Text
 from fastformers.recipes.model_folder import open_model, save_model
 from fastformers.tasks import accepted_inputs
 
@@ -28,7 +29,7 @@ def quantize_folder(
     output: str | Path,
     config: Int8Config | None = None,
     *,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Text] | None = None,
     overwrite: bool = False,
 ) -> QuantizationReport:
     """Quantizes a saved model and saves it in the form that every other command takes.
@@ -37,7 +38,7 @@ def quantize_folder(
         folder: of a model that transformers or fastformers saved, pruned ones included.
         output: folder to make.
         config: see :class:`fastformers.Int8Config`.
-        texts: what to calibrate on and compare with; by default texts that come with the package.
+        texts: texts, or pairs of them, to calibrate on and compare with; by default texts that come with the package.
         overwrite: replace a model saved there before.
 
     Returns:
@@ -63,14 +64,15 @@ def quantize_folder(
 
 
 def _marked(
-    model: SpanClassifier, tokenizer: Any, texts: Sequence[str], config: Int8Config
+    model: SpanClassifier, tokenizer: Any, texts: Sequence[Text], config: Int8Config
 ) -> list[dict[str, Tensor]]:
     """Example inputs for a model that takes marked spans: each text with its two halves marked, or as many parts."""
     limit = min(config.max_length, int(model.config.max_position_embeddings) - 2)
     count = int(model.config.num_spans)
     made = []
     for text in texts[: config.max_texts]:
-        tokens = tokenizer(text, truncation=True, max_length=limit, return_tensors="pt")
+        parts = (text,) if isinstance(text, str) else text
+        tokens = tokenizer(*parts, truncation=True, max_length=limit, return_tensors="pt")
         length = tokens["input_ids"].shape[1]
         edges = [place * length // count for place in range(count + 1)]
         spans = [[start, max(end, start + 1)] for start, end in pairwise(edges)]

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers compile``: a model folder in, a compiled encoder's folder for ``Engine`` out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastformers._optional import require
+from fastformers.cli.texts import read_texts
+from fastformers.config import AttentionMode, Pooling
+from fastformers.errors import ConfigError
+
+__all__ = ["compile_model"]
+
+
+def compile_model(
+    model_folder: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, metavar="DIR", help="The task's data, to calibrate on."),
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, metavar="FILE", help='One text a line, or .jsonl with "text".'
+        ),
+    ] = None,
+    float32: Annotated[bool, typer.Option("--float32", help="Leave every linear layer float32.")] = False,
+    attention: Annotated[AttentionMode, typer.Option(help="Products of attention.")] = "auto",
+    pooling: Annotated[
+        Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
+    ] = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Embeddings of length 1.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Compile the model in DIR into a native encoder with INT8 layers and save it in OUT."""
+    require("torch", "torch", "compile")
+    require("transformers", "torch", "compile")
+    import fastformers as ff
+    from fastformers.recipes.compile_folder import Text, compile_folder
+
+    if sum((data is not None, texts is not None, float32)) > 1:
+        raise ConfigError("--data, --texts and --float32 exclude each other: choose one")
+    config = ff.CompileConfig(
+        int8=None if float32 else ff.Int8Config(), attention=attention, pooling=pooling, normalize=normalize
+    )
+    given: list[Text] | None = None if texts is None else [*read_texts(texts)]
+    report = compile_folder(model_folder, output, config, data_dir=data, texts=given)
+    if as_json:
+        typer.echo(json.dumps(None if report is None else report.to_dict(), indent=2))
+    else:
+        typer.echo(f"{report or 'every linear layer is as it was'}\nSaved in {output}")

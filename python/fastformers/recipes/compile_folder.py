@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""``compile_folder``: a model folder in, a compiled encoder's folder out, calibrated on the task's own texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastformers.config import CompileConfig
+from fastformers.files.fields import MANIFEST
+from fastformers.files.replaced_folder import check_place
+from fastformers.quantization.report import QuantizationReport
+from fastformers.recipes.compiling import compile
+from fastformers.recipes.model_folder import OpenedModel, open_model, save_model
+from fastformers.tasks import load_examples
+
+__all__ = ["Text", "compile_folder", "training_texts"]
+
+Text = str | tuple[str, str]
+
+#: Texts handed over for calibration; the config says how many of them are used.
+_MOST_TEXTS = 512
+
+
+def compile_folder(
+    folder: str | Path,
+    output: str | Path,
+    config: CompileConfig | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    texts: list[Text] | None = None,
+    overwrite: bool = False,
+) -> QuantizationReport | None:
+    """Compiles a folder's model and saves the encoder with its task, for ``fastformers.Engine``.
+
+    Args:
+        folder: of any torch model that transformers or fastformers saved, quantized or not.
+        output: folder to make.
+        config: how; the defaults when ``None``.
+        data_dir: the task's data, whose training texts calibrate the INT8 layers; needs ``task.json``.
+        texts: texts, or pairs of texts, instead; without either, a set that comes with the package.
+        overwrite: replace an encoder saved there before.
+
+    Returns:
+        What was quantized; ``None`` where nothing was.
+
+    Raises:
+        ConfigError: the folder holds no model or no task, or the output's place is taken.
+        FormatError: the model or the data is damaged.
+        UnsupportedModelError, GateError, CalibrationError: as :func:`fastformers.compile`; nothing is written then.
+
+    Example:
+        >>> compile_folder("my-bert", "my-bert-fast", data_dir="superglue")  # doctest: +SKIP
+    """
+    check_place(Path(output).absolute(), overwrite, MANIFEST)
+    opened = open_model(folder)
+    chosen = texts if data_dir is None else training_texts(opened, data_dir)
+    encoder = compile(opened.model, config, tokenizer=opened.tokenizer, texts=chosen)
+    save_model(encoder, output, opened.tokenizer, opened.task_file, overwrite=overwrite)
+    return encoder.report
+
+
+def training_texts(opened: OpenedModel, data_dir: str | Path) -> list[Text]:
+    """Returns training texts of a model's task, or pairs of them, spread evenly over the set.
+
+    Raises:
+        ConfigError: the folder does not say its task.
+        FormatError: the data is missing or malformed.
+    """
+    examples = load_examples(opened.required_task().task, data_dir, "train")
+    chosen = examples[:: max(1, len(examples) // _MOST_TEXTS)][:_MOST_TEXTS]
+    return [each.text if each.text_pair is None else (each.text, each.text_pair) for each in chosen]

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""Which stages of a recipe have to run: each has a key made of all that its result depends on.
+
+A stage's key covers its kind and options, the recipe's task, length and seed, the examples read from the data, and its
+inputs: keys of stages, digests of the files of given models. A stage whose key is the one noted when its folder was
+made is not run again; a change runs it and all that stands on it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastformers.errors import ConfigError
+from fastformers.files.fields import MANIFEST
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.recipes.recipe_file import Recipe, Stage
+from fastformers.tasks import Example, Task, custom_task, get_task, load_examples
+
+__all__ = ["Ledger", "Plan", "PlannedStage", "plan_recipe"]
+
+#: Part of every key: raised when a stage gives another result for the same inputs.
+_KEY_VERSION = 1
+_LEDGER = "stages.json"
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage and where its result goes.
+
+    Attributes:
+        stage: the stage.
+        key: names everything that its result depends on.
+        folder: of its result.
+        inputs: role to folder.
+        cached: the result is there.
+    """
+
+    stage: Stage
+    key: str
+    folder: Path
+    inputs: Mapping[str, Path]
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with paths and keys.
+
+    Attributes:
+        recipe: the recipe, nothing missing.
+        task: what is trained for.
+        train: its training examples.
+        val: its validation examples.
+        stages: in order.
+    """
+
+    recipe: Recipe
+    task: Task
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+    stages: tuple[PlannedStage, ...]
+
+
+class Ledger:
+    """``stages.json`` of an output folder: what was made there, with its key and its figures.
+
+    Args:
+        folder: the output folder.
+
+    Raises:
+        FormatError: the file is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / _LEDGER
+        self._entries: dict[str, Any] = read_json(self._file) if self._file.exists() else {}
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """Returns what was noted of a stage; empty when nothing was."""
+        return dict(self._entries.get(name, {}))
+
+    def note(self, name: str, entry: Mapping[str, Any]) -> None:
+        """Notes a stage, in one step."""
+        self._entries[name] = dict(entry)
+        replace_file(self._file, json_bytes(self._entries))
+
+
+def plan_recipe(recipe: Recipe, output: Path) -> Plan:
+    """Reads the data and finds out what has to run; writes nothing.
+
+    Args:
+        recipe: nothing missing, see :meth:`fastformers.recipes.recipe_file.Recipe.with_paths`.
+        output: folder of all results; need not exist.
+
+    Raises:
+        ConfigError: the task has no training set.
+        FormatError: the data is missing or malformed.
+    """
+    assert recipe.data is not None
+    task = get_task(recipe.task) if recipe.task else custom_task(recipe.data, recipe.regression)
+    if task.trains_as:
+        raise ConfigError(
+            f"{task.name} has no training set: make a recipe for {task.trains_as} and evaluate its model"
+        )
+    train, val = (tuple(load_examples(task, recipe.data, split)) for split in ("train", "val"))
+    general = {
+        "version": _KEY_VERSION,
+        "task": recipe.task,
+        "regression": recipe.regression,
+        "max_length": recipe.max_length,
+        "truncation": recipe.truncation,
+        "data": [_digest_of(train), _digest_of(val)],
+    }
+    ledger = Ledger(output)
+    keys = {name: _digest_of_folder(path) for name, path in recipe.models.items() if path is not None}
+    folders = {name: path for name, path in recipe.models.items() if path is not None}
+    planned = []
+    for stage in recipe.stages:
+        inputs = {role: keys[source] for role, source in stage.inputs.items()}
+        key = _digest_of([general, recipe.seed, stage.kind, stage.options.text, inputs])
+        folder = output / stage.name
+        cached = ledger.entry(stage.name).get("key") == key and (folder / MANIFEST).is_file()
+        sources = {role: folders[source] for role, source in stage.inputs.items()}
+        planned.append(PlannedStage(stage, key, folder, sources, cached))
+        keys[stage.name], folders[stage.name] = key, folder
+    return Plan(recipe, task, train, val, tuple(planned))
+
+
+def _digest_of(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _digest_of_folder(folder: Path) -> str:
+    """Digest of the files of a model folder, by name and content; what lies in folders below does not count."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""What a recipe gave: each stage's score, time of a text and size, as a table, as JSON and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fastformers._optional import require
+from fastformers.measuring import Spread
+
+__all__ = ["RecipeReport", "RecipeRow", "draw", "table"]
+
+_SCHEMA = "fastformers-recipe/1"
+_SIZE_INCHES, _DOTS_PER_INCH = (9.0, 5.5), 150
+_COLOUR_OF_KIND = {
+    "train": "#7f8c9b",
+    "distill": "#1f77b4",
+    "prune": "#d95f02",
+    "quantize": "#7570b3",
+    "compile": "#1b9e77",
+}
+
+
+@dataclass(frozen=True)
+class RecipeRow:
+    """One stage's result.
+
+    Attributes:
+        name: of the stage.
+        kind: of the stage.
+        score: the task's score on the validation set, 0 to 100.
+        drop: points lost against the recipe's first stage; negative where it gained.
+        metrics: all metrics of the task.
+        changed: share of validation answers that differ from those of the model this one was converted from; ``None``
+            for stages that train or prune.
+        milliseconds: of a text: one at a time, not padded, one thread, tokenizing not counted.
+        speedup: how many times as fast as the first stage's model.
+        megabytes: of the weights on disk.
+        seconds: the stage took when it ran.
+        cached: it did not run now.
+    """
+
+    name: str
+    kind: str
+    score: float
+    drop: float
+    metrics: dict[str, float]
+    changed: float | None
+    milliseconds: Spread
+    speedup: Spread
+    megabytes: float
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class RecipeReport:
+    """A recipe's rows.
+
+    Attributes:
+        task: name.
+        metric: what the score is the mean of.
+        examples: in the training and in the validation set.
+        padded: time of a text in ms and speed-up of the first stage's model padded to the recipe's length: below 1.
+        rows: one a stage, in order.
+        recipe: name of the file.
+        seed: of the recipe.
+        machine: processor and number of threads timed with, for people.
+    """
+
+    task: str
+    metric: str
+    examples: tuple[int, int]
+    padded: tuple[Spread, Spread]
+    rows: tuple[RecipeRow, ...]
+    recipe: str
+    seed: int
+    machine: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON values."""
+        return {"schema": _SCHEMA, **asdict(self)}
+
+    def __str__(self) -> str:
+        """Returns the table and what its columns mean."""
+        rows = [
+            (
+                row.name,
+                row.kind,
+                f"{row.score:.1f}",
+                f"{-row.drop:+.1f}" if number else "",
+                "" if row.changed is None else f"{100 * row.changed:.1f} %",
+                f"{row.milliseconds.median:.2f}",
+                f"{row.speedup.median:.1f}",
+                f"{row.speedup.median / self.padded[1].median:.1f}",
+                f"{row.megabytes:.1f}",
+                "cached" if row.cached else f"{row.seconds:.0f} s",
+            )
+            for number, row in enumerate(self.rows)
+        ]
+        first = self.rows[0].name
+        head = (
+            "stage",
+            "kind",
+            "score",
+            "points",
+            "changed",
+            "ms/text",
+            "faster",
+            "over padded",
+            "MB",
+            "took",
+        )
+        return "\n".join(
+            (
+                f"{self.task}: {self.metric} on {self.examples[1]} examples, trained on {self.examples[0]}, seed "
+                f"{self.seed}",
+                table(head, rows),
+                f"points: against {first}; changed: answers that differ from the float model's;",
+                "ms/text: one text at a time on one thread, not padded, tokenizing not counted;",
+                f"faster: than {first}; over padded: than {first} with every text padded "
+                f"({self.padded[0].median:.1f} ms). {self.machine}",
+            )
+        )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lays out columns: the first two to the left, the others, which are figures, to the right."""
+    widths = [max(len(line[place]) for line in (head, *rows)) for place in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (head, *rows)
+    ]
+    return "\n".join((lines[0], "-" * max(map(len, lines)), *lines[1:]))
+
+
+def draw(report: RecipeReport, path: Path) -> None:
+    """Draws score against speed, one point a stage.
+
+    Args:
+        report: what was measured.
+        path: PNG file to write.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "train", "the picture of a recipe")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    speeds = [row.speedup.median / report.padded[1].median for row in report.rows]
+    axes.plot(speeds, [row.score for row in report.rows], color="#c5ccd4", linewidth=1, zorder=1)
+    for number, (row, speed) in enumerate(zip(report.rows, speeds, strict=True)):
+        axes.scatter([speed], [row.score], s=70, color=_COLOUR_OF_KIND[row.kind], zorder=2)
+        axes.annotate(
+            f"{row.name}\n{row.score:.1f}, {speed:.{0 if speed >= 10 else 1}f} times",
+            (speed, row.score),
+            xytext=(0, 10 if number % 2 == 0 else -10),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if number % 2 == 0 else "top",
+            fontsize=9,
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(min(speeds) / 1.8, max(speeds) * 1.8)
+    axes.margins(y=0.3)
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick < 2 * max(speeds)]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(f"times as fast as {report.rows[0].name} padded (one text at a time, one thread)")
+    axes.set_ylabel(f"{report.metric}, points of 100")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#eef0f3")
+    best = max(range(len(speeds)), key=lambda place: speeds[place])
+    axes.set_title(
+        f"{report.task}: {speeds[best]:.0f} times faster, {-report.rows[best].drop:+.1f} points\n{report.machine}",
+        loc="left",
+        fontsize=11,
+    )
+    figure.savefig(path, format="png")

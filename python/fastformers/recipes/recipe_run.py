@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""Runs a recipe: stages that are not there yet, then scores, times of a text, and the report.
+
+A killed run loses at most the work since the last checkpoint of the stage that was running: finished stages are noted
+one by one, and training stages resume from their own checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastformers import kernels
+from fastformers.errors import ConfigError
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes
+from fastformers.recipes.estimate import Estimate, estimate_plan
+from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.recipe_file import Recipe, read_recipe
+from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_recipe
+from fastformers.recipes.recipe_report import RecipeReport, RecipeRow, draw
+from fastformers.recipes.recipe_stages import KINDS, Context
+from fastformers.recipes.scoring import encode_for, score_model
+from fastformers.recipes.speed import Speed, Timed, time_models
+
+__all__ = ["PICTURE", "REPORT", "StageResult", "describe_plan", "make_plan", "recipe", "run_stages"]
+
+REPORT, PICTURE = "report.json", "report.png"
+
+_CONVERSIONS = ("quantize", "compile")
+_TEXTS_TO_TIME = 48
+#: Names no stage: a stage's name begins with a letter or a digit.
+_PADDED = "(padded)"
+_WEIGHTS = "model.safetensors"
+_BYTES_PER_MB = 1e6
+
+#: Unit, its seconds, and the time from which the next one is used.
+_UNITS = (("s", 1.0, 90.0), ("min", 60.0, 7200.0), ("h", 3600.0, float("inf")))
+
+Tell = Callable[[str], None]
+
+_LOG = logging.getLogger(__name__)
+
+
+def recipe(
+    path: str | Path,
+    output: str | Path,
+    *,
+    data: str | Path | None = None,
+    models: Mapping[str, str | Path] | None = None,
+    progress: bool = True,
+) -> RecipeReport:
+    """Runs the stages of a recipe that are not there yet, and reports on all.
+
+    Args:
+        path: a recipe file, or the name of one that comes with the package, e.g. ``"boolq"``.
+        output: folder of the results, one folder a stage; made if need be. Stages found there are not run again as
+            long as nothing they depend on has changed.
+        data: folder of the data instead of the recipe's.
+        models: folders of the recipe's models, by name.
+        progress: show it.
+
+    Returns:
+        The report, which is also saved in ``report.json`` and drawn in ``report.png``.
+
+    Raises:
+        ConfigError: the recipe is refused, or something it needs is missing; a folder that the recipe did not make is
+            in the way.
+        FormatError: the recipe or the data is malformed; names file and line.
+        MissingExtraError: the extra ``train`` is not installed.
+
+    Example:
+        >>> ff.recipe("boolq", "out", data="superglue", models={"base": "minilm"})  # doctest: +SKIP
+    """
+    plan = make_plan(path, output, data=data, models=models)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    tell: Tell = _LOG.info if not progress else print
+    results = run_stages(plan, folder, tell=tell, progress=progress)
+    tell(f"timing {len(results)} models beside each other")
+    report = _report(plan, results, Path(path).stem)
+    replace_file(folder / REPORT, json_bytes(report.to_dict()))
+    draw(report, folder / PICTURE)
+    return report
+
+
+def make_plan(
+    path: str | Path,
+    output: str | Path,
+    *,
+    data: str | Path | None = None,
+    models: Mapping[str, str | Path] | None = None,
+) -> Plan:
+    """Reads a recipe and finds out what has to run; writes nothing. Arguments and errors as :func:`recipe`."""
+    from fastformers.recipes.ready import find_recipe
+
+    found: Recipe = read_recipe(find_recipe(path))
+    given = {name: Path(folder) for name, folder in (models or {}).items()}
+    return plan_recipe(found.with_paths(None if data is None else Path(data), given), Path(output))
+
+
+def _duration(seconds: float) -> str:
+    unit, length = next((u, n) for u, n, most in _UNITS if seconds < most)
+    return f"{seconds / length:.0f} {unit}"
+
+
+def describe_plan(plan: Plan) -> str:
+    """Returns the plan as text: each stage, what it reads, and about how long it will take here."""
+    estimates = estimate_plan(plan)
+    lines = [f"{plan.task.name}: {len(plan.train)} training and {len(plan.val)} validation examples"]
+    width = max(len(planned.stage.name) for planned in plan.stages)
+    total = 0.0
+    for planned in plan.stages:
+        estimate: Estimate = estimates[planned.stage.name]
+        seconds = 0.0 if planned.cached else estimate.seconds
+        total += seconds
+        reads = ", ".join(f"{role} {source}" for role, source in planned.stage.inputs.items())
+        took = "cached" if planned.cached else f"about {_duration(seconds)}"
+        lines.append(f"  {planned.stage.name.ljust(width)}  {planned.stage.kind:<8}  {took:<16}  {reads}")
+    lines.append(f"about {_duration(total)} in all, by a measured matmul rate and the multiplications to do")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage's result before it is timed.
+
+    Attributes:
+        planned: the stage.
+        metrics: of the task, on the validation set.
+        answers: to the validation set.
+        seconds: the stage took when it ran.
+    """
+
+    planned: PlannedStage
+    metrics: dict[str, float]
+    answers: list[int | float]
+    seconds: float
+
+
+def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[StageResult]:
+    """Runs what is not cached and scores every stage.
+
+    Args:
+        plan: the plan.
+        output: folder of the results; exists.
+        tell: takes one line a stage.
+        progress: stages show their own.
+    """
+    ledger = Ledger(output)
+    results = []
+    for planned in plan.stages:
+        name = planned.stage.name
+        if not planned.cached:
+            tell(f"{name}: {planned.stage.kind}")
+            _run(plan, planned, ledger, progress)
+        entry = ledger.entry(name)
+        if "metrics" not in entry:
+            tell(f"{name}: scoring on {len(plan.val)} examples")
+            scored = score_model(open_model(planned.folder), plan.val)
+            entry = {**entry, "metrics": scored.metrics, "answers": scored.answers}
+            ledger.note(name, entry)
+        results.append(StageResult(planned, entry["metrics"], entry["answers"], entry["seconds"]))
+    return results
+
+
+def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> None:
+    stage, found = planned.stage, plan.recipe
+    assert found.data is not None
+    noted = ledger.entry(stage.name)
+    if planned.folder.exists() and not noted:
+        raise ConfigError(
+            f"{planned.folder} exists and was not made by this recipe: move it away, or choose another output folder"
+        )
+    ledger.note(stage.name, {"begun": planned.key})
+    start = time.perf_counter()
+    report = KINDS[stage.kind].run(
+        stage.options,
+        Context(
+            inputs=planned.inputs,
+            data=found.data,
+            output=planned.folder,
+            overwrite=True,
+            task=found.task,
+            regression=found.regression,
+            max_length=found.max_length,
+            truncation=found.truncation,
+            seed=found.seed,
+            progress=progress,
+        ),
+    )
+    seconds = time.perf_counter() - start
+    ledger.note(stage.name, {"key": planned.key, "seconds": seconds, "report": dict(report)})
+
+
+def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeReport:
+    speeds = _time(plan, results)
+    answers = {result.planned.stage.name: result.answers for result in results}
+    first = results[0].metrics["score"]
+    rows = tuple(
+        RecipeRow(
+            name=result.planned.stage.name,
+            kind=result.planned.stage.kind,
+            score=result.metrics["score"],
+            drop=first - result.metrics["score"],
+            metrics=result.metrics,
+            changed=_changed(result, answers),
+            milliseconds=speeds[result.planned.stage.name][0],
+            speedup=speeds[result.planned.stage.name][1],
+            megabytes=(result.planned.folder / _WEIGHTS).stat().st_size / _BYTES_PER_MB,
+            seconds=result.seconds,
+            cached=result.planned.cached,
+        )
+        for result in results
+    )
+    return RecipeReport(
+        task=plan.task.name,
+        metric=plan.task.main_metric,
+        examples=(len(plan.train), len(plan.val)),
+        padded=speeds[_PADDED],
+        rows=rows,
+        recipe=name,
+        seed=plan.recipe.seed,
+        machine=f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}",
+    )
+
+
+def _changed(result: StageResult, answers: Mapping[str, list[int | float]]) -> float | None:
+    stage = result.planned.stage
+    if stage.kind not in _CONVERSIONS or stage.inputs["model"] not in answers:
+        return None
+    pairs = zip(result.answers, answers[stage.inputs["model"]], strict=True)
+    return sum(one != other for one, other in pairs) / len(result.answers)
+
+
+def _time(plan: Plan, results: Sequence[StageResult]) -> dict[str, Speed]:
+    stride = max(1, len(plan.val) // _TEXTS_TO_TIME)
+    texts = plan.val[::stride][:_TEXTS_TO_TIME]
+    models: dict[str, Timed] = {}
+    lengths: list[int] = []
+    for result in results:
+        opened = open_model(result.planned.folder)
+        encoded = encode_for(opened, texts)
+        lengths = lengths or encoded.lengths
+        models[result.planned.stage.name] = Timed(opened.model, encoded)
+        if len(models) == 1:
+            padded = Timed(opened.model, encoded, plan.recipe.max_length)
+    return time_models({**models, _PADDED: padded}, lengths)

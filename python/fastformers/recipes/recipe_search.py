@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: MIT
+"""Searches for the student that meets a budget of accuracy, of speed, or of both: training only what is fast enough.
+
+How fast a student is does not depend on its weights. So every proposal is first cut out of the untrained checkpoint,
+compiled and timed beside the teacher, which takes seconds; only those that meet the speed asked for are trained. The
+proposals come from optuna, and stages are cached as in any recipe: two students of one depth share a distillation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fastformers._optional import require
+from fastformers.config import CompileConfig, PruneConfig
+from fastformers.distillation import make_student
+from fastformers.errors import ConfigError, GateError
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes
+from fastformers.measuring import Spread
+from fastformers.modules.encoder_names import parts_of
+from fastformers.pruning import prune_
+from fastformers.recipes.compiling import compile
+from fastformers.recipes.estimate import estimate_plan
+from fastformers.recipes.model_folder import OpenedModel, open_model
+from fastformers.recipes.recipe_plan import Plan, plan_recipe
+from fastformers.recipes.recipe_report import table
+from fastformers.recipes.recipe_run import describe_plan, make_plan, run_stages
+from fastformers.recipes.scoring import encode_for
+from fastformers.recipes.search_space import Candidate, SearchSpace, layers_kept
+from fastformers.recipes.speed import Timed, time_models
+from fastformers.tasks import TaskFile, build_model
+
+__all__ = ["SEARCH", "SearchPoint", "SearchReport", "describe_search", "search"]
+
+SEARCH = "search.json"
+
+_SCHEMA = "fastformers-search/1"
+_TEXTS_TO_TIME = 32
+_SECONDS_TO_TIME = 6.0
+#: Proposals in all, per student trained: most proposals of a narrow budget are too slow, and cost seconds.
+_PROPOSALS_PER_TRIAL = 8
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """A student that was trained.
+
+    Attributes:
+        candidate: its shape.
+        score: of the task on the validation set, 0 to 100.
+        drop: points lost against the teacher.
+        speedup: times as fast as the teacher: one text at a time, not padded, one thread.
+        folder: of the compiled encoder.
+        on_frontier: no other one is both as accurate and as fast.
+    """
+
+    candidate: Candidate
+    score: float
+    drop: float
+    speedup: Spread
+    folder: str
+    on_frontier: bool = False
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What a search found.
+
+    Attributes:
+        task: name.
+        teacher_score: 0 to 100.
+        max_drop: budget in points; ``None`` for none.
+        target_speedup: budget; ``None`` for none.
+        points: students trained, fastest first.
+        too_slow: names of proposals that were timed and not trained, with their speed-ups.
+        chosen: name of the student that meets the budgets, the fastest if there are several.
+    """
+
+    task: str
+    teacher_score: float
+    max_drop: float | None
+    target_speedup: float | None
+    points: tuple[SearchPoint, ...]
+    too_slow: Mapping[str, float]
+    chosen: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON values."""
+        return {"schema": _SCHEMA, **asdict(self)}
+
+    def __str__(self) -> str:
+        """Returns the table of students, and the one chosen."""
+        rows = [
+            (
+                point.candidate.name,
+                "frontier" if point.on_frontier else "",
+                f"{point.score:.1f}",
+                f"{-point.drop:+.1f}",
+                f"{point.speedup.median:.1f}",
+                "<- chosen" if point.candidate.name == self.chosen else "",
+            )
+            for point in self.points
+        ]
+        lines = [
+            f"{self.task}: teacher {self.teacher_score:.1f}; {len(self.points)} students trained, "
+            f"{len(self.too_slow)} timed and too slow",
+            table(("student", "", "score", "points", "faster", ""), rows),
+            "points and faster: against the teacher, one text at a time on one thread, not padded",
+        ]
+        return "\n".join(lines)
+
+
+def search(
+    path: str | Path,
+    output: str | Path,
+    *,
+    data: str | Path | None = None,
+    models: Mapping[str, str | Path] | None = None,
+    max_drop: float | None = None,
+    target_speedup: float | None = None,
+    progress: bool = True,
+) -> SearchReport:
+    """Searches the students of a recipe's ``[search]`` table.
+
+    Args:
+        path: as for :func:`fastformers.recipe`, as are the four that follow.
+        output: folder of the results.
+        data: folder of the data.
+        models: folders of the recipe's models.
+        progress: show it.
+        max_drop: points of the task's score that may be lost against the teacher.
+        target_speedup: times as fast as the teacher: one text at a time, not padded, one thread.
+
+    Returns:
+        The frontier and the chosen student; also saved as ``search.json``.
+
+    Raises:
+        GateError: no student meets the budgets; says which one cannot be met, and what came closest. The report is
+            saved all the same.
+        ConfigError, FormatError, MissingExtraError: as :func:`fastformers.recipe`; neither budget is given.
+
+    Example:
+        >>> ff.search("boolq", "out", data="superglue", models=folders, max_drop=1.0)  # doctest: +SKIP
+    """
+    require("optuna", "train", "a search")
+    if max_drop is None and target_speedup is None:
+        raise ConfigError("a search needs a budget: max_drop, target_speedup or both")
+    plan = make_plan(path, output, data=data, models=models)
+    space = SearchSpace.of(plan.recipe)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    run = _Search(plan, space, Path(output), max_drop, target_speedup, progress)
+    report = run.run()
+    replace_file(Path(output) / SEARCH, json_bytes(report.to_dict()))
+    if not report.chosen:
+        raise GateError(_what_cannot_be_met(report))
+    return report
+
+
+def describe_search(plan: Plan) -> str:
+    """Returns what a search would do, as text: the teacher's stages, the space, and at most how long it takes."""
+    space = SearchSpace.of(plan.recipe)
+    candidates = list(space.candidates())
+    largest = space.recipe_for(plan.recipe, max(candidates), max(space.depth))
+    longest = plan_recipe(largest, Path(plan.stages[0].folder.parent))
+    seconds = sum(estimate.seconds for estimate in estimate_plan(longest).values())
+    return "\n".join(
+        (
+            describe_plan(longest),
+            f"that is the largest of {len(candidates)} students; at most {space.trials} are trained, each in about "
+            f"{seconds / 60:.0f} min or less",
+        )
+    )
+
+
+class _Search:
+    """One search: timing, training and choosing."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        space: SearchSpace,
+        output: Path,
+        max_drop: float | None,
+        target_speedup: float | None,
+        progress: bool,
+    ) -> None:
+        self._plan, self._space, self._output = plan, space, output
+        self._max_drop, self._target = max_drop, target_speedup
+        self._progress = progress
+        self._folders = self._folders_to_time()
+        self._layers = len(parts_of(self._untrained("student").model).layers)
+        for depth in space.depth:
+            layers_kept(depth, self._layers)
+        self._speeds: dict[Candidate, Spread] = {}
+        self._points: dict[Candidate, SearchPoint] = {}
+        self._teacher_score = 0.0
+
+    def run(self) -> SearchReport:
+        candidates = list(self._space.candidates())
+        fastest, largest = min(candidates, key=_work), max(candidates, key=_work)
+        for candidate in (fastest, largest):
+            self._try(candidate)
+        if self._target is None or self._speed(fastest).median >= self._target:
+            self._propose(candidates)
+        return self._report()
+
+    def _propose(self, candidates: Sequence[Candidate]) -> None:
+        """Lets optuna propose students until enough are trained or all have been tried."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.NSGAIISampler(seed=self._plan.recipe.seed, population_size=8)
+        study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
+        choices = {name: sorted({getattr(each, name) for each in candidates}) for name in _FIELDS}
+        for known in self._points.values():
+            study.enqueue_trial({name: getattr(known.candidate, name) for name in _FIELDS})
+        for _ in range(_PROPOSALS_PER_TRIAL * self._space.trials):
+            if len(self._points) >= self._space.trials or len(self._speeds) == len(candidates):
+                break
+            trial = study.ask()
+            candidate = Candidate(
+                **{name: trial.suggest_categorical(name, choices[name]) for name in _FIELDS}
+            )
+            point = self._try(candidate)
+            if point is None:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                study.tell(trial, [point.score, point.speedup.median])
+
+    def _try(self, candidate: Candidate) -> SearchPoint | None:
+        """Times a student and, where it is fast enough, trains it; known ones cost nothing."""
+        speed = self._speed(candidate)
+        if self._target is not None and speed.median < self._target:
+            return None
+        if candidate not in self._points:
+            self._points[candidate] = self._train(candidate, speed)
+        return self._points[candidate]
+
+    def _train(self, candidate: Candidate, speed: Spread) -> SearchPoint:
+        recipe = self._space.recipe_for(self._plan.recipe, candidate, self._layers)
+        plan = plan_recipe(recipe, self._output)
+        self._tell(f"student {candidate.name}: {speed.median:.1f} times as fast as the teacher")
+        results = run_stages(plan, self._output, tell=self._tell, progress=self._progress)
+        scores = {result.planned.stage.name: result.metrics["score"] for result in results}
+        self._teacher_score = scores[self._space.teacher]
+        score = scores[candidate.name]
+        self._tell(f"student {candidate.name}: {score:.1f}, teacher {self._teacher_score:.1f}")
+        folder = str(results[-1].planned.folder)
+        return SearchPoint(candidate, score, self._teacher_score - score, speed, folder)
+
+    def _speed(self, candidate: Candidate) -> Spread:
+        if candidate not in self._speeds:
+            teacher, student = self._untrained("teacher"), self._untrained("student")
+            texts = self._plan.val[:: max(1, len(self._plan.val) // _TEXTS_TO_TIME)][:_TEXTS_TO_TIME]
+            encoded = encode_for(student, texts)
+            fast = self._cut(student, candidate)
+            timed = {
+                "teacher": Timed(teacher.model, encode_for(teacher, texts)),
+                "student": Timed(fast, encoded),
+            }
+            self._speeds[candidate] = time_models(timed, encoded.lengths, _SECONDS_TO_TIME)["student"][1]
+        return self._speeds[candidate]
+
+    def _cut(self, student: OpenedModel, candidate: Candidate) -> nn.Module:
+        """A compiled encoder of the candidate's shape, its weights of no use."""
+        model = student.model
+        if candidate.depth < self._layers:
+            model = make_student(model, layers=tuple(layers_kept(candidate.depth, self._layers)))
+        if candidate.is_pruned:
+            shares = {name: share for name in ("heads", "ffn") if (share := getattr(candidate, name)) < 1}
+            prune_(model, PruneConfig(scores="random", **shares))
+        config = CompileConfig() if candidate.int8 else CompileConfig(int8=None)
+        return compile(model, config, tokenizer=student.tokenizer if candidate.int8 else None)
+
+    def _untrained(self, role: str) -> OpenedModel:
+        """A model of the shape of a role, with the task's head, before any stage has run."""
+        folder = self._folders[role]
+        opened = open_model(folder)
+        found = self._plan.recipe
+        task_file = TaskFile(self._plan.task, found.max_length, found.truncation)
+        model = build_model(self._plan.task, folder) if opened.task_file is None else opened.model
+        return OpenedModel(model, opened.tokenizer, task_file, folder)
+
+    def _folders_to_time(self) -> dict[str, Path]:
+        """Checkpoints that the teacher and the student begin as: followed back through the stages that train them."""
+        stages = {stage.name: stage for stage in self._plan.recipe.stages}
+        found: dict[str, Path] = {}
+        for role, name in (("teacher", self._space.teacher), ("student", self._space.student)):
+            while name in stages:
+                stage = stages[name]
+                if stage.kind not in ("train", "distill") or "layers" in stage.options.arguments:
+                    raise ConfigError(
+                        f"[search] {role} goes back to stage {name!r}, which changes the shape of its model: a search "
+                        "needs one that only trains"
+                    )
+                name = stage.inputs["student" if stage.kind == "distill" else "model"]
+            folder = self._plan.recipe.models[name]
+            assert folder is not None
+            found[role] = folder
+        return found
+
+    def _report(self) -> SearchReport:
+        points = sorted(self._points.values(), key=lambda point: -point.speedup.median)
+        marked = tuple(
+            SearchPoint(**{**vars(point), "on_frontier": _on_frontier(point, points)}) for point in points
+        )
+        fits = [point for point in marked if self._max_drop is None or point.drop <= self._max_drop]
+        if self._max_drop is None:  # among those fast enough, the most accurate
+            fits.sort(key=lambda point: point.drop)
+        slow = {
+            candidate.name: speed.median
+            for candidate, speed in self._speeds.items()
+            if candidate not in self._points
+        }
+        return SearchReport(
+            task=self._plan.task.name,
+            teacher_score=self._teacher_score,
+            max_drop=self._max_drop,
+            target_speedup=self._target,
+            points=marked,
+            too_slow=slow,
+            chosen=fits[0].candidate.name if fits else "",
+        )
+
+    def _tell(self, line: str) -> None:
+        if self._progress:
+            print(line)
+
+
+_FIELDS = ("depth", "heads", "ffn", "int8")
+
+
+def _work(candidate: Candidate) -> tuple[float, bool]:
+    """Orders candidates by their multiplications, INT8 before float32."""
+    return candidate.depth * (candidate.heads + 2 * candidate.ffn), not candidate.int8
+
+
+def _on_frontier(point: SearchPoint, points: Sequence[SearchPoint]) -> bool:
+    def better(other: SearchPoint) -> bool:
+        as_good = other.score >= point.score and other.speedup.median >= point.speedup.median
+        return as_good and (other.score, other.speedup.median) != (point.score, point.speedup.median)
+
+    return not any(better(other) for other in points)
+
+
+def _what_cannot_be_met(report: SearchReport) -> str:
+    if not report.points:
+        name, speed = max(report.too_slow.items(), key=lambda item: item[1])
+        return (
+            f"target_speedup {report.target_speedup:g} cannot be met: the fastest student of the space, {name}, is "
+            f"{speed:.1f} times as fast as the teacher; allow fewer layers, heads or neurons in [search]"
+        )
+    best = min(report.points, key=lambda point: point.drop)
+    among = "" if report.target_speedup is None else f" at {report.target_speedup:g} times the speed or more"
+    return (
+        f"max_drop {report.max_drop:g} cannot be met{among}: of {len(report.points)} students trained the best, "
+        f"{best.candidate.name}, loses {best.drop:.1f} points ({best.speedup.median:.1f} times as fast); train longer, "
+        "allow larger students, or ask for less speed"
+    )

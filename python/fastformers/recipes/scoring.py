@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Scores the model of any folder on examples of its task, whatever kind of model it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastformers.recipes.model_folder import OpenedModel
+from fastformers.tasks import EncodedExamples, Example, encode, evaluate, predict_logits
+
+__all__ = ["Scored", "encode_for", "score_model"]
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model's answers to examples, and what they are worth.
+
+    Attributes:
+        metrics: as :func:`fastformers.tasks.evaluate` gives them; ``"score"`` in points, 0 to 100.
+        answers: index of the label chosen for each example; of a regression the number predicted.
+        unanswered: examples left out because truncation removed a span.
+    """
+
+    metrics: dict[str, float]
+    answers: list[int | float]
+    unanswered: int
+
+    @property
+    def score(self) -> float:
+        """The task's score, 0 to 100."""
+        return self.metrics["score"]
+
+
+def encode_for(opened: OpenedModel, examples: Sequence[Example]) -> EncodedExamples:
+    """Tokenises examples as the folder's ``task.json`` says; examples that lose a span are left out.
+
+    Raises:
+        ConfigError: the folder has no ``task.json``.
+    """
+    task_file = opened.required_task()
+    truncation: Any = task_file.truncation
+    return encode(
+        examples,
+        opened.tokenizer,
+        task_file.task,
+        max_length=task_file.max_length,
+        truncation=truncation,
+        lost_spans="drop",
+    )
+
+
+def score_model(opened: OpenedModel, examples: Sequence[Example]) -> Scored:
+    """Answers labelled examples and scores the answers.
+
+    Raises:
+        ConfigError: the folder has no ``task.json``, or an example has no label.
+    """
+    encoded = encode_for(opened, examples)
+    task = opened.required_task().task
+    logits = predict_logits(opened.model, encoded, _BATCH)
+    answers = logits[:, 0] if task.kind == "regression" else np.argmax(logits, 1)
+    return Scored(evaluate(task, encoded.examples, logits), answers.tolist(), len(encoded.dropped))

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers recipe`` and ``fastformers compile``: options arrive, errors become exit statuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastformers.cli import main
+from fastformers.cli.exit_codes import ExitCode
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def test_ready_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "recipe", "list")
+    assert status == ExitCode.OK
+    assert "boolq" in out
+    assert "own-csv" in out
+    status, out, _ = run(capsys, "recipe", "show", "rte")
+    assert status == ExitCode.OK
+    assert 'task = "rte"' in out
+
+
+def test_an_unknown_recipe_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, _, err = run(capsys, "recipe", "run", "nope", "-o", str(tmp_path / "out"))
+    assert status == ExitCode.USAGE
+    assert "ready recipes: boolq" in err
+
+
+def test_a_missing_model_and_a_malformed_one_are_usage_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ("recipe", "run", "rte", "-o", str(tmp_path / "out"), "--data", str(tmp_path))
+    status, _, err = run(capsys, *arguments)
+    assert status == ExitCode.USAGE
+    assert "--model large=DIR" in err
+    status, _, err = run(capsys, *arguments, "--model", "large")
+    assert status == ExitCode.USAGE
+    assert "NAME=DIR" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_toml_is_a_bad_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("[")
+    status, _, err = run(capsys, "recipe", "run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "out"))
+    assert status == ExitCode.BAD_FILE
+    assert "not TOML" in err
+
+
+def test_a_model_folder_is_compiled_to_one_that_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    import fastformers as ff
+
+    words = ["[PAD]", "[UNK]", "a", "text"]
+    core = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=4, hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128
+    )
+    BertModel(shape).save_pretrained(tmp_path / "model")
+    PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]").save_pretrained(tmp_path / "model")
+    arguments = ("compile", str(tmp_path / "model"), "--pooling", "mean", "-o")
+    status, out, _ = run(capsys, *arguments, str(tmp_path / "fast"), "--json")
+    assert status == ExitCode.OK
+    assert sum(layer["decision"] == "int8" for layer in json.loads(out)["layers"]) == 6
+    with ff.Engine.from_pretrained(tmp_path / "fast", instances=1) as engine:
+        assert engine.embed(["a text"]).shape == (1, 64)
+    status, out, _ = run(capsys, *arguments, str(tmp_path / "float"), "--float32")
+    assert status == ExitCode.OK
+    assert ff.load(tmp_path / "float").report is None
+    status, _, err = run(capsys, *arguments, str(tmp_path / "x"), "--float32", "--data", str(tmp_path))
+    assert status == ExitCode.USAGE
+    assert "exclude each other" in err

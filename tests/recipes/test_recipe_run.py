@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: MIT
+"""A recipe runs each stage once, goes on after a kill, notices what changed, and reports what it measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import fastformers as ff
+from fastformers.errors import ConfigError, GateError
+from fastformers.recipes import recipe_run, recipe_search
+from fastformers.recipes.estimate import size_of_folder
+from fastformers.recipes.recipe_run import describe_plan, make_plan
+from fastformers.recipes.recipe_stages import KINDS
+from fastformers.recipes.speed import Timed, time_models
+
+RECIPE = """
+[recipe]
+max_length = 24
+seed = 3
+[models]
+base = ""
+[[stage]]
+name = "teacher"
+kind = "train"
+model = "base"
+epochs = 6
+learning_rate = 2e-3
+batch_size = 8
+[[stage]]
+name = "student"
+kind = "distill"
+teacher = "teacher"
+student = "teacher"
+layers = [1, 3]
+epochs = 2
+learning_rate = 1e-3
+[[stage]]
+name = "smaller"
+kind = "prune"
+model = "student"
+heads = 0.5
+ffn = 0.5
+[[stage]]
+name = "int8"
+kind = "quantize"
+model = "smaller"
+never_slower = false
+[[stage]]
+name = "fast"
+kind = "compile"
+model = "smaller"
+"""
+SEARCH = """
+[search]
+teacher = "teacher"
+student = "base"
+depth = [4, 1]
+ffn = [1.0, 0.5]
+trials = 3
+epochs = 2
+learning_rate = 2e-3
+"""
+STAGES = ["teacher", "student", "smaller", "int8", "fast"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    """Models this small are slower on two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def little_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastformers.recipes.speed._MOST_ROUNDS", 3)
+
+
+class Setting:
+    """A recipe with its data and its models; counts the stages that run."""
+
+    def __init__(self, folder: Path, data: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.data, self.base = folder, data, base
+        self.ran: list[str] = []
+        self.fails_at = ""
+        for name, kind in KINDS.items():
+            monkeypatch.setitem(
+                KINDS,
+                name,
+                type(kind)(kind.roles, kind.config, kind.arguments, self._counted(kind), kind.nested),
+            )
+
+    def _counted(self, kind: Any) -> Any:
+        def run(options: Any, context: Any) -> Any:
+            if context.output.name == self.fails_at:
+                raise KeyboardInterrupt
+            self.ran.append(context.output.name)
+            return kind.run(options, context)
+
+        return run
+
+    def run(self, text: str = RECIPE) -> Any:
+        self.ran.clear()
+        path = self.folder / "r.toml"
+        path.write_text(text, encoding="utf-8")
+        return ff.recipe(
+            path, self.folder / "out", data=self.data, models={"base": self.base}, progress=False
+        )
+
+
+@pytest.fixture
+def setting(
+    tmp_path: Path, own_data: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> Setting:
+    return Setting(tmp_path, own_data, tiny_checkpoint, monkeypatch)
+
+
+def test_stages_run_once_and_a_change_runs_what_stands_on_it(setting: Setting) -> None:
+    setting.fails_at = "smaller"
+    with pytest.raises(KeyboardInterrupt):
+        setting.run()
+    assert setting.ran == STAGES[:2]
+    setting.fails_at = ""
+    report = setting.run()
+    assert setting.ran == STAGES[2:]
+    assert [row.name for row in report.rows] == STAGES
+    assert [row.cached for row in report.rows] == [True, True, False, False, False]
+    again = setting.run()
+    assert setting.ran == []
+    assert [row.score for row in again.rows] == [row.score for row in report.rows]
+    setting.run(RECIPE.replace("heads = 0.5", "heads = 0.25"))
+    assert setting.ran == STAGES[2:]
+    setting.run(RECIPE.replace("seed = 3", "seed = 4"))
+    assert setting.ran == STAGES
+
+
+def test_the_report_says_what_each_stage_cost_and_gave(setting: Setting) -> None:
+    report = setting.run()
+    teacher, student, smaller, _int8, fast = report.rows
+    assert teacher.score > 90
+    assert (teacher.drop, teacher.speedup.median) == (0.0, 1.0)
+    assert student.drop == pytest.approx(teacher.score - student.score)
+    assert student.megabytes < teacher.megabytes
+    assert [row.changed is None for row in report.rows] == [True, True, True, False, False]
+    assert fast.changed is not None
+    assert 0 <= fast.changed <= 0.2
+    assert fast.speedup.median > 1.5
+    assert smaller.metrics["accuracy"] == pytest.approx(smaller.score / 100)
+    out = setting.folder / "out"
+    saved = json.loads((out / "report.json").read_text())
+    assert saved == json.loads(json.dumps(report.to_dict()))
+    assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert ff.evaluate(out / "fast", setting.data)["score"] == pytest.approx(fast.score)
+    assert ff.load_pretrained_torch(out / "int8") is not None
+    text = str(report)
+    assert all(name in text for name in STAGES)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_another_folder_in_the_way_is_left_alone(setting: Setting) -> None:
+    (setting.folder / "out" / "teacher").mkdir(parents=True)
+    (setting.folder / "out" / "teacher" / "letter.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="was not made by this recipe"):
+        setting.run()
+    assert (setting.folder / "out" / "teacher" / "letter.txt").read_text() == "mine"
+
+
+def test_changed_data_runs_everything_again(setting: Setting, tmp_path: Path) -> None:
+    setting.run()
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train.jsonl", "val.jsonl"):
+        (data / name).write_bytes((setting.data / name).read_bytes())
+    setting.data = data
+    setting.run()
+    assert setting.ran == []
+    with (data / "train.jsonl").open("a") as file:
+        file.write('{"text": "the dog good", "label": "good"}\n')
+    setting.run()
+    assert setting.ran == STAGES
+
+
+def test_a_plan_is_made_without_writing_anything(setting: Setting) -> None:
+    path = setting.folder / "r.toml"
+    path.write_text(RECIPE)
+    plan = make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
+    text = describe_plan(plan)
+    assert not (setting.folder / "out").exists()
+    assert all(name in text for name in STAGES)
+    assert "96 training and 40 validation examples" in text
+    assert "about" in text
+    assert "cached" not in text
+    setting.run()
+    after = describe_plan(
+        make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
+    )
+    assert after.count("cached") == len(STAGES)
+
+
+def test_a_diagnostic_has_no_recipe_of_its_own(setting: Setting) -> None:
+    path = setting.folder / "r.toml"
+    path.write_text(RECIPE.replace("[recipe]", '[recipe]\ntask = "axb"'))
+    with pytest.raises(ConfigError, match="make a recipe for rte"):
+        make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
+
+
+def test_sizes_are_read_off_a_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    size = size_of_folder(tiny_checkpoint)
+    assert (size.layers, size.hidden, size.intermediate) == (4, 64, 128)
+    assert size.macs == 4 * 64 * (4 * 64 + 2 * 128)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="num_hidden_layers"):
+        size_of_folder(tmp_path)
+
+
+class Slow:
+    """Takes a while for each token."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
+        import time
+
+        time.sleep(self.seconds * input_ids.shape[1])
+
+
+def test_times_are_of_texts_that_are_not_padded_and_threads_are_put_back() -> None:
+    from fastformers.tasks import EncodedExamples, Example
+    from fastformers.tasks.custom import task_with_labels
+
+    class Tokenizer:
+        pad_token_id = 0
+        pad_token_type_id = 0
+
+    lengths = [2, 4, 6, 8] * 5
+    encoded = EncodedExamples(
+        task_with_labels(("a", "b")),
+        [Example(str(index), "x") for index in range(len(lengths))],
+        [{"input_ids": [1] * length} for length in lengths],
+        Tokenizer(),
+        8,
+    )
+    threads = torch.get_num_threads(), ff.kernels.num_threads()
+    models = {"a": Timed(Slow(2e-4), encoded), "padded": Timed(Slow(2e-4), encoded, fixed_length=20)}
+    found = time_models(models, lengths, seconds=1.0)
+    assert (torch.get_num_threads(), ff.kernels.num_threads()) == threads
+    assert found["a"][1].median == 1.0
+    assert found["a"][0].median == pytest.approx(1.0, rel=0.5)
+    assert found["padded"][1].median == pytest.approx(0.25, rel=0.4)
+
+
+def search(setting: Setting, table: str = SEARCH, **budgets: Any) -> Any:
+    path = setting.folder / "s.toml"
+    path.write_text(RECIPE + table, encoding="utf-8")
+    models = {"base": setting.base}
+    return ff.search(
+        path, setting.folder / "out", data=setting.data, models=models, progress=False, **budgets
+    )
+
+
+@pytest.mark.slow
+def test_a_search_returns_the_frontier_and_the_fastest_within_the_budget(setting: Setting) -> None:
+    report = search(setting, max_drop=100.0)
+    assert 2 <= len(report.points) <= 3
+    assert report.chosen == report.points[0].candidate.name
+    frontier = [point for point in report.points if point.on_frontier]
+    assert frontier[0] == report.points[0]
+    scores = [point.score for point in frontier]
+    assert scores == sorted(scores)
+    assert len(set(scores)) == len(scores)
+    saved = json.loads((setting.folder / "out" / "search.json").read_text())
+    assert saved == json.loads(json.dumps(report.to_dict()))
+    assert setting.ran.count("teacher") == 1
+    assert setting.ran.count("1-layers") == 1
+    assert "<- chosen" in str(report)
+    folder = Path(report.points[0].folder)
+    assert ff.evaluate(folder, setting.data)["score"] == pytest.approx(report.points[0].score)
+
+
+@pytest.mark.slow
+def test_a_speed_out_of_reach_is_told_before_anything_is_trained(setting: Setting) -> None:
+    with pytest.raises(
+        GateError, match="target_speedup 1e\\+06 cannot be met: the fastest student of the space"
+    ):
+        search(setting, target_speedup=1e6)
+    assert setting.ran == []
+    assert json.loads((setting.folder / "out" / "search.json").read_text())["chosen"] == ""
+
+
+@pytest.mark.slow
+def test_an_accuracy_out_of_reach_is_told_with_the_best_there_is(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe_search._Search, "_propose", lambda *_: None)
+    hardly_trained = SEARCH.replace("epochs = 2", "max_steps = 1")
+    with pytest.raises(GateError, match=r"max_drop 0 cannot be met.*loses"):
+        search(setting, hardly_trained, max_drop=0.0)
+
+
+def test_a_search_without_a_budget_is_refused(setting: Setting) -> None:
+    with pytest.raises(ConfigError, match="needs a budget"):
+        search(setting)
+
+
+def test_a_search_says_what_it_would_do(setting: Setting) -> None:
+    path = setting.folder / "s.toml"
+    path.write_text(RECIPE + SEARCH, encoding="utf-8")
+    plan = recipe_run.make_plan(
+        path, setting.folder / "out", data=setting.data, models={"base": setting.base}
+    )
+    text = recipe_search.describe_search(plan)
+    assert "the largest of 4 students; at most 3 are trained" in text
+    assert "4-layers" in text
