@@ -141,6 +141,32 @@ def test_stages_run_once_and_a_change_runs_what_stands_on_it(setting: Setting) -
     assert setting.ran == STAGES
 
 
+def test_a_training_stage_that_was_killed_is_taken_up_or_begun_anew(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastformers.recipes import training
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    work = setting.folder / "out" / "teacher.work"
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "save_model", killed)  # trained to the end, and killed while it is saved
+        with pytest.raises(KeyboardInterrupt):
+            setting.run()
+    assert work.is_dir()
+    report = setting.run()
+    log = json.loads((setting.folder / "out" / "teacher" / "train_log.json").read_text())
+    assert log["resumed_from"] == log["steps"]
+    assert not work.exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            setting.run(RECIPE.replace("epochs = 6", "epochs = 5"))
+    again = setting.run(RECIPE.replace("epochs = 6", "epochs = 7"))
+    assert [row.name for row in again.rows] == [row.name for row in report.rows]
+
+
 def test_the_report_says_what_each_stage_cost_and_gave(setting: Setting) -> None:
     report = setting.run()
     teacher, student, smaller, _int8, fast = report.rows

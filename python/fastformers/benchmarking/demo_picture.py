@@ -25,7 +25,7 @@ _COLOURS = (
     "#1f4e80",
 )  # light to dark: they stay apart when printed in grey
 _SIZE_INCHES, _DOTS_PER_INCH = (10.0, 8.0), 150
-_ROOM_FOR_LABELS = 1.6  # the axis ends this much beyond the longest bar
+_ROOM_FOR_LABELS = 1.75  # the axis ends this much beyond the longest bar
 
 
 def draw(report: DemoReport, path: Path) -> None:
@@ -58,7 +58,7 @@ def figure_of(report: DemoReport) -> Figure:
     )
     for position, row in zip(positions, report.rows, strict=True):
         _label(axes, row, position)
-    axes.set_yticks(positions, [fill(row.name, 14) for row in report.rows], fontsize=11)
+    axes.set_yticks(positions, [fill(row.name, 15) for row in report.rows], fontsize=11)
     axes.invert_yaxis()
     axes.set_xlim(0, max(speed.high for speed in speeds) * _ROOM_FOR_LABELS)
     axes.set_xlabel("texts per second, tokenizing included (black line: half of the rounds)")

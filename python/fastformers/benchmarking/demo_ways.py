@@ -54,9 +54,9 @@ def rungs(instances: int) -> list[Rung]:
     several = f"{instances} instance{'s'[: instances != 1]}"
     return [
         Rung(
-            "fine-tuned teacher, padded",
-            f"6 layers, PyTorch float32; every text is filled up to {MOST_TOKENS} tokens, as fixed-shape exports and "
-            'padding="max_length" do',
+            "teacher, padded",
+            f"the fine-tuned encoder, 6 layers, in PyTorch float32; every text is filled up to {MOST_TOKENS} tokens, "
+            'as fixed-shape exports and padding="max_length" do',
             "teacher",
             "padded",
         ),
@@ -85,9 +85,7 @@ def rungs(instances: int) -> list[Rung]:
             "pruned-25-int8",
             "instances",
         ),
-        Rung(
-            "pruned 33 %/50 %", "a third of the heads and half of the neurons", "pruned-50-int8", "instances"
-        ),
+        Rung("pruned 33/50 %", "a third of the heads and half of the neurons", "pruned-50-int8", "instances"),
     ]
 
 

@@ -45,7 +45,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Recipe", "Stage", "parse_recipe", "read_recipe"]
+__all__ = ["Recipe", "Stage", "parse_recipe", "read_recipe", "read_toml"]
 
 _MOST_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -143,12 +143,22 @@ def read_recipe(path: str | Path) -> Recipe:
         'train'
     """
     file = Path(path)
+    content = read_toml(file)
+    return parse_recipe(content, file.parent)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        FormatError: it is missing, too large or no TOML.
+    """
     raw = read_plain_file(file, _MOST_BYTES)
     try:
-        content = tomllib.loads(raw.decode("utf-8"))
+        content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FormatError(f"{file} is not TOML: {error}") from error
-    return parse_recipe(content, file.parent)
+    return content
 
 
 def parse_recipe(content: Mapping[str, Any], folder: Path) -> Recipe:

@@ -8,6 +8,7 @@ one by one, and training stages resume from their own checkpoints.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _TEXTS_TO_TIME = 48
 #: Names no stage: a stage's name begins with a letter or a digit.
 _PADDED = "(padded)"
 _WEIGHTS = "model.safetensors"
+#: Of the folders in which training stages keep their checkpoints.
+_WORK_SUFFIX = ".work"
 _BYTES_PER_MB = 1e6
 
 #: Unit, its seconds, and the time from which the next one is used.
@@ -175,6 +178,8 @@ def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> N
         raise ConfigError(
             f"{planned.folder} exists and was not made by this recipe: move it away, or choose another output folder"
         )
+    if noted.get("begun") != planned.key:  # checkpoints of a run that this one does not go on with
+        shutil.rmtree(planned.folder.with_name(f"{stage.name}{_WORK_SUFFIX}"), ignore_errors=True)
     ledger.note(stage.name, {"begun": planned.key})
     start = time.perf_counter()
     report = KINDS[stage.kind].run(

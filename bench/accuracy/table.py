@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""Writes the tables of docs/results.md from the results of run.py.
+
+usage: python -m bench.accuracy.table [--results bench/accuracy/results.jsonl] > tables.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from bench.accuracy.run import RESULTS, read
+
+#: Stage -> what the table calls it. Stages whose weights were cut and not trained again come last.
+ROWS = {
+    "teacher": "teacher, 6 layers",
+    "labels-only": "3 layers, labels only",
+    "student": "3 layers, distilled",
+    "student-int8": "the same, INT8",
+    "pruned-25": "pruned 25 %/25 %, distilled again",
+    "pruned-25-int8": "the same, INT8",
+    "pruned-50": "pruned 33 %/50 %, distilled again",
+    "pruned-50-magnitude": "by magnitude instead",
+    "pruned-50-random": "at random instead",
+    "25-weights": "pruned 25 %/25 %, not trained again",
+    "50-weights": "pruned 33 %/50 %, not trained again",
+    "50-magnitude-weights": "by magnitude instead",
+    "50-random-weights": "at random instead",
+}
+
+
+def cell(scores: list[float]) -> str:
+    """Mean, and with several seeds the standard deviation."""
+    if not scores:
+        return ""
+    return f"{mean(scores):.1f}" if len(scores) == 1 else f"{mean(scores):.1f} ± {stdev(scores):.1f}"
+
+
+def scores_of(lines: list[dict[str, Any]], task: str, stage: str) -> list[float]:
+    return [line["score"] for line in lines if (line["task"], line["stage"]) == (task, stage)]
+
+
+def tables(lines: list[dict[str, Any]]) -> str:
+    """Returns both tables as Markdown: scores by stage and task, and answers that INT8 changed."""
+    tasks = list(dict.fromkeys(line["task"] for line in lines))
+    seeds = {task: len(scores_of(lines, task, "teacher")) for task in tasks}
+    head = [f"{task} ({seeds[task]} seed{'s'[: seeds[task] != 1]})" for task in tasks]
+    text = [f"| | {' | '.join([*head, 'mean'])} |", f"|---|{'---|' * (len(tasks) + 1)}"]
+    majority = [next(line["majority"] for line in lines if line["task"] == task) for task in tasks]
+    text.append(
+        f"| most frequent label | {' | '.join(f'{share:.1f}' for share in majority)} | {mean(majority):.1f} |"
+    )
+    for stage, name in ROWS.items():
+        found = [scores_of(lines, task, stage) for task in tasks]
+        if all(found):
+            cells = [*(cell(scores) for scores in found), f"{mean(mean(scores) for scores in found):.1f}"]
+            text.append(f"| {name} | {' | '.join(cells)} |")
+    changed = {
+        stage: [100 * line["changed"] for line in lines if line["stage"] == stage]
+        for stage in ("student-int8", "pruned-25-int8")
+    }
+    text.append("")
+    for stage, shares in changed.items():
+        if shares:
+            text.append(
+                f"INT8 changed {mean(shares):.2f} % of the answers of {ROWS[stage.removesuffix('-int8')]} "
+                f"(most in one run: {max(shares):.2f} %)."
+            )
+    return "\n".join(text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    lines = read(parser.parse_args().results)
+    if not lines:
+        print("there are no results: run bench.accuracy.run first", file=sys.stderr)
+        return 1
+    print(tables(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
