@@ -32,7 +32,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 chooses the interpreter; PYTEST_ARGS='-k name' goes to pytest."
 
-demo: $(STAMPS)/demo ## install, then show a real encoder several times faster with the same answers (the start)
+demo: $(STAMPS)/demo ## install, then train a classifier and make it many times cheaper, measured here (the start)
 	$(BIN)/fastformers demo
 
 test: $(STAMPS)/test ## install, then run all tests

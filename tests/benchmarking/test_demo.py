@@ -237,6 +237,7 @@ def test_printed_report_holds_the_figures_and_fits(report: DemoReport, width: in
     assert "answers 101 times as many texts as the first" in words
     assert "one standard error is 2.1 points" in words
     assert "INT8 changed 0.5 % of the student's answers" in words
+    assert "filled up to whole pages of 2 MB" in words
     assert "1269 messages; all stages took 183 s." in words
     for row_of_report in report.rows:
         assert row_of_report.meaning in words

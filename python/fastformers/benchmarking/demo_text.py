@@ -115,6 +115,11 @@ def _meaning(report: DemoReport) -> list[tuple[str, str]]:
             f"equal. INT8 changed {_percent(1 - engine.same_as_before)} of the student's answers.",
         ),
         (
+            "Memory",
+            "linear MB: weights of the linear layers as they are held. Those of an engine are one block, filled up to "
+            "whole pages of 2 MB and shared by its instances; word embeddings, which stay float32, are not counted.",
+        ),
+        (
             "Training",
             f"{report.texts['trained']} messages; all stages took {report.training_seconds:.0f} s"
             f"{' in an earlier run, whose models were used' if report.cached else ''}.",
