@@ -9,7 +9,7 @@ from fastformers.config import CompileConfig
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.quantization.report import QuantizationReport
-from fastformers.recipes.compiling import compile
+from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import OpenedModel, open_model, save_model
 from fastformers.tasks import load_examples
 
@@ -54,7 +54,7 @@ def compile_folder(
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
     chosen = texts if data_dir is None else training_texts(opened, data_dir)
-    encoder = compile(opened.model, config, tokenizer=opened.tokenizer, texts=chosen)
+    encoder = compiling.compile(opened.model, config, tokenizer=opened.tokenizer, texts=chosen)
     save_model(encoder, output, opened.tokenizer, opened.task_file, overwrite=overwrite)
     return encoder.report
 

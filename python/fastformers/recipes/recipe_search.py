@@ -24,7 +24,7 @@ from fastformers.files.strict_json import json_bytes
 from fastformers.measuring import Spread
 from fastformers.modules.encoder_names import parts_of
 from fastformers.pruning import prune_
-from fastformers.recipes.compiling import compile
+from fastformers.recipes import compiling
 from fastformers.recipes.estimate import estimate_plan
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
@@ -275,7 +275,7 @@ class _Search:
             shares = {name: share for name in ("heads", "ffn") if (share := getattr(candidate, name)) < 1}
             prune_(model, PruneConfig(scores="random", **shares))
         config = CompileConfig() if candidate.int8 else CompileConfig(int8=None)
-        return compile(model, config, tokenizer=student.tokenizer if candidate.int8 else None)
+        return compiling.compile(model, config, tokenizer=student.tokenizer if candidate.int8 else None)
 
     def _untrained(self, role: str) -> OpenedModel:
         """A model of the shape of a role, with the task's head, before any stage has run."""
