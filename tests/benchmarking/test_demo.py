@@ -325,10 +325,10 @@ def short_recipe(tmp_path: Path) -> Path:
     """The demo's recipe with no training to speak of."""
     shipped = resources.files("fastformers") / "data" / "demo_recipe.toml"
     text = shipped.read_text(encoding="utf-8")
-    lines = ["max_steps = 4" if line.startswith("epochs") else line for line in text.splitlines()]
-    prunings = [line + "\nmax_examples = 16" if line.startswith("ffn = ") else line for line in lines]
+    short = {"epochs": "max_steps = 4", "max_examples": "max_examples = 16"}
+    lines = [short.get(line.split(" ")[0], line) for line in text.splitlines()]
     path = tmp_path / "short.toml"
-    path.write_text("\n".join(prunings), encoding="utf-8")
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
