@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fastformers._optional import require
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
-from fastformers.modules.encoder_names import EncoderParts, parts_of
+from fastformers.modules.encoder_names import EncoderParts, keep_layers_, parts_of
 from fastformers.modules.layer_shapes import LayerShape, layer_shape, resize_, shapes_of
 from fastformers.modules.span_classifier import SpanClassifier
 
@@ -65,7 +65,7 @@ def make_student(
         raise UnsupportedModelError("students are cut from float models; this one holds INT8 layers")
     student = deepcopy(teacher)
     if layers is not None:
-        _keep_layers_(parts_of(student), _checked_layers(parts, layers))
+        keep_layers_(parts_of(student), _checked_layers(parts, layers))
     if activation is not None:
         _set_activation_(parts_of(student), activation)
     if not (heads is None and intermediate is None and hidden is None):
@@ -86,21 +86,6 @@ def _checked_layers(parts: EncoderParts, layers: Sequence[int]) -> list[int]:
             f"layers must begin with 0, not {kept[0]}"
         )
     return kept
-
-
-def _keep_layers_(parts: EncoderParts, kept: list[int]) -> None:
-    layers = [parts.layers[layer] for layer in kept]
-    parent, _, name = parts.names.layers.rpartition(".")
-    setattr(parts.encoder.get_submodule(parent), name, nn.ModuleList(layers))
-    for index, layer in enumerate(layers):
-        for module in layer.modules():
-            if isinstance(getattr(module, "layer_idx", None), int):
-                module.layer_idx = index  # type: ignore[assignment]
-    config = parts.encoder.config
-    types = getattr(config, "layer_types", None)
-    if types is not None:
-        config.layer_types = [types[layer] for layer in kept]
-    config.num_hidden_layers = len(kept)
 
 
 def _set_activation_(parts: EncoderParts, activation: str) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from fastformers.errors import FormatError, NonFiniteError, ShapeError
 from fastformers.files.plain_file import read_plain_file
 from fastformers.files.replaced_file import replace_file
+from fastformers.modules.model_digest import bytes_of, config_facts, module_digest
 from fastformers.tasks import EncodedExamples, predict_logits
 
 __all__ = ["teacher_digest", "teacher_logits"]
@@ -28,8 +29,6 @@ __all__ = ["teacher_digest", "teacher_logits"]
 _LOG = logging.getLogger(__name__)
 _FORMAT = b"fastformers teacher logits 1"
 _HEADER_BYTES = 4096
-#: Facts of a config that say nothing about what the model computes.
-_NO_FACTS = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"})
 
 
 def teacher_logits(
@@ -78,24 +77,7 @@ def teacher_digest(teacher: nn.Module) -> str | None:
     Returns:
         ``None`` for a model that shows no state, such as a compiled encoder: two of them could not be told apart.
     """
-    state = teacher.state_dict()
-    if not state:
-        return None
-    digest = hashlib.sha256(f"{type(teacher).__module__}.{type(teacher).__qualname__}".encode())
-    config = getattr(teacher, "config", None)
-    facts = {} if config is None or isinstance(config, dict) else config.to_dict()
-    kept = {name: value for name, value in facts.items() if name not in _NO_FACTS}
-    digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
-    for name, value in state.items():
-        is_tensor = isinstance(value, Tensor)
-        shape = f"{value.dtype} {list(value.shape)}" if is_tensor else type(value).__name__
-        digest.update(f"\n{name} {shape}\n".encode())
-        digest.update(_bytes_of(value) if is_tensor else repr(value).encode())
-    return digest.hexdigest()
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return module_digest(teacher, config_facts(teacher)) if teacher.state_dict() else None
 
 
 def _data_digest(encoded: EncodedExamples) -> str:
@@ -135,7 +117,7 @@ def _read(path: Path, key: bytes, shape: tuple[int, int]) -> Tensor:
 def _seal(key: bytes, logits: Tensor) -> Tensor:
     """SHA-256 over the key and the logits, as 32 bytes."""
     digest = hashlib.sha256(_FORMAT + key)
-    digest.update(_bytes_of(logits))
+    digest.update(bytes_of(logits))
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
 
 

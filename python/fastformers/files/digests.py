@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
-__all__ = ["checksum_of", "sha256_of"]
+__all__ = ["checksum_of", "sha256_of", "sha256_of_file"]
 
 _BLOCK_BYTES = 1 << 20
 
@@ -23,6 +24,15 @@ def sha256_of(content: bytes | memoryview) -> str:
     digest = hashlib.sha256()
     for block in _blocks(content):
         digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_file(file: Path) -> str:
+    """Returns the SHA-256 of a file's content as 64 hexadecimal digits; it is read block by block."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
     return digest.hexdigest()
 
 

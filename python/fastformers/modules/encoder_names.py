@@ -7,7 +7,7 @@ classes of transformers count, or classes derived from them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ __all__ = [
     "EmbeddingNames",
     "EncoderNames",
     "EncoderParts",
+    "keep_layers_",
     "names_of",
     "parts_of",
 ]
@@ -285,3 +286,24 @@ def parts_of(model: nn.Module) -> EncoderParts:
     encoder = outer if is_base else getattr(outer, names.base)
     layers: Any = encoder.get_submodule(names.layers)
     return EncoderParts(names, encoder, layers)
+
+
+def keep_layers_(parts: EncoderParts, kept: Sequence[int]) -> None:
+    """Leaves an encoder with some of its layers; its config, which is changed too, counts them.
+
+    Args:
+        parts: the encoder.
+        kept: places of the layers, ascending; must exist.
+    """
+    layers = nn.ModuleList(parts.layers[number] for number in kept)
+    parts.encoder.set_submodule(parts.names.layers, layers)
+    config = parts.encoder.config
+    types = getattr(config, "layer_types", None)
+    config.num_hidden_layers = len(layers)
+    if types is not None:
+        config.layer_types = [types[number] for number in kept]
+    module: Any
+    for number, layer in enumerate(layers):
+        for module in layer.modules():
+            if isinstance(getattr(module, "layer_idx", None), int):
+                module.layer_idx = number

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fastformers.modules.encoder_names import EncoderNames, EncoderParts
 from fastformers.modules.layer_shapes import LayerShape, layer_shape
 
-__all__ = ["LayerMasks", "evaluating", "unit_masks", "watched_inputs"]
+__all__ = ["LayerMasks", "unit_masks", "watched_inputs"]
 
 
 class LayerMasks:
@@ -100,15 +100,3 @@ def _handles() -> Iterator[list[Any]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a model into evaluation mode, and every part of it back into the mode it was in."""
-    were_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in were_training:
-            module.training = True

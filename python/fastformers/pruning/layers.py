@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules.encoder_names import EncoderParts, parts_of
+from fastformers.modules.encoder_names import EncoderParts, keep_layers_, parts_of
 
 __all__ = ["drop_layers_", "own_config"]
 
@@ -34,18 +34,8 @@ def drop_layers_(model: nn.Module, keep: Sequence[int]) -> None:
     """
     parts = parts_of(model)
     _check(parts, keep)
-    config = own_config(model)
-    types = getattr(config, "layer_types", None)
-    kept = nn.ModuleList(parts.layers[number] for number in keep)
-    parts.encoder.set_submodule(parts.names.layers, kept)
-    config.num_hidden_layers = len(keep)
-    if types is not None:
-        config.layer_types = [types[number] for number in keep]
-    module: Any
-    for number, layer in enumerate(kept):
-        for module in layer.modules():
-            if isinstance(getattr(module, "layer_idx", None), int):
-                module.layer_idx = number
+    own_config(model)
+    keep_layers_(parts, keep)
 
 
 def own_config(model: nn.Module) -> Any:

@@ -27,7 +27,8 @@ from fastformers.modules.activations import activation_name
 from fastformers.modules.encoder_names import EncoderNames, EncoderParts
 from fastformers.modules.layer_shapes import LayerShape, layer_shape
 from fastformers.pruning.batches import Data, losses_of, scoring_batches
-from fastformers.pruning.hooks import LayerMasks, evaluating, unit_masks, watched_inputs
+from fastformers.pruning.hooks import LayerMasks, unit_masks, watched_inputs
+from fastformers.tasks.prediction import evaluating
 
 __all__ = ["LayerScores", "UnitScores", "score_units"]
 

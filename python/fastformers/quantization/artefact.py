@@ -15,7 +15,6 @@ no remote code is reachable.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from fastformers import __version__
 from fastformers.errors import FormatError, UnsupportedModelError
+from fastformers.files.digests import sha256_of_file
 from fastformers.files.extra_files import ExtraFiles, write_extra_files
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import replaced_folder
@@ -90,7 +90,9 @@ def save_pretrained(
             tokenizer.save_pretrained(str(folder))
         write_extra_files(folder, extra or {})
         written = sorted(file for file in folder.iterdir() if file.is_file())
-        files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in written}
+        files = {
+            file.name: {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)} for file in written
+        }
         write_json(folder / MANIFEST, _manifest(model, architecture, shapes, report, tied, files).to_dict())
 
 
@@ -296,16 +298,8 @@ def _check_files(folder: Path, manifest: Manifest, verify: bool) -> None:
             raise FormatError(
                 f"{name} has {size} bytes, {noted['bytes']} were written: it is cut short or replaced"
             )
-        if verify and _digest(file) != noted["sha256"]:
+        if verify and sha256_of_file(file) != noted["sha256"]:
             raise FormatError(f"{name} is damaged: its SHA-256 is not the one noted when it was written")
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.quantization.report import QuantizationReport
 from fastformers.recipes import compiling
-from fastformers.recipes.model_folder import OpenedModel, open_model, save_model
-from fastformers.tasks import load_examples
+from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.tasks import Task, load_examples
 
 __all__ = ["Text", "compile_folder", "training_texts"]
 
@@ -53,19 +53,18 @@ def compile_folder(
     """
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
-    chosen = texts if data_dir is None else training_texts(opened, data_dir)
+    chosen = texts if data_dir is None else training_texts(opened.required_task().task, data_dir)
     encoder = compiling.compile(opened.model, config, tokenizer=opened.tokenizer, texts=chosen)
     save_model(encoder, output, opened.tokenizer, opened.task_file, overwrite=overwrite)
     return encoder.report
 
 
-def training_texts(opened: OpenedModel, data_dir: str | Path) -> list[Text]:
-    """Returns training texts of a model's task, or pairs of them, spread evenly over the set.
+def training_texts(task: Task, data_dir: str | Path) -> list[Text]:
+    """Returns training texts of a task, or pairs of them, spread evenly over the set.
 
     Raises:
-        ConfigError: the folder does not say its task.
         FormatError: the data is missing or malformed.
     """
-    examples = load_examples(opened.required_task().task, data_dir, "train")
+    examples = load_examples(task, data_dir, "train")
     chosen = examples[:: max(1, len(examples) // _MOST_TEXTS)][:_MOST_TEXTS]
     return [each.text if each.text_pair is None else (each.text, each.text_pair) for each in chosen]

@@ -8,7 +8,6 @@ made is not run again; a change runs it and all that stands on it, and nothing e
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastformers.errors import ConfigError
+from fastformers.files.digests import sha256_of, sha256_of_file
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes, read_json
@@ -134,15 +134,10 @@ def plan_recipe(recipe: Recipe, output: Path) -> Plan:
 
 def _digest_of(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return sha256_of(text.encode("utf-8"))
 
 
 def _digest_of_folder(folder: Path) -> str:
     """Digest of the files of a model folder, by name and content; what lies in folders below does not count."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return _digest_of([[file.name, sha256_of_file(file)] for file in files])

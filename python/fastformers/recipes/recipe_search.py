@@ -192,8 +192,12 @@ class _Search:
         self._plan, self._space, self._output = plan, space, output
         self._max_drop, self._target = max_drop, target_speedup
         self._progress = progress
-        self._folders = self._folders_to_time()
-        self._layers = len(parts_of(self._untrained("student").model).layers)
+        folders = self._folders_to_time()
+        self._teacher, self._student = (
+            self._untrained(folders["teacher"]),
+            self._untrained(folders["student"]),
+        )
+        self._layers = len(parts_of(self._student.model).layers)
         for depth in space.depth:
             layers_kept(depth, self._layers)
         self._speeds: dict[Candidate, Spread] = {}
@@ -255,10 +259,10 @@ class _Search:
 
     def _speed(self, candidate: Candidate) -> Spread:
         if candidate not in self._speeds:
-            teacher, student = self._untrained("teacher"), self._untrained("student")
+            teacher, student = self._teacher, self._student
             texts = self._plan.val[:: max(1, len(self._plan.val) // _TEXTS_TO_TIME)][:_TEXTS_TO_TIME]
             encoded = encode_for(student, texts)
-            fast = self._cut(student, candidate)
+            fast = self._cut(candidate)
             timed = {
                 "teacher": Timed(teacher.model, encode_for(teacher, texts)),
                 "student": Timed(fast, encoded),
@@ -266,20 +270,17 @@ class _Search:
             self._speeds[candidate] = time_models(timed, encoded.lengths, _SECONDS_TO_TIME)["student"][1]
         return self._speeds[candidate]
 
-    def _cut(self, student: OpenedModel, candidate: Candidate) -> nn.Module:
+    def _cut(self, candidate: Candidate) -> nn.Module:
         """A compiled encoder of the candidate's shape, its weights of no use."""
-        model = student.model
-        if candidate.depth < self._layers:
-            model = make_student(model, layers=tuple(layers_kept(candidate.depth, self._layers)))
+        model = make_student(self._student.model, layers=layers_kept(candidate.depth, self._layers))
         if candidate.is_pruned:
             shares = {name: share for name in ("heads", "ffn") if (share := getattr(candidate, name)) < 1}
             prune_(model, PruneConfig(scores="random", **shares))
         config = CompileConfig() if candidate.int8 else CompileConfig(int8=None)
-        return compiling.compile(model, config, tokenizer=student.tokenizer if candidate.int8 else None)
+        return compiling.compile(model, config, tokenizer=self._student.tokenizer if candidate.int8 else None)
 
-    def _untrained(self, role: str) -> OpenedModel:
-        """A model of the shape of a role, with the task's head, before any stage has run."""
-        folder = self._folders[role]
+    def _untrained(self, folder: Path) -> OpenedModel:
+        """The model of a checkpoint with the task's head, before any stage has run."""
         opened = open_model(folder)
         found = self._plan.recipe
         task_file = TaskFile(self._plan.task, found.max_length, found.truncation)

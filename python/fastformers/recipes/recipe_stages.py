@@ -189,11 +189,11 @@ def _prune(options: Options, context: Context) -> Mapping[str, Any]:
 
 def _quantize(options: Options, context: Context) -> Mapping[str, Any]:
     from fastformers.recipes.compile_folder import training_texts
-    from fastformers.recipes.model_folder import open_model
     from fastformers.recipes.quantizing import quantize_folder
+    from fastformers.tasks import TaskFile
 
     folder = context.inputs["model"]
-    texts = training_texts(open_model(folder), context.data)
+    texts = training_texts(TaskFile.load(folder).task, context.data)
     report = quantize_folder(folder, context.output, options.config, texts=texts, overwrite=context.overwrite)
     return report.to_dict()
 

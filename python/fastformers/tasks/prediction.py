@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fastformers.tasks.batching import Collator, length_batches
 from fastformers.tasks.encoding import EncodedExamples
 
-__all__ = ["accepted_inputs", "predict_logits"]
+__all__ = ["accepted_inputs", "evaluating", "predict_logits"]
 
 
 def predict_logits(
@@ -39,7 +39,7 @@ def predict_logits(
     """
     collator = Collator(encoded.tokenizer, fixed_length)
     rows: list[Tensor | None] = [None] * len(encoded)
-    with _evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for batch in length_batches(encoded.lengths, batch_size):
             inputs = collator([encoded[index] for index in batch])
             inputs.pop("labels", None)
@@ -58,7 +58,7 @@ def accepted_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 @contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Puts a module into evaluation mode, and every part of it back into the mode it was in."""
     if not isinstance(model, nn.Module):
         yield

@@ -8,17 +8,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastformers.config import TrainConfig
-from fastformers.files.digests import sha256_of
+from fastformers.modules.model_digest import config_facts, module_digest
 from fastformers.tasks import EncodedExamples
 
 __all__ = ["differences", "identity_of"]
 
-#: Facts of a transformers config that say nothing about what the model computes.
-_NO_FACTS = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"})
 _NAMES = {
     "model": "the model (its weights or its config)",
     "objective": "the objective",
@@ -38,8 +35,8 @@ def identity_of(
     describe = getattr(objective, "describe", None)
     facts = describe() if callable(describe) else {}
     return {
-        "model": _digest_of_module(model, _facts_of(model)),
-        "objective": _digest_of_module(objective, facts),
+        "model": module_digest(model, config_facts(model)),
+        "objective": module_digest(objective, facts),
         "train": _digest_of_examples(train),
         "val": None if val is None else _digest_of_examples(val),
         "config": config.to_dict(),
@@ -56,24 +53,6 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         for name, value in now["config"].items()
         if settings.get(name) != value
     ]
-
-
-def _facts_of(model: nn.Module) -> dict[str, Any]:
-    config: Any = getattr(model, "config", None)
-    facts = config.to_dict() if hasattr(config, "to_dict") else {}
-    return {name: value for name, value in facts.items() if name not in _NO_FACTS}
-
-
-def _digest_of_module(module: nn.Module, facts: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
-    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)} {sha256_of(_bytes_of(tensor))}".encode())
-    return digest.hexdigest()
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _digest_of_examples(encoded: EncodedExamples) -> str:

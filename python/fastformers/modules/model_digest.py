@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""A digest of what a model computes: its class, the facts that decide it, and its state, name by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["bytes_of", "config_facts", "module_digest"]
+
+#: Facts of a transformers config that say nothing about what the model computes.
+_NO_FACTS = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"})
+
+
+def module_digest(module: nn.Module, facts: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a module's class, of facts about it, and of its parameters and buffers, in hexadecimal.
+
+    Args:
+        module: anything with a state.
+        facts: what else decides what it computes, as JSON values or things with a text.
+    """
+    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, value in module.state_dict().items():
+        is_tensor = isinstance(value, Tensor)
+        shape = f"{value.dtype} {list(value.shape)}" if is_tensor else type(value).__name__
+        digest.update(f"\n{name} {shape}\n".encode())
+        digest.update(bytes_of(value) if is_tensor else repr(value).encode())
+    return digest.hexdigest()
+
+
+def config_facts(model: nn.Module) -> dict[str, Any]:
+    """Returns what a model's transformers config says of what it computes; nothing of a model without one."""
+    config: Any = getattr(model, "config", None)
+    facts = config.to_dict() if hasattr(config, "to_dict") else {}
+    return {name: value for name, value in facts.items() if name not in _NO_FACTS}
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Returns a tensor's content as it lies in memory."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
