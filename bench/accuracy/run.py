@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Runs ladder.toml on one or more tasks and seeds, and appends one line a stage to a file of results.
 
-usage: python -m bench.accuracy.run --tasks cb copa --seeds 42 43 44 --data SUPERGLUE --base MINILM
-                                    [--work DIR] [--results bench/accuracy/results.jsonl] [--minutes M]
+usage: python -m bench.accuracy.run --tasks cb copa --seeds 42 43 44 --data SUPERGLUE --large MPNET --base MINILM
+                                    [--precision bfloat16] [--work DIR] [--results bench/accuracy/results.jsonl]
+                                    [--minutes M]
 
 A killed or stopped run goes on where it was when the same command is given again: stages are cached in --work, training
-stages have checkpoints. After --minutes no further task and seed is begun.
+stages have checkpoints. After --minutes no further stage is begun.
 """
 
 from __future__ import annotations
@@ -14,62 +15,97 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fastformers.recipes.recipe_file import parse_recipe, read_toml
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
-from fastformers.recipes.recipe_run import run_stages
+from fastformers.recipes.recipe_run import StageResult, run_stages
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 
 
-def make_plan(task: str, seed: int, data: Path, base: Path, work: Path) -> Plan:
-    """Puts a task's settings into the ladder."""
+def make_content(task: str, seed: int, precision: str) -> dict[str, Any]:
+    """Returns the ladder as a recipe of this task: its stages, with their settings."""
     content: dict[str, Any] = read_toml(HERE / "ladder.toml")
     settings = read_toml(HERE / "tasks.toml")[task]
     content["recipe"] = {"task": task, "seed": seed, "max_length": settings["max_length"]}
+    names = settings.get("stages", [stage["name"] for stage in content["stage"]])
+    content["stage"] = [stage for stage in content["stage"] if stage["name"] in names]
     for stage in content["stage"]:
-        if stage["kind"] in settings:
-            stage.update(settings[stage["kind"]], batch_size=settings["batch_size"])
-    recipe = parse_recipe(content, HERE).with_paths(data, {"base": base})
-    return plan_recipe(recipe, work / f"{task}-{seed}")
+        if stage["kind"] in ("train", "distill"):
+            own = settings["large" if stage.get("model") == "large" else "base"]
+            stage.update(own, batch_size=settings["batch_size"], precision=precision)
+    used = {value for stage in content["stage"] for value in stage.values() if isinstance(value, str)}
+    content["models"] = {name: folder for name, folder in content["models"].items() if name in used}
+    return content
 
 
-def run(plan: Plan, task: str, seed: int, results: Path) -> None:
-    """Runs what is not there yet, and writes the lines of this task and seed anew."""
-    folder = plan.stages[0].folder.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    found = run_stages(
-        plan, folder, tell=lambda line: print(f"{task} {seed} {line}", flush=True), progress=True
-    )
-    answers = {result.planned.stage.name: result.answers for result in found}
-    lines = []
-    for result in found:
-        stage = result.planned.stage
-        source = stage.inputs.get("model", "")
-        changed = None
-        if stage.kind == "compile":
-            pairs = zip(result.answers, answers[source], strict=True)
-            changed = sum(one != other for one, other in pairs) / len(result.answers)
-        lines.append(
-            {
-                "task": task,
-                "seed": seed,
-                "stage": stage.name,
-                "kind": stage.kind,
-                "score": round(result.metrics["score"], 3),
-                "metrics": {name: round(value, 5) for name, value in result.metrics.items()},
-                "changed": changed,
-                "majority": round(100 * _majority(plan), 1),
-                "examples": [len(plan.train), len(plan.val)],
-                "seconds": round(result.seconds, 1),
-                "settings": dict(stage.options.text),
-            }
+def make_plan(content: dict[str, Any], data: Path, models: dict[str, Path], output: Path) -> Plan:
+    """Finds out what is done and what is to do."""
+    recipe = parse_recipe(content, HERE)
+    given = {name: folder for name, folder in models.items() if name in recipe.models}
+    return plan_recipe(recipe.with_paths(data, given), output)
+
+
+def run_task(
+    content: dict[str, Any],
+    data: Path,
+    models: dict[str, Path],
+    output: Path,
+    results: Path,
+    goes_on: Callable[[], bool],
+) -> bool:
+    """Runs the stages one by one, and keeps the lines of this task and seed up to date after each.
+
+    Returns:
+        Whether all of them are done; ``goes_on()`` is asked before each that has to run.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for count in range(1, len(content["stage"]) + 1):
+        whole = make_plan(content, data, models, output)
+        plan = replace(whole, stages=whole.stages[:count])
+        if not plan.stages[-1].cached and not goes_on():
+            return False
+        label = f"{plan.task.name} {plan.recipe.seed}"
+        found = run_stages(
+            plan, output, tell=lambda line, label=label: print(label, line, flush=True), progress=True
         )
-    kept = [line for line in read(results) if (line["task"], line["seed"]) != (task, seed)]
+        note(plan, found, results)
+    return True
+
+
+def note(plan: Plan, found: list[StageResult], results: Path) -> None:
+    """Writes the lines of a task and seed anew."""
+    answers = {result.planned.stage.name: result.answers for result in found}
+    place = (plan.recipe.task, plan.recipe.seed)
+    kept = [line for line in read(results) if (line["task"], line["seed"]) != place]
+    lines = [_line(plan, result, answers) for result in found]
     results.write_text("".join(f"{json.dumps(line)}\n" for line in [*kept, *lines]), encoding="utf-8")
+
+
+def _line(plan: Plan, result: StageResult, answers: dict[str, list[int | float]]) -> dict[str, Any]:
+    stage = result.planned.stage
+    changed = None
+    if stage.kind == "compile":
+        pairs = zip(result.answers, answers[stage.inputs["model"]], strict=True)
+        changed = sum(one != other for one, other in pairs) / len(result.answers)
+    return {
+        "task": plan.recipe.task,
+        "seed": plan.recipe.seed,
+        "stage": stage.name,
+        "kind": stage.kind,
+        "score": round(result.metrics["score"], 3),
+        "metrics": {name: round(value, 5) for name, value in result.metrics.items()},
+        "changed": changed,
+        "majority": round(100 * _majority(plan), 1),
+        "examples": [len(plan.train), len(plan.val)],
+        "seconds": round(result.seconds, 1),
+        "settings": dict(stage.options.text),
+    }
 
 
 def _majority(plan: Plan) -> float:
@@ -92,21 +128,26 @@ def main() -> int:
     parser.add_argument("--tasks", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--large", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--work", type=Path, default=Path("accuracy-work"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
-    start = time.monotonic()
+    end = time.monotonic() + 60 * options.minutes
+    models = {"large": options.large, "base": options.base}
     for seed in options.seeds:
         for task in options.tasks:
-            if time.monotonic() - start > 60 * options.minutes:
+            content = make_content(task, seed, options.precision)
+            output = options.work / f"{task}-{seed}"
+            if not run_task(
+                content, options.data, models, output, options.results, lambda: time.monotonic() < end
+            ):
                 print(
                     f"{options.minutes:g} minutes are over: the same command goes on with {task}, seed {seed}"
                 )
                 return 0
-            plan = make_plan(task, seed, options.data, options.base, options.work)
-            run(plan, task, seed, options.results)
     return 0
 
 

@@ -303,8 +303,9 @@ class TrainConfig:
         evaluate_every: steps from one evaluation to the next; ``None``: after each epoch. The last step always has one.
         patience: stop after so many evaluations in a row without a better score; ``None`` never stops.
         fixed_length: pad every batch to this many tokens, the paper's baseline; ``None`` pads to the batch's longest.
-        precision: of the model's products while it trains, on a GPU; the weights stay float32. ``"auto"``: bfloat16
-            there. A CPU computes in float32 only.
+        precision: of the model's products while it trains; the weights stay float32, and evaluation is in float32.
+            ``"auto"``: bfloat16 on a GPU, float32 on a CPU. A CPU with AVX512_BF16 or AMX may be told ``"bfloat16"``: a
+            step of MPNet 12 x 768 then takes 0.59 of its time, of MiniLM 6 x 384 0.69 (Zen 4, 16 x 96 tokens).
         device: ``"auto"``: a GPU where there is one.
         eval_batch_size: examples of a batch in evaluation.
 

@@ -83,10 +83,18 @@ def test_what_needs_a_gpu_is_refused_without_one(make_model: MakeModel, make_dat
         train_(make_model(), make_data(4), None, replace(SHORT, device="cuda"))
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_cpu_trains_in_float32_only(make_model: MakeModel, make_data: MakeData, precision: Any) -> None:
+def test_a_cpu_does_not_train_in_float16(make_model: MakeModel, make_data: MakeData) -> None:
     with pytest.raises(ConfigError, match="for GPUs"):
-        train_(make_model(), make_data(4), None, replace(SHORT, device="cpu", precision=precision))
+        train_(make_model(), make_data(4), None, replace(SHORT, device="cpu", precision="float16"))
+
+
+def test_a_cpu_without_bfloat16_products_says_so(
+    make_model: MakeModel, make_data: MakeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    with pytest.raises(ConfigError, match="no bfloat16 products"):
+        train_(make_model(), make_data(4), None, replace(SHORT, device="cpu", precision="bfloat16"))
 
 
 class Broken(Objective):

@@ -49,6 +49,7 @@ class Projected(Objective):
 
     def forward(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         logits = model(batch["input_ids"], batch["attention_mask"]).logits
+        self.seen_dtype = logits.dtype
         return functional.cross_entropy(self.projection(functional.dropout(logits)), batch["labels"])
 
 
@@ -67,6 +68,7 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("at_step", "seconds"), [(1, 1e9), (4, 1e9), (6, 1e9), (9, 1e9), (4, 0.0), (7, 0.0)])
 def test_a_killed_run_goes_on_bit_for_bit(
     make_model: MakeModel,
@@ -75,18 +77,22 @@ def test_a_killed_run_goes_on_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
     at_step: int,
     seconds: float,
+    precision: Any,
 ) -> None:
+    if precision == "bfloat16" and not torch.cpu._is_avx512_bf16_supported():
+        pytest.skip("this CPU has no bfloat16 products")
+    config = replace(CONFIG, device="cpu", precision=precision)
     monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", seconds)
     whole_model, whole_objective = make_model(), Projected()
-    whole = train_(whole_model, *data, CONFIG, objective=whole_objective)
+    whole = train_(whole_model, *data, config, objective=whole_objective)
     work = tmp_path / "work"
     with pytest.raises(Killed):
-        train_(make_model(), *data, CONFIG, objective=Projected(), work_dir=work, progress=killing(at_step))
+        train_(make_model(), *data, config, objective=Projected(), work_dir=work, progress=killing(at_step))
     model, objective, steps = make_model(), Projected(), []
     report = train_(
         model,
         *data,
-        CONFIG,
+        config,
         objective=objective,
         work_dir=work,
         progress=lambda _, step, __: steps.append(step),
@@ -97,6 +103,8 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert steps == list(range(first + 1, 10))
     assert_same(model, whole_model)
     assert_same(objective, whole_objective)
+    assert objective.seen_dtype == getattr(torch, precision)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     assert course(report) == course(whole)
     assert (report.score, report.metrics, report.best_step) == (whole.score, whole.metrics, whole.best_step)
 

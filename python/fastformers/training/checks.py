@@ -52,15 +52,22 @@ def precision_of(config: TrainConfig, device: torch.device) -> str:
     """Returns the precision of products.
 
     Raises:
-        ConfigError: a CPU is to compute in another one than float32.
+        ConfigError: the CPU has no products of that precision.
     """
-    if device.type == "cpu":
-        if config.precision not in ("auto", "float32"):
-            raise ConfigError(
-                f"precision is {config.precision!r}, which is for GPUs: a CPU trains in 'float32'"
-            )
-        return "float32"
-    return "bfloat16" if config.precision == "auto" else config.precision
+    if device.type != "cpu":
+        return "bfloat16" if config.precision == "auto" else config.precision
+    if config.precision == "float16":
+        raise ConfigError("precision is 'float16', which is for GPUs: a CPU trains in 'float32' or 'bfloat16'")
+    if config.precision == "bfloat16" and not _cpu_has_bfloat16():
+        raise ConfigError(
+            "precision is 'bfloat16', and this CPU has no bfloat16 products (AVX512_BF16 or AMX): emulating them is slower "
+            "than 'float32'"
+        )
+    return "float32" if config.precision == "auto" else config.precision
+
+
+def _cpu_has_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _check_model(model: nn.Module, train: EncodedExamples) -> None:
