@@ -15,6 +15,7 @@
 #include "bindings/packed_weight.h"
 #include "bindings/pointers.h"
 #include "bindings/register.h"
+#include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/linear.h"
 
@@ -118,6 +119,27 @@ void gelu_call(Address x, std::int64_t count, Address out, bool approximate_tanh
        threads, pointer<float>(out));
 }
 
+// products: 0 auto, 1 float32, 2 int8.
+void attention_call(Address qkv, std::int64_t stride, Address offsets, std::int64_t sequences,
+                    std::int64_t heads, std::int64_t head_size, std::int64_t window, Address relative_bias,
+                    std::int64_t max_tokens, int products, Address out, std::int64_t out_stride,
+                    int threads) {
+  AttentionArgs args{};
+  args.qkv = pointer<const float>(qkv);
+  args.stride = stride;
+  args.offsets = pointer<const std::int64_t>(offsets);
+  args.sequences = sequences;
+  args.heads = heads;
+  args.head_size = head_size;
+  args.window = window;
+  args.relative_bias = pointer<const float>(relative_bias);
+  args.max_tokens = max_tokens;
+  args.mode = static_cast<AttentionMode>(products);
+  args.threads = threads;
+  const GilRelease release;
+  attention(args, pointer<float>(out), out_stride);
+}
+
 // Whether this is a NumPy array of native float32, C-contiguous and aligned: what the short path below takes. NumPy has one
 // descriptor object for native float32; one of another byte order is another object.
 bool is_plain_float(const py::handle& object) {
@@ -206,6 +228,9 @@ void register_compute(py::module_& module) {
              arg("row_zero_points"), arg("threads"));
   module.def("softmax", &softmax_call, arg("x"), arg("rows"), arg("depth"), arg("x_stride"), arg("out"),
              arg("out_stride"), arg("threads"));
+  module.def("attention", &attention_call, arg("qkv"), arg("stride"), arg("offsets"), arg("sequences"),
+             arg("heads"), arg("head_size"), arg("window"), arg("relative_bias"), arg("max_tokens"),
+             arg("products"), arg("out"), arg("out_stride"), arg("threads"));
   module.def("gelu", &gelu_call, arg("x"), arg("count"), arg("out"), arg("approximate_tanh"), arg("threads"));
   module.def("time_linear", &time_linear, arg("x"), arg("rows"), arg("x_stride"), arg("weight"), arg("bias"),
              arg("out"), arg("out_stride"), arg("activation"), arg("threads"), arg("repetitions"));

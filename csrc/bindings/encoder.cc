@@ -19,7 +19,6 @@ namespace py = pybind11;
 namespace fastformers::bindings {
 namespace {
 
-using encoder::AttentionMode;
 using encoder::Batch;
 using encoder::Encoder;
 using encoder::Function;

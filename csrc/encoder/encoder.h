@@ -12,6 +12,7 @@
 
 #include "encoder/model.h"
 #include "encoder/plan.h"
+#include "ops/head_attention.h"
 
 namespace fastformers::encoder {
 

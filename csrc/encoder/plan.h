@@ -18,8 +18,6 @@ struct PlanError : std::invalid_argument {
 
 enum class Function { kNone, kRelu, kGelu, kGeluTanh, kTanh, kSilu };
 enum class Rows { kAll, kFirst, kMean };
-// kAuto: INT8 products where they are faster, by length and head size alone, so that a sequence is treated the same in any batch.
-enum class AttentionMode { kAuto, kFloat32, kInt8 };
 
 struct LayerPlan {
   std::int64_t heads;

@@ -8,10 +8,6 @@
 namespace fastformers::encoder {
 namespace {
 
-constexpr std::int64_t kScoreBytes = 5;  // a float score and a u8 probability
-constexpr std::int64_t kMostQueryRows = 48;
-constexpr std::int64_t kScoresBudget = 192 * 1024;
-
 std::int64_t padded(std::int64_t columns) { return panel_count(columns) * kPanelColumns; }
 
 // The largest value of member(layer plan) over the layers.
@@ -47,21 +43,10 @@ SharedBuffers lay_out_shared(Arena& arena, const Model& model, const Extent& ext
 
 AttentionScratch lay_out_attention(Arena& arena, const Model& model, const Extent& extent) {
   const KernelTable& kernels = *model.kernels.table;
-  const auto of_layers = [&](auto member) { return widest(model, member); };
-  const std::int64_t size = of_layers([](const LayerPlan& layer) { return layer.head_size; });
-  const std::int64_t keys = extent.longest, rows = query_rows(keys);
+  const std::int64_t size = widest(model, [](const LayerPlan& layer) { return layer.head_size; });
   AttentionScratch made{};
   made.qkv = arena.take<float>(extent.chunk_rows * padded(3 * size));
-  made.q = arena.take<std::uint8_t>(rows * quantized_stride(size));
-  made.q_scales = arena.take<float>(rows);
-  made.key_panels = arena.take<unsigned char>(kernels.panels_bytes(padded(keys), size));
-  made.key_scales = arena.take<float>(padded(keys));
-  made.key_offsets = arena.take<std::int32_t>(padded(keys));
-  made.value_panels = arena.take<unsigned char>(kernels.panels_bytes(size, keys));
-  made.value_scales = arena.take<float>(padded(size));
-  made.attend = arena.take<unsigned char>(kernels.attend_scratch_bytes(rows, keys));
-  made.float_keys = arena.take<float>(padded(keys) * size);
-  made.float_scores = arena.take<float>(rows * keys);
+  made.head = take_head_scratch(arena, kernels, size, extent.longest);
   made.gemm = arena.take<unsigned char>(kernels.gemm_scratch_bytes(model.block_rows, model.plan.hidden));
   return made;
 }
@@ -124,11 +109,6 @@ void Workspace::reserve(const Model& model, const Extent& extent) {
     arena.rewind(shared_bytes + member * member_bytes);
     rows_.push_back(lay_out_rows(arena, model));
   }
-}
-
-std::int64_t query_rows(std::int64_t keys) {
-  const std::int64_t fitting = kScoresBudget / (kScoreBytes * keys) / 6 * 6;
-  return std::clamp<std::int64_t>(fitting, 6, kMostQueryRows);
 }
 
 }  // namespace fastformers::encoder

@@ -9,6 +9,7 @@
 #include "base/aligned_buffer.h"
 #include "encoder/encoder.h"
 #include "encoder/linear_layer.h"
+#include "ops/head_attention.h"
 
 namespace fastformers::encoder {
 
@@ -69,16 +70,7 @@ struct SharedBuffers {
 
 struct AttentionScratch {
   float* qkv;  // [chunk rows, head columns]
-  std::uint8_t* q;
-  float* q_scales;
-  void* key_panels;
-  float* key_scales;
-  std::int32_t* key_offsets;
-  void* value_panels;
-  float* value_scales;
-  void* attend;
-  float* float_keys;
-  float* float_scores;
+  HeadScratch head;
   void* gemm;
 };
 
@@ -117,8 +109,5 @@ class Workspace {
   std::vector<AttentionScratch> attention_;
   std::vector<RowScratch> rows_;
 };
-
-// Query rows that one attention call takes: their scores and probabilities stay in L2.
-std::int64_t query_rows(std::int64_t keys);
 
 }  // namespace fastformers::encoder

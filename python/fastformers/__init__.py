@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
     from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
     from fastformers.modules import PackedLinear
+    from fastformers.ort_library import ort_library_path
     from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch
@@ -48,6 +49,7 @@ __all__ = [
     "kernels",
     "load",
     "load_pretrained_torch",
+    "ort_library_path",
     "prune_",
     "prune_vocabulary_",
     "quantize_",
@@ -73,6 +75,7 @@ _HOME_OF_NAME = {
     "distill_folders": "fastformers.recipes.distilling",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
+    "ort_library_path": "fastformers.ort_library",
     "prune_": "fastformers.pruning",
     "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",

@@ -146,6 +146,21 @@ def layer_norm(
 def softmax(
     x: int, rows: int, depth: int, x_stride: int, out: int, out_stride: int, threads: int
 ) -> None: ...
+def attention(
+    qkv: int,
+    stride: int,
+    offsets: int,
+    sequences: int,
+    heads: int,
+    head_size: int,
+    window: int,
+    relative_bias: int,
+    max_tokens: int,
+    products: int,
+    out: int,
+    out_stride: int,
+    threads: int,
+) -> None: ...
 def gelu(x: int, count: int, out: int, approximate_tanh: bool, threads: int) -> None: ...
 def time_linear(
     x: int,

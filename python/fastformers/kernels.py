@@ -58,6 +58,7 @@ __all__ = [
     "QuantizedRows",
     "Ticket",
     "active_isa",
+    "attention",
     "available_isas",
     "built_isas",
     "ceiling_gflops",
@@ -92,6 +93,8 @@ Activation: TypeAlias = Literal["relu", "gelu", "gelu_tanh"]
 #: The number the core knows an activation by.
 ACTIVATIONS: dict[Activation | None, int] = {None: 0, "relu": 1, "gelu": 2, "gelu_tanh": 3}
 
+#: The number the core knows a kind of attention products by.
+_PRODUCTS = {"auto": 0, "float32": 1, "int8": 2}
 _EMBEDDING_ROWS = 4_096
 _A = TypeVar("_A", bound="Array")
 
@@ -636,6 +639,95 @@ def softmax(x: _A, *, threads: int | None = None) -> _A:
     )
     array: _A = result.owner
     return array
+
+
+def attention(
+    qkv: _A,
+    heads: int,
+    *,
+    offsets: Any | None = None,
+    window: int | None = None,
+    relative_bias: Any | None = None,
+    products: Literal["auto", "float32", "int8"] = "auto",
+    threads: int | None = None,
+) -> _A:
+    """Multi-head self-attention, ``softmax(q k^T / sqrt(head size) + bias) v``, without ever holding all scores.
+
+    Args:
+        qkv: float32 [tokens, 3 * heads * head size]: all of q, then k, then v, heads in order; or the same as
+            [sequences, length, 3 * heads * head size] when all sequences have one length.
+        heads: number of them.
+        offsets: int64 [sequences + 1], where the sequences of a two-dimensional ``qkv`` begin, and its end; ``None``:
+            the tokens are one sequence.
+        window: a query sees keys at most so many tokens away; ``None`` for all.
+        relative_bias: float32 [heads, 2 * max_tokens - 1]; the entry j - i + max_tokens - 1 is added to the score of
+            query i and key j.
+        products: ``"int8"`` (queries and keys with a scale for each token, probabilities u8, values with a scale for
+            each channel; exact int32 sums), ``"float32"``, or ``"auto"``: INT8 for sequences of 16 tokens and more.
+        threads: as for :func:`linear`.
+
+    Returns:
+        float32 [..., heads * head size], of ``qkv``'s kind. A sequence's result depends on that sequence alone.
+
+    Raises:
+        ShapeError: shapes that do not fit, an empty sequence, one longer than ``relative_bias`` is for.
+        DtypeError, DeviceError: an array of another dtype or device.
+        ConfigError: ``heads``, ``window`` or ``products`` is refused.
+
+    Example:
+        >>> attention(np.zeros((7, 3 * 64), np.float32), heads=2).shape
+        (7, 64)
+    """
+    if products not in _PRODUCTS:
+        raise ConfigError(f"products is {products!r}; allowed: {', '.join(map(repr, _PRODUCTS))}")
+    if heads < 1 or (window is not None and window < 0):
+        raise ConfigError(
+            f"heads is {heads} and window {window}: expected at least 1 head, and no negative window"
+        )
+    rows = matrix_of(qkv, "qkv")
+    if len(rows.shape) not in (2, 3) or rows.columns % (3 * heads):
+        raise ShapeError(
+            f"qkv has shape {list(rows.shape)}, expected [tokens, 3 * heads * head size] or [sequences, length, ...] "
+            f"with {heads} heads"
+        )
+    width = rows.columns // 3
+    ends = _offsets_of(rows.shape, offsets)
+    bias = (
+        None
+        if relative_bias is None
+        else _two_dimensional(matrix_of(relative_bias, "relative_bias"), "relative_bias")
+    )
+    if bias is not None and (bias.rows != heads or bias.columns % 2 == 0 or bias.stride != bias.columns):
+        raise ShapeError(
+            f"relative_bias has shape {list(bias.shape)}, expected contiguous [{heads}, 2 * max_tokens - 1]"
+        )
+    result = _out(qkv, None, (*rows.shape[:-1], width))
+    _core.attention(
+        rows.address, rows.stride, ends.ctypes.data, len(ends) - 1, heads, width // heads,
+        -1 if window is None else window, 0 if bias is None else bias.address,
+        0 if bias is None else (bias.columns + 1) // 2, _PRODUCTS[products], result.address, result.stride,
+        _thread_count(threads),
+    )  # fmt: skip
+    array: _A = result.owner
+    return array
+
+
+def _offsets_of(shape: tuple[int, ...], offsets: Any | None) -> np.ndarray[Any, Any]:
+    """Where sequences begin, int64 [sequences + 1]."""
+    tokens = math.prod(shape[:-1])
+    if len(shape) == 3:
+        if offsets is not None:
+            raise ShapeError("offsets are for tokens that lie back to back, [tokens, 3 * heads * head size]")
+        return np.arange(0, tokens + 1, max(1, shape[1]), dtype=np.int64)
+    if offsets is None:
+        return np.array([0, tokens] if tokens else [0], np.int64)
+    ends = np.ascontiguousarray(_to_numpy(offsets))
+    if ends.dtype != np.int64 or ends.ndim != 1 or not len(ends) or ends[-1] != tokens:
+        raise ShapeError(
+            f"offsets must be int64 [sequences + 1], ending with the number of tokens, {tokens}; got {ends.dtype} "
+            f"{list(ends.shape)}"
+        )
+    return ends
 
 
 def gelu(x: _A, *, approximate: Literal["none", "tanh"] = "none", threads: int | None = None) -> _A:

@@ -19,6 +19,7 @@
 namespace {
 
 using namespace fastformers::encoder;
+using fastformers::AttentionMode;
 using fastformers::Team;
 
 // --- a small random model -----------------------------------------------------------------------------------------------

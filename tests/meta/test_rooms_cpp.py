@@ -19,6 +19,7 @@ GUARDED_HEADERS = {
     re.compile(r"\w*mmintrin\.h|x86intrin\.h"): re.compile(r"kernels/(?!reference$)\w+"),
     re.compile(r"cpuid\.h"): re.compile(r"cpu"),
     re.compile(r"pybind11/.*|Python\.h"): re.compile(r"bindings"),
+    re.compile(r"onnxruntime\w*\.h"): re.compile(r"ort"),
 }
 
 # Kernels neither allocate nor throw, and what an instruction set's folder takes from other headers of the standard

@@ -19,6 +19,7 @@ FOUNDATION = {
     "measuring",
     "_arrays",
     "kernels",
+    "ort_library",
 }
 TECHNIQUES = {
     "quantization",
@@ -41,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "span_head": {"errors"},
     "files": {"errors"},
     "measuring": set(),
+    "ort_library": {"errors"},
     "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
     "modules": FOUNDATION | {"_core"},

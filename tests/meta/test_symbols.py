@@ -98,6 +98,16 @@ def test_extension_exports_only_its_entry_point() -> None:
     assert exported == {"PyInit__core"}
 
 
+def test_the_operators_library_exports_only_its_entry_point() -> None:
+    from fastformers import _core
+
+    library = Path(_core.__file__).with_name("libfastformers_ort.so")
+    if not library.is_file():
+        pytest.skip("built without ONNX Runtime's headers")
+    exported = {name for kind, name in symbols(library, "-D", "--defined-only") if kind not in "wv"}
+    assert exported == {"RegisterCustomOps"}
+
+
 def test_kernel_objects_hold_no_weak_symbol(objects: list[Path]) -> None:
     weak = [
         f"{path.name}: {name}"

@@ -67,7 +67,9 @@ def train(
         str | None, typer.Option(metavar="NAME", help="Of the feed-forward layers, e.g. relu.")
     ] = None,
     device: Annotated[Device, typer.Option(help="Where to train.")] = _DEFAULTS.device,
-    precision: Annotated[Precision, typer.Option(help="Of products; auto: bfloat16 on a GPU, float32 on a CPU.")] = _DEFAULTS.precision,
+    precision: Annotated[
+        Precision, typer.Option(help="Of products; auto: bfloat16 on a GPU, float32 on a CPU.")
+    ] = _DEFAULTS.precision,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in OUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:

@@ -57,11 +57,13 @@ def precision_of(config: TrainConfig, device: torch.device) -> str:
     if device.type != "cpu":
         return "bfloat16" if config.precision == "auto" else config.precision
     if config.precision == "float16":
-        raise ConfigError("precision is 'float16', which is for GPUs: a CPU trains in 'float32' or 'bfloat16'")
+        raise ConfigError(
+            "precision is 'float16', which is for GPUs: a CPU trains in 'float32' or 'bfloat16'"
+        )
     if config.precision == "bfloat16" and not _cpu_has_bfloat16():
         raise ConfigError(
-            "precision is 'bfloat16', and this CPU has no bfloat16 products (AVX512_BF16 or AMX): emulating them is slower "
-            "than 'float32'"
+            "precision is 'bfloat16', and this CPU has no bfloat16 products (AVX512_BF16 or AMX): emulating them is "
+            "slower than 'float32'"
         )
     return "float32" if config.precision == "auto" else config.precision
 
