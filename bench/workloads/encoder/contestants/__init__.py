@@ -7,6 +7,7 @@ from bench.workloads.encoder.contestants import (
     ctranslate2_int8,
     fastformers_module,
     fastformers_ragged,
+    onnxruntime_fastformers,
     onnxruntime_fp32,
     onnxruntime_int8_fused,
     onnxruntime_int8_plain,
@@ -22,6 +23,7 @@ from bench.workloads.encoder.entry import Entry
 ENTRIES: tuple[Entry, ...] = (
     fastformers_ragged.ENTRY,
     fastformers_module.ENTRY,
+    onnxruntime_fastformers.ENTRY,
     openvino_int8_calibrated.ENTRY,
     openvino_fp32.ENTRY,
     onnxruntime_int8_plain.ENTRY,

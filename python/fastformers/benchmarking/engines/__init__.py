@@ -45,6 +45,11 @@ FAMILIES: dict[str, tuple[Contestant, ...]] = {
             ("int8_fused", "int8_fused"),
         )
     ),
+    "onnxruntime_fastformers": (
+        Contestant(
+            "onnxruntime_fastformers", f"{__name__}.onnx_operators", (*_EXPORT, "onnxruntime"), "onnx"
+        ),
+    ),
     "openvino": tuple(
         Contestant(
             f"openvino_{short}",

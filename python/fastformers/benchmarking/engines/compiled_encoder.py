@@ -18,7 +18,7 @@ from fastformers.benchmarking.engines.batch import Batch
 from fastformers.benchmarking.engines.model_source import ModelSource
 from fastformers.benchmarking.engines.torch_eager import caller_of
 
-__all__ = ["load"]
+__all__ = ["answers_of", "encoder_of", "load"]
 
 
 def load(source: ModelSource, threads: int, interface: str) -> Callable[[Batch], Callable[[], object]]:
@@ -33,16 +33,13 @@ def load(source: ModelSource, threads: int, interface: str) -> Callable[[Batch],
         Batch -> call.
     """
     kernels.set_num_threads(threads)
-    if source.artefact is not None:
-        encoder: Any = ff.load(source.artefact)
-    else:
-        encoder = ff.compile(source.torch_model(), tokenizer=source.tokenizer())
+    encoder = encoder_of(source)
     if interface == "module":
         return caller_of(encoder, padding_id=0)
     native = kernels.NativeEncoder(
         encoder.plan.to_dict(), encoder.tensors, threads=threads, attention=encoder.attention
     )
-    outputs = _answers([output.name for output in encoder.plan.outputs])
+    outputs = answers_of([output.name for output in encoder.plan.outputs])
 
     def bind(batch: Batch) -> Callable[[], object]:
         ids, offsets = batch.ragged()
@@ -53,7 +50,14 @@ def load(source: ModelSource, threads: int, interface: str) -> Callable[[Batch],
     return bind
 
 
-def _answers(names: list[str]) -> list[str]:
+def encoder_of(source: ModelSource) -> Any:
+    """Loads the artefact, or compiles the model with default settings."""
+    if source.artefact is not None:
+        return ff.load(source.artefact)
+    return ff.compile(source.torch_model(), tokenizer=source.tokenizer())
+
+
+def answers_of(names: list[str]) -> list[str]:
     """Chooses what the other engines answer, see :func:`model_source.answer_of`."""
     for wanted in (["start_logits", "end_logits"], ["logits"], ["last_hidden_state"]):
         if set(wanted) <= set(names):
