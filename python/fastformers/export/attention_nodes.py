@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""Self-attention as ONNX Runtime's fused operator: padding, relative biases, local windows, rotary positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastformers.encoder_plan import EncoderPlan, LayerPlan
+from fastformers.export.builder import CONTRIB, GraphBuilder
+from fastformers.export.linear_nodes import Linears
+
+__all__ = ["Attention"]
+
+#: Added to the scores of keys that are not seen, as ONNX Runtime's operators do for padding.
+_HIDDEN_SCORE = -10_000.0
+
+
+class Attention:
+    """Writes the attention of each layer, up to the bias of its output projection.
+
+    Args:
+        graph: where to.
+        plan: of the encoder.
+        tensors: of the plan.
+        linears: writes its projections.
+        mask: int64 [batch, length], 1 for a token.
+        positions: int64 [batch, length], the number of each token.
+    """
+
+    def __init__(
+        self,
+        graph: GraphBuilder,
+        plan: EncoderPlan,
+        tensors: Mapping[str, NDArray[Any]],
+        linears: Linears,
+        mask: str,
+        positions: str,
+    ) -> None:
+        self._graph, self._plan, self._tensors, self._linears = graph, plan, tensors, linears
+        self._mask, self._positions = mask, positions
+        self._padding = graph.node("Cast", [mask], "attention", to=6)  # TensorProto.INT32
+        self._kept: dict[object, str] = {}
+
+    def can_ask_first(self, number: int) -> bool:
+        """Says whether a layer can compute queries for first tokens only: nothing in it depends on where a query is."""
+        layer = self._plan.layers[number]
+        biased = f"layers.{number}.relative_bias" in self._tensors
+        return not (self._plan.pre_norm or biased or layer.window >= 0 or layer.rope_base or not layer.heads)
+
+    def write(self, x: str, number: int, first_only: bool) -> tuple[str, str]:
+        """Writes a layer's attention.
+
+        Args:
+            x: [batch, length, hidden].
+            number: of the layer.
+            first_only: only first tokens are read afterwards.
+
+        Returns:
+            The output projection's product, [batch, queries, hidden], empty for a layer without heads; and the rows of
+            x that it belongs to.
+        """
+        layer, place = self._plan.layers[number], f"layers.{number}"
+        asking = x
+        if first_only and self.can_ask_first(number):
+            row = self.first(x)
+            asking = self._graph.node("Unsqueeze", [row, self._graph.number([1], np.int64)], place)
+        if not layer.heads:
+            return "", asking
+        width = layer.heads * layer.head_size
+        parts = [slice(part * width, (part + 1) * width) for part in range(3)]
+        sources = (asking, x, x)
+        q, k, v = (self._linears.product(s, f"{place}.qkv", p) for s, p in zip(sources, parts, strict=True))
+        bias = self._linears.bias(f"{place}.qkv") or ""
+        if layer.rope_base:
+            q, k, v = (
+                self._biased(value, f"{place}.qkv", p) for value, p in zip((q, k, v), parts, strict=True)
+            )
+            q, k, bias = self._rotated(q, layer, place), self._rotated(k, layer, place), ""
+        self._graph.fused["attention"] += 1
+        mixed = self._graph.node(
+            "MultiHeadAttention",
+            [q, k, v, bias, self._padding, self._score_bias(layer, f"{place}.relative_bias")],
+            place,
+            domain=CONTRIB,
+            num_heads=layer.heads,
+            mask_filter_value=_HIDDEN_SCORE,
+        )
+        return self._linears.product(mixed, f"{place}.output"), asking
+
+    def first(self, x: str) -> str:
+        """Takes each text's first token that the mask keeps: [batch, length, C] -> [batch, C]."""
+        graph = self._graph
+        if "first" not in self._kept:
+            place = graph.node("ArgMax", [self._mask], "first", axis=1, keepdims=1)
+            self._kept["first"] = place
+        return graph.node("GatherND", [x, self._kept["first"]], "first", batch_dims=1)
+
+    def _biased(self, x: str, name: str, columns: slice) -> str:
+        bias = self._linears.bias(name, columns)
+        return x if bias is None else self._graph.node("Add", [x, bias], name)
+
+    def _rotated(self, x: str, layer: LayerPlan, place: str) -> str:
+        half = layer.head_size // 2
+        frequencies = layer.rope_base ** -(np.arange(half, dtype=np.float64) / half)
+        angles = np.arange(self._plan.max_tokens)[:, None] * frequencies
+        name = f"rotary/{layer.rope_base:g}x{layer.head_size}"
+        cosines = self._graph.constant(f"{name}/cos", np.cos(angles).astype(np.float32))
+        sines = self._graph.constant(f"{name}/sin", np.sin(angles).astype(np.float32))
+        return self._graph.node(
+            "RotaryEmbedding",
+            [x, self._positions, cosines, sines],
+            place,
+            domain=CONTRIB,
+            num_heads=layer.heads,
+            rotary_embedding_dim=layer.head_size,
+        )
+
+    def _score_bias(self, layer: LayerPlan, name: str) -> str:
+        """What is added to the scores, [1, heads or 1, length, length]; empty for nothing. Equal ones are made once."""
+        table = self._tensors.get(name)
+        key = (layer.window, None if table is None else (layer.heads, table.tobytes()))
+        if key not in self._kept:
+            bias = "" if table is None else self._relative(table, name)
+            if layer.window >= 0:
+                window = self._window(layer.window)
+                bias = self._graph.node("Add", [bias, window], name) if bias else window
+            self._kept[key] = bias
+        return self._kept[key]
+
+    def _distances(self) -> str:
+        """Place of the key less place of the query, int64 [length, length]."""
+        if "distances" not in self._kept:
+            graph, place = self._graph, "distances"
+            length = graph.node("Shape", [self._mask], place, start=1, end=2)
+            length = graph.node("Squeeze", [length], place)
+            zero, one = graph.number(0, np.int64), graph.number(1, np.int64)
+            places = graph.node("Range", [zero, length, one], place)
+            rows = graph.node("Unsqueeze", [places, graph.number([1], np.int64)], place)
+            self._kept["distances"] = graph.node("Sub", [places, rows], place)
+        return self._kept["distances"]
+
+    def _relative(self, table: NDArray[Any], name: str) -> str:
+        graph = self._graph
+        middle = graph.number((table.shape[1] - 1) // 2, np.int64)
+        index = graph.node("Add", [self._distances(), middle], name)
+        index = graph.node("Max", [index, graph.number(0, np.int64)], name)
+        index = graph.node("Min", [index, graph.number(table.shape[1] - 1, np.int64)], name)
+        bias = graph.node("Gather", [graph.constant(name, table), index], name, axis=1)
+        return graph.node("Unsqueeze", [bias, graph.number([0], np.int64)], name)
+
+    def _window(self, window: int) -> str:
+        graph, place = self._graph, "window"
+        far = graph.node(
+            "Greater", [graph.node("Abs", [self._distances()], place), graph.number(window, np.int64)], place
+        )
+        bias = graph.node("Where", [far, graph.number(_HIDDEN_SCORE), graph.number(0.0)], place)
+        return graph.node("Unsqueeze", [bias, graph.number([0, 1], np.int64)], place)

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""Writes the ONNX graph of an encoder plan, fused as ONNX Runtime computes it best.
+
+A plan is plain data for every family, head and pruned shape (:mod:`fastformers.encoder_plan`), so nothing is traced
+and nothing has to be recognised afterwards: attention, (skip) LayerNorm, bias + GELU and embeddings + LayerNorm are
+written as ONNX Runtime's own operators from the start, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastformers.encoder_plan import EncoderPlan, HeadStep, OutputPlan
+from fastformers.export.attention_nodes import Attention
+from fastformers.export.builder import CONTRIB, GraphBuilder
+from fastformers.export.linear_nodes import Linears
+from fastformers.export.span_nodes import write_span_head
+from fastformers.span_head import SpanHead
+
+__all__ = ["PER_TOKEN_SCORES", "EncoderGraph", "write_encoder"]
+
+#: Outputs with one number for each token and no last dimension.
+PER_TOKEN_SCORES = frozenset({"start_logits", "end_logits"})
+_ONE_OPERATOR = {"relu": "Relu", "tanh": "Tanh"}
+
+
+@dataclass(frozen=True)
+class EncoderGraph:
+    """A written graph.
+
+    Attributes:
+        model: the ``onnx.ModelProto``.
+        fused: name of a fused block -> (how many were written fused, how many there are).
+        layer_outputs: names of the values that leave each layer, for finding where two computations part.
+    """
+
+    model: Any
+    fused: Mapping[str, tuple[int, int]]
+    layer_outputs: tuple[str, ...]
+
+
+def write_encoder(
+    plan: EncoderPlan,
+    tensors: Mapping[str, NDArray[Any]],
+    *,
+    span_head: SpanHead | None = None,
+    per_row: bool = True,
+    metadata: Mapping[str, str] | None = None,
+) -> EncoderGraph:
+    """Writes the graph.
+
+    Args:
+        plan: of the encoder.
+        tensors: those that the plan names, float32 or int8.
+        span_head: reads rows of marked spans; the graph then has an input ``spans``, int64 [batch, spans, 2], and the
+            output ``logits``.
+        per_row: INT8 activations with equal ranges for all rows, see :mod:`fastformers.export.linear_nodes`.
+        metadata: kept in the file.
+
+    Returns:
+        The graph, with inputs ``input_ids``, ``attention_mask`` and, where there are token types, ``token_type_ids``:
+        int64 [batch, length].
+
+    Raises:
+        MissingExtraError: onnx is not installed.
+    """
+    return _Writer(plan, tensors, span_head, per_row).write(dict(metadata or {}))
+
+
+class _Writer:
+    def __init__(
+        self,
+        plan: EncoderPlan,
+        tensors: Mapping[str, NDArray[Any]],
+        span_head: SpanHead | None,
+        per_row: bool,
+    ) -> None:
+        self.plan, self.tensors, self.span_head = plan, tensors, span_head
+        self.graph = GraphBuilder()
+        self.linears = Linears(self.graph, tensors, per_row)
+        self.layer_outputs: list[str] = []
+
+    def write(self, metadata: dict[str, str]) -> EncoderGraph:
+        graph, plan = self.graph, self.plan
+        shape = ("batch", "length")
+        self.ids = graph.input("input_ids", np.int64, shape)
+        self.mask = graph.input("attention_mask", np.int64, shape)
+        self.types = graph.input("token_type_ids", np.int64, shape) if plan.types else ""
+        self.positions = self._positions()
+        self.attention = Attention(graph, plan, self.tensors, self.linears, self.mask, self.positions)
+        x = self._embed()
+        only_first = all(output.rows == "first" for output in plan.outputs) and self.span_head is None
+        for number in range(len(plan.layers)):
+            is_last = number + 1 == len(plan.layers)
+            x = self._layer(x, number, only_first and is_last)
+            self.layer_outputs.append(x)
+        cut = only_first and bool(plan.layers) and self.attention.can_ask_first(len(plan.layers) - 1)
+        x = self._norm(x, "final_norm")
+        if self.span_head is not None:
+            graph.input("spans", np.int64, ("batch", self.span_head.num_spans, 2))
+            logits = write_span_head(graph, x, self.mask, "spans", self.span_head)
+            graph.output("logits", logits, ("batch", self.span_head.labels))
+        else:
+            for output in plan.outputs:
+                self._output(x, output, cut)
+        return EncoderGraph(graph.model(metadata), self._fused(), tuple(self.layer_outputs))
+
+    def _fused(self) -> dict[str, tuple[int, int]]:
+        graph, plan = self.graph, self.plan
+        gelu = plan.activation in ("gelu", "gelu_tanh") and not plan.gated
+        wanted = {
+            "attention": sum(layer.heads > 0 for layer in plan.layers),
+            "skip + LayerNorm": len(plan.layers) * (1 if plan.pre_norm else 2),
+            "bias + GELU": sum(layer.intermediate > 0 for layer in plan.layers) if gelu else 0,
+            "embeddings + LayerNorm": int(plan.positions > 0),
+        }
+        return {name: (graph.fused[name], count) for name, count in wanted.items() if count}
+
+    def _positions(self) -> str:
+        """Numbers the tokens that the mask keeps, as the engine does: padding on either side changes nothing."""
+        graph, plan = self.graph, self.plan
+        count = graph.node("CumSum", [self.mask, graph.number(1, np.int64)], "positions")
+        place = graph.node("Sub", [count, graph.number(1, np.int64)], "positions")
+        place = graph.node("Max", [place, graph.number(0, np.int64)], "positions")
+        if not plan.position_offset:
+            return place
+        return graph.node("Add", [place, graph.number(plan.position_offset, np.int64)], "positions")
+
+    def _embed(self) -> str:
+        plan, tensors = self.plan, self.tensors
+        plain = "embeddings.word.scale" not in tensors and "embeddings.norm.bias" in tensors
+        x = self._fused_embeddings() if plan.positions and plain else self._embedding_sum()
+        if plan.embedding == plan.hidden:
+            return x
+        return self.linears.with_bias(x, "embeddings.projection")
+
+    def _fused_embeddings(self) -> str:
+        graph, tensors = self.graph, self.tensors
+        table = {
+            name: graph.constant(name, tensors[name]) for name in tensors if name.startswith("embeddings.")
+        }
+
+        def as_int32(value: str) -> str:
+            return graph.node("Cast", [value], "embeddings", to=6) if value else ""  # TensorProto.INT32
+
+        graph.fused["embeddings + LayerNorm"] += 1
+        return graph.node(
+            "EmbedLayerNormalization",
+            [
+                as_int32(self.ids),
+                as_int32(self.types),
+                table["embeddings.word"],
+                table["embeddings.position"],
+                table.get("embeddings.type", ""),
+                table["embeddings.norm.weight"],
+                table["embeddings.norm.bias"],
+                "",
+                as_int32(self.positions),
+            ],
+            "embeddings",
+            domain=CONTRIB,
+            outputs=2,
+            epsilon=self.plan.norm_epsilon,
+        )
+
+    def _embedding_sum(self) -> str:
+        graph, plan = self.graph, self.plan
+        x = self._rows_of("embeddings.word", self.ids)
+        if "embeddings.word.scale" in self.tensors:
+            scale = self._rows_of("embeddings.word.scale", self.ids)
+            scale = graph.node("Unsqueeze", [scale, graph.number([-1], np.int64)], "embeddings")
+            x = graph.node("Mul", [graph.node("Cast", [x], "embeddings", to=1), scale], "embeddings")
+        if plan.types:
+            x = graph.node("Add", [x, self._rows_of("embeddings.type", self.types)], "embeddings")
+        if plan.positions:
+            x = graph.node("Add", [x, self._rows_of("embeddings.position", self.positions)], "embeddings")
+        return self._norm(x, "embeddings.norm")
+
+    def _rows_of(self, name: str, indices: str) -> str:
+        table = self.graph.constant(name, self.tensors[name])
+        return self.graph.node("Gather", [table, indices], "embeddings", axis=0)
+
+    def _layer(self, x: str, number: int, first_only: bool) -> str:
+        place, plan = f"layers.{number}", self.plan
+        if plan.pre_norm:
+            normed = self._norm(x, f"{place}.attention_norm")
+            mixed, _ = self.attention.write(normed, number, False)
+            x, normed = self._added_norm(mixed, x, f"{place}.output", f"{place}.ffn_norm")
+            down = self._ffn(normed, number)
+            bias = self.linears.bias(f"{place}.down")
+            down = down if bias is None else self.graph.node("Add", [down, bias], place) if down else bias
+            return self.graph.node("Add", [x, down], place)
+        mixed, x = self.attention.write(x, number, first_only)
+        _, x = self._added_norm(mixed, x, f"{place}.output", f"{place}.attention_norm")
+        down = self._ffn(x, number)
+        return self._added_norm(down, x, f"{place}.down", f"{place}.ffn_norm")[1]
+
+    def _added_norm(self, y: str, x: str, linear: str, norm: str) -> tuple[str, str]:
+        """Returns (x + y + the linear layer's bias, the norm of that); ``y`` may be empty: only the bias is added."""
+        graph, bias = self.graph, self.linears.bias(linear)
+        if not y:
+            total = x if bias is None else graph.node("Add", [x, bias], linear)
+            graph.fused["skip + LayerNorm"] += 1
+            return total, self._norm(total, norm)
+        inputs = [y, x, graph.constant(f"{norm}.weight", self.tensors[f"{norm}.weight"])]
+        norm_bias = self.tensors.get(f"{norm}.bias")
+        inputs.append("" if norm_bias is None else graph.constant(f"{norm}.bias", norm_bias))
+        inputs.append(bias or "")
+        made = graph.node(
+            "SkipLayerNormalization",
+            inputs,
+            norm,
+            domain=CONTRIB,
+            outputs=4 if self.plan.pre_norm else 1,
+            epsilon=self.plan.norm_epsilon,
+        )
+        graph.fused["skip + LayerNorm"] += 1
+        return graph.further(made, 3), made
+
+    def _ffn(self, x: str, number: int) -> str:
+        """The feed-forward network up to the bias of its second matrix; empty when the layer has no neurons."""
+        place, plan, graph = f"layers.{number}", self.plan, self.graph
+        if plan.layers[number].intermediate == 0:
+            return ""
+        if plan.gated:
+            between = self.linears.with_bias(x, f"{place}.up")
+            a = graph.node("Split", [between], f"{place}.up", outputs=2, axis=-1)
+            gated = graph.node(
+                "Mul", [self._activated(a, plan.activation, place), graph.further(a, 1)], place
+            )
+            return self.linears.product(gated, f"{place}.down")
+        bias, name = self.linears.bias(f"{place}.up"), f"{place}.up"
+        up = self.linears.product(x, name)
+        fused = {"gelu": "BiasGelu", "gelu_tanh": "FastGelu"}.get(plan.activation)
+        if fused is not None and bias is not None:
+            graph.fused["bias + GELU"] += 1
+            up = graph.node(fused, [up, bias], name, domain=CONTRIB)
+        else:
+            up = up if bias is None else graph.node("Add", [up, bias], name)
+            up = self._activated(up, plan.activation, name)
+        return self.linears.product(up, f"{place}.down")
+
+    def _activated(self, x: str, activation: str, place: str) -> str:
+        graph = self.graph
+        if activation == "none":
+            return x
+        if activation in _ONE_OPERATOR:
+            return graph.node(_ONE_OPERATOR[activation], [x], place)
+        if activation == "silu":
+            return graph.node("Mul", [x, graph.node("Sigmoid", [x], place)], place)
+        return graph.node({"gelu": "Gelu", "gelu_tanh": "FastGelu"}[activation], [x], place, domain=CONTRIB)
+
+    def _norm(self, x: str, name: str) -> str:
+        """LayerNorm, or nothing where the plan has none."""
+        weight, bias = self.tensors.get(f"{name}.weight"), self.tensors.get(f"{name}.bias")
+        if weight is None:
+            return x
+        inputs = [x, self.graph.constant(f"{name}.weight", weight)]
+        inputs += [] if bias is None else [self.graph.constant(f"{name}.bias", bias)]
+        return self.graph.node("LayerNormalization", inputs, name, axis=-1, epsilon=self.plan.norm_epsilon)
+
+    def _output(self, x: str, output: OutputPlan, cut: bool) -> None:
+        graph, place = self.graph, f"outputs.{output.name}"
+        if output.rows == "first":
+            # After a last layer that computed one row for each text, that row is all there is.
+            x = (
+                graph.node("Squeeze", [x, graph.number([1], np.int64)], place)
+                if cut
+                else self.attention.first(x)
+            )
+        elif output.rows == "mean":
+            x = self._mean(x, place)
+        for number, step in enumerate(output.steps):
+            x = self._step(x, f"{place}.{number}", step)
+        if output.normalize:
+            length = graph.node("ReduceL2", [x], place, axes=[-1], keepdims=1)
+            x = graph.node("Div", [x, graph.node("Max", [length, graph.number(1e-12)], place)], place)
+        features = output.steps[-1].features if output.steps else self.plan.hidden
+        shape: list[str | int] = (
+            ["batch", "length", features] if output.rows == "all" else ["batch", features]
+        )
+        if output.name in PER_TOKEN_SCORES:
+            x = graph.node("Squeeze", [x, graph.number([-1], np.int64)], place)
+            shape = shape[:-1]
+        graph.output(output.name, x, shape)
+
+    def _step(self, x: str, place: str, step: HeadStep) -> str:
+        if step.linear:
+            x = self.linears.with_bias(x, f"{place}.linear")
+        x = self._activated(x, step.activation, place)
+        return self._norm(x, f"{place}.norm") if step.norm else x
+
+    def _mean(self, x: str, place: str) -> str:
+        graph = self.graph
+        kept = graph.node("Cast", [self.mask], place, to=1)  # TensorProto.FLOAT
+        kept = graph.node("Unsqueeze", [kept, graph.number([-1], np.int64)], place)
+        axes: Sequence[int] = [1]
+        total = graph.node(
+            "ReduceSum",
+            [graph.node("Mul", [x, kept], place), graph.number(axes, np.int64)],
+            place,
+            keepdims=0,
+        )
+        count = graph.node("ReduceSum", [kept, graph.number(axes, np.int64)], place, keepdims=0)
+        return graph.node("Div", [total, count], place)

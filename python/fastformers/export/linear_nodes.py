@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Linear layers as nodes: float32, or INT8 with activations quantized at run time.
+
+ONNX Runtime quantizes activations with one range for a whole tensor, so a row with large values takes resolution from
+all others. Here each row is divided by its own largest value first and the product multiplied by it after: all rows
+then span the same range, and the one range of the tensor is as good as one for each row. ``docs/onnx.md`` has what
+that gives and costs.
+
+Weights stay s8 with one scale for each column, as the plan has them. On CPUs without VNNI the product of u8 and s8
+would saturate in ONNX Runtime; its session option ``session.x64quantprecision``, which
+:mod:`fastformers.export.session` sets, avoids that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastformers.export.builder import CONTRIB, GraphBuilder
+
+__all__ = ["Linears"]
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+@dataclass
+class _Prepared:
+    """An activation as INT8 products read it."""
+
+    quantized: str
+    scale: str
+    zero_point: str
+    row_scale: str | None
+
+
+@dataclass
+class Linears:
+    """Writes the linear layers of a plan.
+
+    Attributes:
+        graph: where to.
+        tensors: of the plan.
+        per_row: equal ranges for all rows, see the module.
+    """
+
+    graph: GraphBuilder
+    tensors: Mapping[str, NDArray[Any]]
+    per_row: bool = True
+    _prepared: dict[tuple[str, bytes], _Prepared] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Says whether the layer exists."""
+        return f"{name}.weight" in self.tensors
+
+    def bias(self, name: str, columns: slice = slice(None)) -> str | None:
+        """Returns the layer's bias, or some columns of it; ``None`` without one."""
+        value = self.tensors.get(f"{name}.bias")
+        if value is None:
+            return None
+        return self.graph.constant(_part(f"{name}.bias", columns), value[columns])
+
+    def product(self, x: str, name: str, columns: slice = slice(None)) -> str:
+        """Multiplies x [..., K] by the layer's weights [N, K], or by some columns of them, without the bias."""
+        weight = self.tensors[f"{name}.weight"][columns]
+        if weight.dtype == np.int8:
+            return self._int8(x, name, columns, weight)
+        matrix = self.graph.constant(_part(f"{name}.weight", columns), weight.T)
+        return self.graph.node("MatMul", [self._scaled(x, name), matrix], name)
+
+    def with_bias(self, x: str, name: str) -> str:
+        """Returns x W^T + bias."""
+        product, bias = self.product(x, name), self.bias(name)
+        return product if bias is None else self.graph.node("Add", [product, bias], name)
+
+    def _int8(self, x: str, name: str, columns: slice, weight: NDArray[Any]) -> str:
+        graph = self.graph
+        prepared = self._prepare(x, name)
+        matrix = graph.constant(_part(f"{name}.weight", columns), weight.T)
+        scale = graph.constant(_part(f"{name}.scale", columns), self.tensors[f"{name}.scale"][columns])
+        product = graph.node(
+            "MatMulIntegerToFloat",
+            [prepared.quantized, matrix, prepared.scale, scale, prepared.zero_point],
+            name,
+            domain=CONTRIB,
+        )
+        if prepared.row_scale is None:
+            return product
+        return graph.node("Mul", [product, prepared.row_scale], name)
+
+    def _prepare(self, x: str, name: str) -> _Prepared:
+        """Quantizes an activation, once for all layers that read it with the same factors."""
+        factors = self.tensors.get(f"{name}.factors")
+        key = (x, b"" if factors is None else factors.tobytes())
+        if key not in self._prepared:
+            self._prepared[key] = self._quantize(self._scaled(x, name), name)
+        return self._prepared[key]
+
+    def _quantize(self, x: str, name: str) -> _Prepared:
+        graph, largest = self.graph, None
+        if self.per_row:
+            magnitude = graph.node("Abs", [x], name)
+            largest = graph.node("ReduceMax", [magnitude], name, axes=[-1], keepdims=1)
+            largest = graph.node("Max", [largest, graph.number(_SMALLEST)], name)  # a row of zeros stays one
+            x = graph.node("Div", [x, largest], name)
+        quantized = graph.node("DynamicQuantizeLinear", [x], name, outputs=3)
+        return _Prepared(quantized, graph.further(quantized, 1), graph.further(quantized, 2), largest)
+
+    def _scaled(self, x: str, name: str) -> str:
+        """X times the equalisation factors."""
+        factors = self.tensors.get(f"{name}.factors")
+        if factors is None:
+            return x
+        return self.graph.node("Mul", [x, self.graph.constant(f"{name}.factors", factors)], name)
+
+
+def _part(name: str, columns: slice) -> str:
+    return name if columns == slice(None) else f"{name}[{columns.start}:{columns.stop}]"
