@@ -20,6 +20,8 @@ FOUNDATION = {
     "_arrays",
     "kernels",
     "ort_library",
+    "tokenization",
+    "answers",
 }
 TECHNIQUES = {
     "quantization",
@@ -43,6 +45,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "measuring": set(),
     "ort_library": {"errors"},
+    "tokenization": {"errors"},
+    "answers": set(),
     "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
     "modules": FOUNDATION | {"_core"},

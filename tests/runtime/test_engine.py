@@ -19,10 +19,10 @@ from fastformers.benchmarking.random_encoder import random_plan, random_tensors,
 from fastformers.encoder_plan import EncoderPlan, OutputPlan
 from fastformers.errors import ConfigError, ShapeError, UnsupportedModelError
 from fastformers.kernels import NativeEncoder
-from fastformers.runtime.answers import Prediction, RankedDocument
+from fastformers.answers import Prediction, RankedDocument
 from fastformers.runtime.artefact_folder import save_artefact
 from fastformers.runtime.engine import Engine
-from fastformers.runtime.tokenization import TruncationWarning
+from fastformers.tokenization import TruncationWarning
 
 MakeEngine = Callable[..., Engine]
 

@@ -158,7 +158,7 @@ def _instances(rung: Rung, opened: OpenedModel, instances: int, stack: ExitStack
 
 def _opened_engine(opened: OpenedModel, instances: int, threads: int, stack: ExitStack) -> Any:
     from fastformers.runtime.engine import Engine
-    from fastformers.runtime.tokenization import TruncationWarning
+    from fastformers.tokenization import TruncationWarning
 
     stack.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore", TruncationWarning)  # every row cuts there

@@ -28,8 +28,8 @@ from fastformers.errors import ConfigError, FastformersError
 from fastformers.measuring import interleave, percentile
 from fastformers.runtime.arrangement import DEFAULT_BATCH_TOKENS
 from fastformers.runtime.engine import Engine
-from fastformers.runtime.tokenization import Text
 from fastformers.runtime.tuning import Arrangement, Tuning
+from fastformers.tokenization import Text
 
 __all__ = [
     "FolderEngines",

@@ -19,13 +19,12 @@ from fastformers.encoder_plan import EncoderPlan, HeadStep, OutputPlan
 from fastformers.export.attention_nodes import Attention
 from fastformers.export.builder import CONTRIB, GraphBuilder
 from fastformers.export.linear_nodes import Linears
+from fastformers.export.output_nodes import write_output
 from fastformers.export.span_nodes import write_span_head
 from fastformers.span_head import SpanHead
 
-__all__ = ["PER_TOKEN_SCORES", "EncoderGraph", "write_encoder"]
+__all__ = ["EncoderGraph", "write_encoder"]
 
-#: Outputs with one number for each token and no last dimension.
-PER_TOKEN_SCORES = frozenset({"start_logits", "end_logits"})
 _ONE_OPERATOR = {"relu": "Relu", "tanh": "Tanh"}
 
 
@@ -280,14 +279,7 @@ class _Writer:
         if output.normalize:
             length = graph.node("ReduceL2", [x], place, axes=[-1], keepdims=1)
             x = graph.node("Div", [x, graph.node("Max", [length, graph.number(1e-12)], place)], place)
-        features = output.steps[-1].features if output.steps else self.plan.hidden
-        shape: list[str | int] = (
-            ["batch", "length", features] if output.rows == "all" else ["batch", features]
-        )
-        if output.name in PER_TOKEN_SCORES:
-            x = graph.node("Squeeze", [x, graph.number([-1], np.int64)], place)
-            shape = shape[:-1]
-        graph.output(output.name, x, shape)
+        write_output(graph, self.plan, output, x)
 
     def _step(self, x: str, place: str, step: HeadStep) -> str:
         if step.linear:

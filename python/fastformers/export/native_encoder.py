@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An ONNX graph of one node: the whole encoder as our own operator for ONNX Runtime (``csrc/ort/encoder_kernel.h``).
+"""An ONNX graph of one node: the whole encoder as our own operator (``csrc/ort/encoder_kernel.h``).
 
 The node holds the plan as text and the tensors as initializers, so the file is as self-contained as any other export.
 It runs where the operators' library is registered, with the same bits as ``fastformers.Engine``.
@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from fastformers._optional import require
-from fastformers.encoder_plan import EncoderPlan, OutputPlan
+from fastformers.encoder_plan import EncoderPlan
+from fastformers.export.builder import GraphBuilder
+from fastformers.export.output_nodes import write_output
+from fastformers.export.span_nodes import write_span_head
+from fastformers.span_head import SpanHead
 
-__all__ = ["DOMAIN", "DOMAIN_VERSION", "native_encoder_model", "plan_text"]
+__all__ = ["DOMAIN", "native_encoder_model", "plan_text"]
 
 #: Domain of the operators in ``csrc/ort``.
 DOMAIN = "fastformers"
-DOMAIN_VERSION = 1
 _FORM = 1
-_OPSET = 17
-_IR_VERSION = 8
 
 
 def plan_text(plan: EncoderPlan) -> str:
@@ -54,6 +54,8 @@ def native_encoder_model(
     outputs: Sequence[str] | None = None,
     *,
     attention: str = "auto",
+    span_head: SpanHead | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Any:
     """Makes the graph.
 
@@ -62,6 +64,8 @@ def native_encoder_model(
         tensors: those that the plan names, float32 or int8.
         outputs: names of the plan's outputs to put out; ``None`` for all.
         attention: ``"auto"``, ``"float32"`` or ``"int8"`` products.
+        span_head: as for :func:`fastformers.export.encoder_graph.write_encoder`; stands behind the node, in float32.
+        metadata: kept in the file.
 
     Returns:
         An ``onnx.ModelProto`` with int64 inputs [batch, length] ``input_ids`` and ``attention_mask``, and
@@ -70,33 +74,27 @@ def native_encoder_model(
     Raises:
         MissingExtraError: onnx is not installed.
     """
-    onnx = require("onnx", "onnx", "exporting to ONNX")
-    helper, kinds = onnx.helper, onnx.TensorProto
+    graph = GraphBuilder()
     wanted = [output for output in plan.outputs if outputs is None or output.name in outputs]
-    has_types = plan.types > 0
-    names = ["input_ids", "attention_mask", *(["token_type_ids"] if has_types else [])]
-    node = helper.make_node(
+    names = ("input_ids", "attention_mask", *(("token_type_ids",) if plan.types else ()))
+    inputs = [graph.input(name, np.int64, ("batch", "length")) for name in names]
+    inputs += [] if plan.types else [""]
+    first = graph.node(
         "Encoder",
-        ["input_ids", "attention_mask", "token_type_ids" if has_types else "", *tensors],
-        [output.name for output in wanted],
+        [*inputs, *(graph.constant(name, value) for name, value in tensors.items())],
+        "encoder",
         domain=DOMAIN,
+        outputs=len(wanted),
         plan=plan_text(plan),
         tensor_names=" ".join(tensors),
         output_names=" ".join(output.name for output in wanted),
         products=attention,
     )
-    graph = helper.make_graph(
-        [node],
-        "encoder",
-        [helper.make_tensor_value_info(name, kinds.INT64, ["batch", "length"]) for name in names],
-        [helper.make_tensor_value_info(output.name, kinds.FLOAT, _shape(plan, output)) for output in wanted],
-        [onnx.numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in tensors.items()],
-    )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="fastformers")
-
-
-def _shape(plan: EncoderPlan, output: OutputPlan) -> list[str | int]:
-    """Symbolic and fixed sizes of an output."""
-    features = output.steps[-1].features if output.steps else plan.hidden
-    return ["batch", "length", features] if output.rows == "all" else ["batch", features]
+    if span_head is not None:
+        graph.input("spans", np.int64, ("batch", span_head.num_spans, 2))
+        logits = write_span_head(graph, first, "attention_mask", "spans", span_head)
+        graph.output("logits", logits, ("batch", span_head.labels))
+    else:
+        for number, output in enumerate(wanted):
+            write_output(graph, plan, output, first if number == 0 else graph.further(first, number))
+    return graph.model(dict(metadata or {}), (DOMAIN,))

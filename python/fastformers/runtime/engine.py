@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance
 from fastformers.encoder_plan import EncoderPlan, OutputPlan
 from fastformers.errors import (
     ClosedError,
@@ -27,12 +28,11 @@ from fastformers.errors import (
     UnsupportedModelError,
 )
 from fastformers.kernels import InstancePool, NativeEncoder, Ticket
-from fastformers.runtime.answers import Prediction, RankedDocument, predictions, rank, relevance
 from fastformers.runtime.arrangement import Count, arrange
 from fastformers.runtime.artefact import load_artefact
 from fastformers.runtime.futures import CompletionThread, EngineFuture
-from fastformers.runtime.tokenization import RaggedBatch, Text, TextEncoder, TokenizedText, split_ragged
 from fastformers.runtime.tuning import Arrangement, Goal, Tuning, read_tuning
+from fastformers.tokenization import RaggedBatch, Text, TextEncoder, TokenizedText, split_ragged
 
 if TYPE_CHECKING:
     from types import TracebackType
