@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
     from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
+    from fastformers.export.ort_model import OrtModel
     from fastformers.modules import PackedLinear
     from fastformers.ort_library import ort_library_path
     from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fastformers.recipes.artefacts import load, save_pretrained
     from fastformers.recipes.compiling import compile
     from fastformers.recipes.distilling import distill, distill_folders
+    from fastformers.recipes.exporting import export_onnx
     from fastformers.recipes.recipe_run import recipe
     from fastformers.recipes.recipe_search import search
     from fastformers.recipes.training import evaluate, train
@@ -35,6 +37,7 @@ __all__ = [
     "Encoder",
     "Engine",
     "Int8Config",
+    "OrtModel",
     "PackedLinear",
     "PruneConfig",
     "TrainConfig",
@@ -46,6 +49,7 @@ __all__ = [
     "drop_layers_",
     "errors",
     "evaluate",
+    "export_onnx",
     "kernels",
     "load",
     "load_pretrained_torch",
@@ -65,12 +69,14 @@ _HOME_OF_NAME = {
     "Encoder": "fastformers.rewriting",
     "Engine": "fastformers.runtime.engine",
     "Int8Config": "fastformers.config",
+    "OrtModel": "fastformers.export.ort_model",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
     "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",
     "evaluate": "fastformers.recipes.training",
+    "export_onnx": "fastformers.recipes.exporting",
     "distill": "fastformers.recipes.distilling",
     "distill_folders": "fastformers.recipes.distilling",
     "load": "fastformers.recipes.artefacts",

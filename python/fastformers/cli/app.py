@@ -21,6 +21,7 @@ from fastformers.cli.doctor import doctor
 from fastformers.cli.evaluate import evaluate
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
+from fastformers.cli.export import export
 from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
 from fastformers.cli.recipe import recipe_app
@@ -48,6 +49,7 @@ app.command()(evaluate)
 app.command()(distill)
 app.command()(quantize)
 app.command("compile")(compile_model)
+app.command()(export)
 app.add_typer(recipe_app, name="recipe")
 app.command()(verify)
 app.command()(bench)

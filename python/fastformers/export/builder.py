@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastformers._optional import require
+from fastformers.errors import UnsupportedModelError
 
 __all__ = ["CONTRIB", "OPSET", "GraphBuilder"]
 
@@ -19,16 +20,23 @@ CONTRIB = "com.microsoft"
 #: Of the standard operators: the first with LayerNormalization, which every ONNX Runtime from 1.13 on reads.
 OPSET = 17
 _IR_VERSION = 8
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 class GraphBuilder:
     """A graph being written, node after node.
 
+    Args:
+        half: floats are float16 inside; inputs and outputs are as without. ONNX Runtime's attention and LayerNorm take
+            float16 and accumulate in float32.
+
     Attributes:
+        float_type: ``TensorProto`` type of floats inside, for nodes that convert.
         fused: how often each fused block was written, by its name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, half: bool = False) -> None:
+        self.float_type = 10 if half else 1  # TensorProto.FLOAT16, FLOAT
         self._onnx = require("onnx", "onnx", "exporting to ONNX")
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
@@ -44,7 +52,10 @@ class GraphBuilder:
 
     def output(self, name: str, value: str, shape: Sequence[str | int]) -> None:
         """Declares an output of the graph, float32."""
-        self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name], name=f"output/{name}"))
+        converts = {"to": 1} if self.float_type != 1 else {}
+        operator = "Cast" if converts else "Identity"
+        made = self._onnx.helper.make_node(operator, [value], [name], name=f"output/{name}", **converts)
+        self._nodes.append(made)
         self._outputs.append(self._info(name, np.float32, shape))
 
     def node(
@@ -81,10 +92,25 @@ class GraphBuilder:
         return f"{first}#{number}"
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Adds a constant, once: the same name means the same value."""
+        """Adds a constant, once: the same name means the same value.
+
+        Raises:
+            UnsupportedModelError: a number is too large for a float16 graph.
+        """
         if name not in self._constants:
-            self._constants[name] = self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+            stored = self._stored(name, value)
+            self._constants[name] = self._onnx.numpy_helper.from_array(np.ascontiguousarray(stored), name)
         return name
+
+    def _stored(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
+        if self.float_type == 1 or value.dtype != np.float32:
+            return value
+        largest = float(np.abs(value).max(initial=0.0))
+        if largest > _LARGEST_HALF:
+            raise UnsupportedModelError(
+                f"{name} holds {largest:g}, and float16 ends at {_LARGEST_HALF:g}: export as 'fp32' or 'int8'"
+            )
+        return value.astype(np.float16)
 
     def number(self, value: float | int | Sequence[int], kind: type[Any] = np.float32) -> str:
         """Adds a small constant that is named by its value."""

@@ -8,7 +8,7 @@ written as ONNX Runtime's own operators from the start, and counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ from fastformers.span_head import SpanHead
 
 __all__ = ["EncoderGraph", "write_encoder"]
 
+#: Euclidean length of a row of zeros, in float16 too.
+_SHORTEST = 6e-8
 _ONE_OPERATOR = {"relu": "Relu", "tanh": "Tanh"}
 
 
@@ -49,6 +51,7 @@ def write_encoder(
     *,
     span_head: SpanHead | None = None,
     per_row: bool = True,
+    half: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> EncoderGraph:
     """Writes the graph.
@@ -59,6 +62,7 @@ def write_encoder(
         span_head: reads rows of marked spans; the graph then has an input ``spans``, int64 [batch, spans, 2], and the
             output ``logits``.
         per_row: INT8 activations with equal ranges for all rows, see :mod:`fastformers.export.linear_nodes`.
+        half: weights and products in float16; LayerNorm, softmax and means accumulate in float32.
         metadata: kept in the file.
 
     Returns:
@@ -67,8 +71,9 @@ def write_encoder(
 
     Raises:
         MissingExtraError: onnx is not installed.
+        UnsupportedModelError: a weight is too large for float16.
     """
-    return _Writer(plan, tensors, span_head, per_row).write(dict(metadata or {}))
+    return _Writer(plan, tensors, span_head, GraphBuilder(half), per_row).write(dict(metadata or {}))
 
 
 class _Writer:
@@ -77,10 +82,10 @@ class _Writer:
         plan: EncoderPlan,
         tensors: Mapping[str, NDArray[Any]],
         span_head: SpanHead | None,
+        graph: GraphBuilder,
         per_row: bool,
     ) -> None:
-        self.plan, self.tensors, self.span_head = plan, tensors, span_head
-        self.graph = GraphBuilder()
+        self.plan, self.tensors, self.span_head, self.graph = plan, tensors, span_head, graph
         self.linears = Linears(self.graph, tensors, per_row)
         self.layer_outputs: list[str] = []
 
@@ -116,7 +121,7 @@ class _Writer:
             "attention": sum(layer.heads > 0 for layer in plan.layers),
             "skip + LayerNorm": len(plan.layers) * (1 if plan.pre_norm else 2),
             "bias + GELU": sum(layer.intermediate > 0 for layer in plan.layers) if gelu else 0,
-            "embeddings + LayerNorm": int(plan.positions > 0),
+            "embeddings + LayerNorm": int(plan.positions > 0 and plan.embedding == plan.hidden),
         }
         return {name: (graph.fused[name], count) for name, count in wanted.items() if count}
 
@@ -133,10 +138,11 @@ class _Writer:
     def _embed(self) -> str:
         plan, tensors = self.plan, self.tensors
         plain = "embeddings.word.scale" not in tensors and "embeddings.norm.bias" in tensors
-        x = self._fused_embeddings() if plan.positions and plain else self._embedding_sum()
-        if plan.embedding == plan.hidden:
-            return x
-        return self.linears.with_bias(x, "embeddings.projection")
+        if (
+            plan.embedding != plan.hidden
+        ):  # ONNX Runtime infers the fused operator's width from the wrong table
+            return self.linears.with_bias(self._embedding_sum(), "embeddings.projection")
+        return self._fused_embeddings() if plan.positions and plain else self._embedding_sum()
 
     def _fused_embeddings(self) -> str:
         graph, tensors = self.graph, self.tensors
@@ -173,7 +179,9 @@ class _Writer:
         if "embeddings.word.scale" in self.tensors:
             scale = self._rows_of("embeddings.word.scale", self.ids)
             scale = graph.node("Unsqueeze", [scale, graph.number([-1], np.int64)], "embeddings")
-            x = graph.node("Mul", [graph.node("Cast", [x], "embeddings", to=1), scale], "embeddings")
+            x = graph.node(
+                "Mul", [graph.node("Cast", [x], "embeddings", to=graph.float_type), scale], "embeddings"
+            )
         if plan.types:
             x = graph.node("Add", [x, self._rows_of("embeddings.type", self.types)], "embeddings")
         if plan.positions:
@@ -278,7 +286,7 @@ class _Writer:
             x = self._step(x, f"{place}.{number}", step)
         if output.normalize:
             length = graph.node("ReduceL2", [x], place, axes=[-1], keepdims=1)
-            x = graph.node("Div", [x, graph.node("Max", [length, graph.number(1e-12)], place)], place)
+            x = graph.node("Div", [x, graph.node("Max", [length, graph.number(_SHORTEST)], place)], place)
         write_output(graph, self.plan, output, x)
 
     def _step(self, x: str, place: str, step: HeadStep) -> str:
@@ -288,15 +296,13 @@ class _Writer:
         return self._norm(x, f"{place}.norm") if step.norm else x
 
     def _mean(self, x: str, place: str) -> str:
+        """Mean over the tokens, summed in float32."""
         graph = self.graph
         kept = graph.node("Cast", [self.mask], place, to=1)  # TensorProto.FLOAT
         kept = graph.node("Unsqueeze", [kept, graph.number([-1], np.int64)], place)
-        axes: Sequence[int] = [1]
-        total = graph.node(
-            "ReduceSum",
-            [graph.node("Mul", [x, kept], place), graph.number(axes, np.int64)],
-            place,
-            keepdims=0,
-        )
-        count = graph.node("ReduceSum", [kept, graph.number(axes, np.int64)], place, keepdims=0)
-        return graph.node("Div", [total, count], place)
+        rows = graph.node("Mul", [graph.node("Cast", [x], place, to=1), kept], place)
+        axis = graph.number([1], np.int64)
+        total = graph.node("ReduceSum", [rows, axis], place, keepdims=0)
+        count = graph.node("ReduceSum", [kept, axis], place, keepdims=0)
+        mean = graph.node("Div", [total, count], place)
+        return graph.node("Cast", [mean], place, to=graph.float_type)

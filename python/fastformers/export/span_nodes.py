@@ -10,7 +10,8 @@ from fastformers.span_head import SPAN_FILLS, SpanHead
 
 __all__ = ["write_span_head"]
 
-_LOWEST = float(np.finfo(np.float32).min)
+#: Stands for minus infinity in either precision: no row of an encoder is near it.
+_LOWEST = float(np.finfo(np.float16).min)
 
 
 def write_span_head(graph: GraphBuilder, x: str, mask: str, spans: str, head: SpanHead) -> str:

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers export``: a model folder in, ONNX files for ONNX Runtime out, compared with the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fastformers._optional import require
+from fastformers.cli.texts import read_texts
+from fastformers.config import Pooling
+
+if TYPE_CHECKING:
+    from fastformers.recipes.exporting import Precision
+
+__all__ = ["export"]
+
+_Precision = Literal["fp32", "fp16", "int8", "int8-fastformers"]
+
+
+def export(
+    model_folder: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write into.")
+    ],
+    precision: Annotated[
+        list[_Precision] | None, typer.Option(help="One or more; fp32 without.", show_default=False)
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help='To calibrate INT8: a text a line, or .jsonl with "text".',
+        ),
+    ] = None,
+    pooling: Annotated[
+        Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
+    ] = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Embeddings of length 1.")] = False,
+    check: Annotated[bool, typer.Option(help="Compare with the model; exit 3 when they differ.")] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the same precision's file.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as one JSON array.")] = False,
+) -> None:
+    """Write the model in DIR as ONNX: one file for each precision, tokenizer and configuration beside it."""
+    require("torch", "torch", "export")
+    require("onnx", "onnx", "export")
+    require("onnxruntime", "onnx", "export")
+    import fastformers as ff
+
+    config = ff.CompileConfig(pooling=pooling, normalize=normalize)
+    given = None if texts is None else read_texts(texts)
+    chosen: list[Precision] = [*precision] if precision else ["fp32"]
+    reports = []
+    for each in chosen:
+        report = ff.export_onnx(
+            model_folder, output, each, texts=given, config=config, check=check, overwrite=overwrite
+        )
+        reports.append(report)
+        if not as_json:
+            typer.echo(str(report))
+    typer.echo(
+        json.dumps([report.to_dict() for report in reports], indent=2) if as_json else f"Saved in {output}"
+    )

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: MIT
+"""``OrtModel``: an exported model on ONNX Runtime, called as the engine is; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastformers import kernels
+from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance
+from fastformers.errors import ClosedError, ConfigError, FormatError, ShapeError, UnsupportedModelError
+from fastformers.export.report import DESCRIPTION_SCHEMA, description_file, model_file
+from fastformers.export.session import open_session, session_options
+from fastformers.files.strict_json import read_json
+from fastformers.tokenization import Text, TextEncoder, TokenizedText
+
+__all__ = ["OrtModel"]
+
+_MOST_TEXTS, _MOST_TOKENS = 32, 4096
+_MOST_DESCRIPTION_BYTES = 1 << 20
+_TOKENIZER = "tokenizer.json"
+_EMBEDDINGS = ("embedding", "sentence_embedding")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class OrtModel:
+    """Texts in, answers out, computed by ONNX Runtime.
+
+    Lists of texts are computed in batches of similar lengths. With several instances, batches are computed at the same
+    time by threads that share one session, and so one copy of the weights (the paper has a process for each, with a
+    copy).
+
+    Args:
+        path: folder that :func:`fastformers.export_onnx` wrote.
+        precision: which of its graphs; ``None`` for the only one.
+        threads: threads of an instance; ``None``: the cores there are, divided by the instances.
+        instances: batches computed at the same time.
+
+    Raises:
+        ConfigError: the folder has no such graph, or several and ``precision`` names none; a count is out of range.
+        FormatError: a file is damaged, or ONNX Runtime refuses the graph.
+        MissingExtraError: ONNX Runtime is absent or too old.
+
+    Example:
+        >>> with OrtModel("my-bert-onnx", "int8") as model:  # doctest: +SKIP
+        ...     model.predict(["great phone", "awful"])
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        precision: str | None = None,
+        *,
+        threads: int | None = None,
+        instances: int = 1,
+    ) -> None:
+        folder = Path(path)
+        for name, count in (("threads", threads), ("instances", instances)):
+            if count is not None and (isinstance(count, bool) or not 1 <= count <= 1024):
+                raise ConfigError(f"{name} is {count!r}; allowed: 1 to 1024")
+        description = _description(folder, precision)
+        self.precision: str = description["precision"]
+        self.instances = instances
+        self.threads = threads or max(1, kernels.num_threads() // instances)
+        self._outputs: tuple[str, ...] = tuple(description["outputs"])
+        self._inputs: tuple[str, ...] = tuple(description["inputs"])
+        self._labels = None if description["labels"] is None else tuple(description["labels"])
+        self._texts = _text_encoder(folder, description)
+        native = self.precision == "int8-fastformers"
+        options = session_options(self.threads, shared_cores=instances > 1, native=native)
+        self._session = open_session(folder / model_file(self.precision), options)
+        self._pool = ThreadPoolExecutor(instances) if instances > 1 else None
+        self._closed = False
+
+    def predict(self, texts: Sequence[Text]) -> list[Prediction]:
+        """Returns the most probable label of each text (or pair) and its probability, in the order given.
+
+        Raises:
+            UnsupportedModelError: the model does not classify whole texts.
+        """
+        return predictions(_stacked(self._whole_texts("logits", texts)), self._labels) if texts else []
+
+    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
+        """Returns the model's logits: float32 [n, C]; of a model that classifies tokens, n arrays [tokens, C].
+
+        Raises:
+            UnsupportedModelError: the model has no logits.
+        """
+        rows = self._rows(self._named("logits"), texts)
+        return rows if rows and rows[0].ndim == 2 else _stacked(rows)
+
+    def embed(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """Returns the embedding of each text, float32 [n, C], pooled and normalised as the model does.
+
+        Raises:
+            UnsupportedModelError: the model has no sentence embedding.
+        """
+        return _stacked(self._whole_texts(self._embedding(), texts))
+
+    def rerank(self, query: str, docs: Sequence[str]) -> list[RankedDocument]:
+        """Orders documents by relevance to a query, best first; see :meth:`fastformers.Engine.rerank`."""
+        if not docs:
+            return []
+        if "logits" in self._outputs:
+            return rank(relevance(_stacked(self._whole_texts("logits", [(query, doc) for doc in docs]))))
+        vectors = self.embed([query, *docs]).astype(np.float64)
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+        cosines: NDArray[np.float32] = (vectors[1:] @ vectors[0] / (lengths[1:] * lengths[0])).astype(
+            np.float32
+        )
+        return rank(cosines)
+
+    def run(
+        self,
+        input_ids: NDArray[Any],
+        attention_mask: NDArray[Any] | None = None,
+        token_type_ids: NDArray[Any] | None = None,
+        spans: NDArray[Any] | None = None,
+    ) -> Arrays:
+        """Computes a padded batch.
+
+        Args:
+            input_ids: int64 [batch, length].
+            attention_mask: 0 and 1, the same shape; ``None`` keeps every token.
+            token_type_ids: the same shape; ``None`` is all 0.
+            spans: of a span model: int64 [batch, spans, 2], token ranges [start, end).
+
+        Returns:
+            Output -> float32 array.
+
+        Raises:
+            ShapeError: a shape that the graph refuses, or spans that are missing; says which.
+        """
+        ids = np.asarray(input_ids, np.int64)
+        given = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids)
+            if attention_mask is None
+            else np.asarray(attention_mask, np.int64),
+            "token_type_ids": np.zeros_like(ids)
+            if token_type_ids is None
+            else np.asarray(token_type_ids, np.int64),
+        }
+        if spans is not None:
+            given["spans"] = np.asarray(spans, np.int64)
+        missing = [name for name in self._inputs if name not in given]
+        if missing:
+            raise ShapeError(f"the model reads {missing[0]}, which is missing")
+        if ids.ndim != 2 or any(
+            given[name].shape != ids.shape for name in ("attention_mask", "token_type_ids")
+        ):
+            shapes = ", ".join(f"{name} {list(given[name].shape)}" for name in given if name != "spans")
+            raise ShapeError(f"expected one shape [batch, length] of all inputs, got {shapes}")
+        return self._computed({name: given[name] for name in self._inputs})
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes; ``None`` where the model names none."""
+        return self._labels
+
+    def close(self) -> None:
+        """Ends the threads; later calls raise ``ClosedError``."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def __enter__(self) -> OrtModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _computed(self, inputs: Arrays) -> Arrays:
+        if self._closed:
+            raise ClosedError("this OrtModel is closed")
+        try:
+            return dict(zip(self._outputs, self._session.run(list(self._outputs), inputs), strict=True))
+        except Exception as error:  # of many classes, with no common one that is public
+            raise ShapeError(f"ONNX Runtime cannot compute this batch: {error}") from error
+
+    def _named(self, name: str) -> str:
+        if name not in self._outputs:
+            raise UnsupportedModelError(f"the model has no {name}; it puts out {', '.join(self._outputs)}")
+        return name
+
+    def _embedding(self) -> str:
+        found = next((name for name in _EMBEDDINGS if name in self._outputs), None)
+        if found is None:
+            raise UnsupportedModelError(
+                f"the model puts out {', '.join(self._outputs)} and no sentence embedding: export it with "
+                'CompileConfig(pooling="mean") or "first"'
+            )
+        return found
+
+    def _whole_texts(self, name: str, texts: Sequence[Text]) -> list[NDArray[np.float32]]:
+        rows = self._rows(self._named(name), texts)
+        if rows and rows[0].ndim != 1:
+            raise UnsupportedModelError(f"the model gives {name} for each token, not for whole texts")
+        return rows
+
+    def _rows(self, name: str, texts: Sequence[Text]) -> list[NDArray[np.float32]]:
+        """An output of each text, [C], or [tokens, C], in the order given."""
+        if "spans" in self._inputs:
+            raise UnsupportedModelError("the model reads marked spans: call run() with token ids and spans")
+        if self._texts is None:
+            raise ConfigError(
+                f"the folder has no {_TOKENIZER}: export with tokenizer=..., or call run() with token ids"
+            )
+        encoded = self._texts.encode(texts)
+        groups = _groups(encoded)
+        compute: Callable[[list[int]], Arrays] = lambda group: self._computed(  # noqa: E731
+            self._padded([encoded[index] for index in group])
+        )
+        results = map(compute, groups) if self._pool is None else self._pool.map(compute, groups)
+        rows: dict[int, NDArray[np.float32]] = {}
+        for group, outputs in zip(groups, results, strict=True):
+            for place, index in enumerate(group):
+                row = outputs[name][place]
+                rows[index] = row[: len(encoded[index])] if row.ndim == 2 else row
+        return [rows[index] for index in range(len(encoded))]
+
+    def _padded(self, texts: Sequence[TokenizedText]) -> Arrays:
+        shape = (len(texts), max(map(len, texts)))
+        arrays = {
+            name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")
+        }
+        for row, text in enumerate(texts):
+            arrays["input_ids"][row, : len(text)] = text.ids
+            arrays["attention_mask"][row, : len(text)] = 1
+            arrays["token_type_ids"][row, : len(text)] = text.types
+        return {name: arrays[name] for name in self._inputs}
+
+
+def _groups(texts: Sequence[TokenizedText]) -> list[list[int]]:
+    """Deals texts into batches of similar lengths, longest first."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(texts)), key=lambda index: -len(texts[index])):
+        longest = len(texts[groups[-1][0]]) if groups else 0
+        if not groups or len(groups[-1]) == _MOST_TEXTS or (len(groups[-1]) + 1) * longest > _MOST_TOKENS:
+            groups.append([])
+        groups[-1].append(index)
+    return groups
+
+
+def _stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.stack(list(rows)) if rows else np.empty((0, 0), np.float32)
+
+
+def _description(folder: Path, precision: str | None) -> dict[str, Any]:
+    found = sorted(path.name for path in folder.glob("model-*.onnx"))
+    there = ", ".join(name.removeprefix("model-").removesuffix(".onnx") for name in found) or "none"
+    if precision is None and len(found) != 1:
+        raise ConfigError(f"{folder} holds these precisions: {there}; name the one to use")
+    chosen = precision or there
+    if model_file(chosen) not in found:
+        raise ConfigError(f"{folder} holds no export in {chosen!r}; it holds: {there}")
+    path = folder / description_file(chosen)
+    if not path.is_file():
+        raise FormatError(f"{path} is missing: export the model again")
+    description = read_json(path, _MOST_DESCRIPTION_BYTES)
+    if description.get("schema") != DESCRIPTION_SCHEMA:
+        raise FormatError(f"{path} has schema {description.get('schema')!r}, expected {DESCRIPTION_SCHEMA!r}")
+    wanted: dict[str, Any] = {
+        "precision": str,
+        "inputs": list,
+        "outputs": list,
+        "max_length": int,
+        "labels": (list, type(None)),
+    }
+    for name, kind in wanted.items():
+        if not isinstance(description.get(name, ()), kind):
+            raise FormatError(f"{path}: {name} is missing or of another type")
+    return description
+
+
+def _text_encoder(folder: Path, description: dict[str, Any]) -> TextEncoder | None:
+    from tokenizers import Tokenizer
+
+    path = folder / _TOKENIZER
+    if not path.is_file():
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise FormatError(f"{path} is refused by tokenizers: {error}") from error
+    return TextEncoder(tokenizer, description["max_length"])

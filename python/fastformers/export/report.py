@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""What an export wrote and how it compares with the model; also the file beside the graph that says how to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DESCRIPTION_SCHEMA", "ExportReport", "description_file", "model_file"]
+
+DESCRIPTION_SCHEMA = "fastformers-onnx/1"
+
+
+def model_file(precision: str) -> str:
+    """Returns the name of the graph's file."""
+    return f"model-{precision}.onnx"
+
+
+def description_file(precision: str) -> str:
+    """Returns the name of the file that describes the graph."""
+    return f"model-{precision}.json"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """One exported graph.
+
+    Attributes:
+        precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or ``"int8-fastformers"``.
+        opset: of the standard operators.
+        domains: other domains of operators that the graph uses.
+        inputs: names.
+        outputs: names.
+        fused: block -> (written fused, in all); empty for a graph of one node.
+        megabytes: of the file.
+        load_seconds: a session took to open; 0 without a check.
+        checked: output -> largest difference, mean and least cosine with the float32 model, and texts compared; empty
+            without a check.
+        checked_on: what was compared, in words.
+        max_length: tokens after which texts are cut.
+        token_types: tell the model which text of a pair a token belongs to.
+        labels: names of the classes; ``None`` where the model names none.
+        num_spans: marked spans of a text, 0 for other models.
+        notes: what the user should know.
+    """
+
+    precision: str
+    opset: int
+    domains: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    fused: Mapping[str, tuple[int, int]]
+    megabytes: float
+    load_seconds: float
+    checked: Mapping[str, Mapping[str, float]]
+    checked_on: str
+    max_length: int
+    token_types: bool
+    labels: tuple[str, ...] | None
+    num_spans: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON values."""
+        return {"schema": DESCRIPTION_SCHEMA, "file": model_file(self.precision), **asdict(self)}
+
+    def path(self, folder: Path) -> Path:
+        """Returns the graph's file in a folder."""
+        return folder / model_file(self.precision)
+
+    def __str__(self) -> str:
+        """Returns a few lines for people."""
+        domains = f" and {', '.join(self.domains)}" if self.domains else ""
+        lines = [
+            f"{model_file(self.precision)}: {self.megabytes:.1f} MB, opset {self.opset}{domains}",
+            f"  inputs {', '.join(self.inputs)}; outputs {', '.join(self.outputs)}; batch and length dynamic",
+        ]
+        if self.fused:
+            blocks = ", ".join(f"{done} of {count} {name}" for name, (done, count) in self.fused.items())
+            lines.append(f"  written fused: {blocks}")
+        for name, numbers in self.checked.items():
+            lines.append(
+                f"  {name}: largest difference {numbers['max_abs']:.2g}, cosine {numbers['cosine']:.5f} "
+                f"(worst {numbers['worst']:.5f}) with {self.checked_on}"
+            )
+        lines += [] if self.checked else ["  not compared with the model"]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

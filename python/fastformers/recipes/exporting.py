@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: MIT
+"""``export_onnx``: a model becomes an ONNX file for ONNX Runtime, compared with the model before it is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastformers._optional import require
+from fastformers.config import CompileConfig
+from fastformers.errors import ConfigError, FormatError
+from fastformers.export.builder import CONTRIB, OPSET
+from fastformers.export.encoder_graph import write_encoder
+from fastformers.export.native_encoder import DOMAIN, native_encoder_model
+from fastformers.export.parity import compare, first_difference, require_within
+from fastformers.export.report import ExportReport, description_file, model_file
+from fastformers.export.session import open_session, session_options
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes
+from fastformers.modules.encoder_names import parts_of
+from fastformers.quantization.inputs import bundled_texts
+from fastformers.recipes.compiling import compile
+from fastformers.recipes.model_folder import open_model
+from fastformers.rewriting import Encoder
+from fastformers.runtime.tokenizer_files import tokenization_of, write_tokenizer
+from fastformers.tasks import TASK_FILE, TaskFile
+
+__all__ = ["Precision", "export_onnx"]
+
+Precision = Literal["fp32", "fp16", "int8", "int8-fastformers"]
+_PRECISIONS: tuple[str, ...] = get_args(Precision)
+_INT8 = ("int8", "int8-fastformers")
+
+#: Sizes of the batches that are compared; texts of one batch have different lengths.
+_BATCHES = (1, 2, 5, 8)
+_MOST_CHECKED_TOKENS = 128
+_BYTES_PER_MB = 1e6
+_RANDOM_IDS = "random token ids (no tokenizer was given)"
+_MOST_BYTES = (1 << 31) - (1 << 20)  # a protobuf message ends there
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def export_onnx(
+    model: nn.Module | str | Path,
+    path: str | Path,
+    precision: Precision = "fp32",
+    *,
+    tokenizer: Any = None,
+    texts: Iterable[Any] | None = None,
+    config: CompileConfig | None = None,
+    check: bool = True,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Writes a model as one self-contained ONNX file, with tokenizer and configuration beside it.
+
+    The graph is written from the encoder's plan and not traced, for every family and head that
+    :func:`fastformers.compile` takes, pruned and span models included. It holds standard operators and those of ONNX
+    Runtime's own domain, fused; batch and length are dynamic.
+
+    ``"int8"`` quantizes weights to s8 with one scale for each column and activations at run time, with attention
+    products in float32. ``"int8-fastformers"`` holds the whole encoder as one of our operators
+    (:func:`fastformers.ort_library_path`), with the engine's bits and speed. ``"fp16"`` halves weights and products;
+    LayerNorm and softmax stay float32.
+
+    Args:
+        model: as for :func:`fastformers.compile`; or a compiled encoder; or a folder that transformers or fastformers
+            saved.
+        path: folder to write into, made if need be: ``model-<precision>.onnx`` and ``.json``. Other precisions that lie
+            there stay.
+        precision: see above.
+        tokenizer: the model's, saved beside it; also used for calibration and for the check. Of a folder, its own.
+        texts: calibration texts of the INT8 precisions, as for :func:`fastformers.compile`.
+        config: pooling, and how layers are quantized; the defaults when ``None``.
+        check: compare with the model on texts of the package, at several batch sizes and lengths.
+        overwrite: replace the same precision's file.
+
+    Returns:
+        The report, which prints; it is also ``model-<precision>.json``.
+
+    Raises:
+        GateError: the graph differs from the model by more than the precision allows; names the first layer that does.
+        ConfigError: the file is there, an argument is refused, or the encoder's layers have another precision.
+        UnsupportedModelError: as ``compile``.
+        MissingExtraError: onnx or ONNX Runtime is absent, or our operators are.
+
+    Example:
+        >>> print(ff.export_onnx(model, "my-bert-onnx", "int8", tokenizer=tokenizer))  # doctest: +SKIP
+        model-int8.onnx: 23.5 MB, opset 17 and com.microsoft
+    """
+    if precision not in _PRECISIONS:
+        raise ConfigError(f"precision is {precision!r}; allowed: {', '.join(map(repr, _PRECISIONS))}")
+    folder = Path(path)
+    _check_place(folder, precision, overwrite)
+    require("onnx", "onnx", "export_onnx")
+    if not isinstance(model, nn.Module):
+        opened = open_model(model)
+        model, tokenizer, task = opened.model, tokenizer or opened.tokenizer, opened.task_file
+    else:
+        task = None
+    encoder = _encoder_of(model, precision, tokenizer, texts, config or CompileConfig())
+    graph, report, debug = _written(encoder, precision, tokenizer)
+    content = _serialized(graph)
+    report = replace(report, megabytes=len(content) / _BYTES_PER_MB)
+    if check:
+        report = _checked(content, debug, report, _Reference(model, encoder, precision), tokenizer)
+    _save(folder, content, report, encoder, tokenizer, task)
+    return report
+
+
+def _check_place(folder: Path, precision: str, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: name a folder to write into")
+    if not folder.absolute().parent.is_dir():
+        raise ConfigError(f"{folder.absolute().parent} does not exist: make it first")
+    if (folder / model_file(precision)).exists() and not overwrite:
+        raise ConfigError(f"{folder / model_file(precision)} exists: pass overwrite=True to replace it")
+
+
+def _encoder_of(
+    model: nn.Module, precision: str, tokenizer: Any, texts: Iterable[Any] | None, config: CompileConfig
+) -> Encoder:
+    """The model as plan and tensors, with layers of the precision."""
+    if not isinstance(model, Encoder):
+        chosen = config if precision in _INT8 else replace(config, int8=None)
+        return compile(model, chosen, tokenizer=tokenizer, texts=texts if precision in _INT8 else None)
+    int8 = any(name.endswith(".weight") and array.dtype == np.int8 for name, array in model.tensors.items())
+    if int8 != (precision in _INT8):
+        held, other = ("INT8", "'int8' or 'int8-fastformers'") if int8 else ("float32", "'fp32' or 'fp16'")
+        raise ConfigError(
+            f"the encoder's layers are {held}, which can be exported as {other}: for {precision!r} pass the model that "
+            "it was compiled from"
+        )
+    return model
+
+
+def _written(encoder: Encoder, precision: str, tokenizer: Any) -> tuple[Any, ExportReport, Sequence[str]]:
+    """The graph, its description, and the names of its layers' outputs."""
+    plan, span_head = encoder.plan, encoder.span_head
+    metadata = {"fastformers.precision": precision}
+    fused: Mapping[str, tuple[int, int]] = {}
+    layer_outputs: Sequence[str] = ()
+    if precision == "int8-fastformers":
+        graph = native_encoder_model(
+            plan, encoder.tensors, attention=encoder.attention, span_head=span_head, metadata=metadata
+        )
+        domains: tuple[str, ...] = (DOMAIN,)
+    else:
+        half = precision == "fp16"
+        written = write_encoder(plan, encoder.tensors, span_head=span_head, half=half, metadata=metadata)
+        graph, fused, layer_outputs, domains = written.model, written.fused, written.layer_outputs, (CONTRIB,)
+    tokenization = None if tokenizer is None else tokenization_of(tokenizer, plan)
+    names = encoder.config.get("id2label")
+    report = ExportReport(
+        precision=precision,
+        opset=OPSET,
+        domains=domains,
+        inputs=tuple(entry.name for entry in graph.graph.input),
+        outputs=tuple(entry.name for entry in graph.graph.output),
+        fused=fused,
+        megabytes=0.0,
+        load_seconds=0.0,
+        checked={},
+        checked_on="",
+        max_length=plan.max_tokens if tokenization is None else tokenization.max_length,
+        token_types=plan.types > 1 and (tokenization is None or tokenization.token_types),
+        labels=None if not names else tuple(names[key] for key in sorted(names, key=int)),
+        num_spans=0 if span_head is None else span_head.num_spans,
+        notes=_notes(precision, fused),
+    )
+    return graph, report, layer_outputs
+
+
+def _notes(precision: str, fused: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+    notes = [
+        f"{count - done} of {count} {name} could not be written fused"
+        for name, (done, count) in fused.items()
+        if done < count
+    ]
+    if precision == "int8":
+        notes.append(
+            'on CPUs without VNNI set the session option "session.x64quantprecision" to "1"; OrtModel does'
+        )
+    if precision == "int8-fastformers":
+        notes.append("sessions must register ff.ort_library_path() first; OrtModel does")
+    return tuple(notes)
+
+
+def _serialized(graph: Any) -> bytes:
+    if graph.ByteSize() > _MOST_BYTES:
+        raise ConfigError(
+            f"the graph has {graph.ByteSize() / _BYTES_PER_MB:.0f} MB, and one ONNX file holds at most 2147: export it "
+            "as 'int8' or 'fp16'"
+        )
+    content: bytes = graph.SerializeToString()
+    return content
+
+
+class _Reference:
+    """What the graph is compared with: the model where it is one of torch, else the encoder itself."""
+
+    def __init__(self, model: nn.Module, encoder: Encoder, precision: str) -> None:
+        self._model, self._encoder = model, encoder
+        pooled = not isinstance(model, Encoder) and encoder.result == "EmbeddingOutput"
+        if pooled:  # a torch model has no such output
+            embedding = encoder.plan.outputs[0]
+            config = CompileConfig(
+                int8=None,
+                pooling="mean" if embedding.rows == "mean" else "first",
+                normalize=embedding.normalize,
+            )
+            self._called: nn.Module = compile(model, config)
+        else:
+            self._called = model
+        self.padding_id = int(encoder.config.get("pad_token_id") or 0)
+        self.vocabulary = encoder.plan.vocab
+        self.words = "the compiled encoder" if isinstance(model, Encoder) else "the float32 model"
+
+    def outputs(self, batch: Arrays, names: Sequence[str]) -> Arrays:
+        """Outputs of a batch, by name."""
+        with torch.inference_mode():
+            result = self._called(**{name: torch.from_numpy(array) for name, array in batch.items()})
+        found = {name: result[name] for name in names if name in result and result[name] is not None}
+        return {name: value.float().numpy() for name, value in found.items()}
+
+    def layers(self, batch: Arrays) -> list[NDArray[Any]]:
+        """What leaves each layer; nothing for a compiled encoder."""
+        if isinstance(self._called, Encoder):
+            return []
+        kept: list[NDArray[Any]] = []
+        with _hooked(self._called, lambda value: kept.append(value.float().numpy())):
+            self.outputs(batch, ())
+        return kept
+
+
+@contextmanager
+def _hooked(model: nn.Module, keep: Callable[[Tensor], None]) -> Iterator[None]:
+    def hook(_: nn.Module, __: Any, output: Any) -> None:
+        keep(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_hook(hook) for layer in parts_of(model).layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _checked(
+    content: bytes, layer_outputs: Sequence[str], report: ExportReport, reference: _Reference, tokenizer: Any
+) -> ExportReport:
+    """Runs the graph and the model on the same batches."""
+    options = session_options(1, native=report.precision == "int8-fastformers")
+    start = time.perf_counter()
+    session = open_session(content, options)
+    seconds = time.perf_counter() - start
+    batches = list(_batches(report, tokenizer, reference))
+    found = [
+        dict(zip(report.outputs, session.run(list(report.outputs), _fed(report, batch)), strict=True))
+        for batch in batches
+    ]
+    wanted = [reference.outputs(batch, report.outputs) for batch in batches]
+    differences = compare(batches, found, wanted)
+    if not differences:
+        raise ConfigError(
+            f"the model puts out none of {', '.join(report.outputs)}: nothing can be compared; pass check=False"
+        )
+
+    def where() -> str:
+        layers = reference.layers(batches[-1]) if layer_outputs else []
+        if len(layers) != len(layer_outputs) or not layers:
+            return "Its layers cannot be looked at one by one"
+        import onnx
+
+        graph: Any = onnx.ModelProto.FromString(content)
+        fed = _fed(report, batches[-1])
+        return first_difference(graph, layer_outputs, fed, layers, report.precision, options)
+
+    require_within(differences, report.precision, where)
+    what = _RANDOM_IDS if tokenizer is None else f"{len(batches)} batches of texts"
+    return replace(
+        report,
+        load_seconds=round(seconds, 3),
+        checked={name: difference.to_dict() for name, difference in differences.items()},
+        checked_on=f"{reference.words}, {what}",
+    )
+
+
+def _fed(report: ExportReport, batch: Arrays) -> Arrays:
+    return {
+        name: batch[name] if name in batch else np.zeros_like(batch["input_ids"]) for name in report.inputs
+    }
+
+
+def _batches(report: ExportReport, tokenizer: Any, reference: _Reference) -> Iterator[Arrays]:
+    """Batches of several sizes, their texts of several lengths; with spans where the model reads them."""
+    longest = min(_MOST_CHECKED_TOKENS, report.max_length)
+    random = np.random.default_rng(0)
+    texts = [text for text in bundled_texts() if isinstance(text, str)]
+    first = 0
+    for size in _BATCHES:
+        if tokenizer is None:
+            batch = _random_batch(random, size, longest, reference)
+        else:
+            chosen = [texts[(first + 7 * place) % len(texts)] for place in range(size)]
+            encoded = tokenizer(
+                chosen, padding=size > 1, truncation=True, max_length=longest, return_tensors="np"
+            )
+            batch = {name: encoded[name].astype(np.int64) for name in report.inputs if name in encoded}
+            first += 7 * size
+        if report.num_spans:
+            lengths = batch["attention_mask"].sum(1)
+            starts = [
+                [min(1 + span, int(length) - 1) for span in range(report.num_spans)] for length in lengths
+            ]
+            batch["spans"] = np.array([[[s, s + 1] for s in row] for row in starts], np.int64)
+        yield batch
+
+
+def _random_batch(random: np.random.Generator, size: int, longest: int, reference: _Reference) -> Arrays:
+    lengths = random.integers(1, longest + 1, size)
+    lengths[0] = max(2, lengths.max())
+    mask = (np.arange(lengths.max())[None, :] < lengths[:, None]).astype(np.int64)
+    padding, vocabulary = reference.padding_id, reference.vocabulary
+    ids = random.integers(0, vocabulary, mask.shape)
+    ids[ids == padding] = (padding + 1) % vocabulary
+    return {"input_ids": np.where(mask == 1, ids, padding), "attention_mask": mask}
+
+
+def _save(
+    folder: Path,
+    content: bytes,
+    report: ExportReport,
+    encoder: Encoder,
+    tokenizer: Any,
+    task: TaskFile | None,
+) -> None:
+    """Writes each file in one step, the graph last: a folder without it holds no export of that precision."""
+    folder.mkdir(exist_ok=True)
+    try:
+        if tokenizer is not None:
+            write_tokenizer(tokenizer, folder)
+        replace_file(folder / "config.json", json_bytes(encoder.config))
+        if task is not None:
+            replace_file(folder / TASK_FILE, json_bytes(task.to_dict()))
+        replace_file(folder / description_file(report.precision), json_bytes(report.to_dict()))
+        replace_file(folder / model_file(report.precision), content)
+    except OSError as error:
+        raise FormatError(f"{folder} cannot be written: {error}") from error
