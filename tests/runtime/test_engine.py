@@ -15,11 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from tokenizers.processors import TemplateProcessing
 
+from fastformers.answers import Prediction, RankedDocument
 from fastformers.benchmarking.random_encoder import random_plan, random_tensors, word_tokenizer
 from fastformers.encoder_plan import EncoderPlan, OutputPlan
 from fastformers.errors import ConfigError, ShapeError, UnsupportedModelError
 from fastformers.kernels import NativeEncoder
-from fastformers.answers import Prediction, RankedDocument
 from fastformers.runtime.artefact_folder import save_artefact
 from fastformers.runtime.engine import Engine
 from fastformers.tokenization import TruncationWarning

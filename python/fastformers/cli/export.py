@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -13,12 +13,7 @@ from fastformers._optional import require
 from fastformers.cli.texts import read_texts
 from fastformers.config import Pooling
 
-if TYPE_CHECKING:
-    from fastformers.recipes.exporting import Precision
-
 __all__ = ["export"]
-
-_Precision = Literal["fp32", "fp16", "int8", "int8-fastformers"]
 
 
 def export(
@@ -29,7 +24,12 @@ def export(
         Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write into.")
     ],
     precision: Annotated[
-        list[_Precision] | None, typer.Option(help="One or more; fp32 without.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="fp32, fp16, int8 or int8-fastformers; may be given several times.",
+            show_default="fp32",
+        ),
     ] = None,
     texts: Annotated[
         Path | None,
@@ -58,7 +58,7 @@ def export(
 
     config = ff.CompileConfig(pooling=pooling, normalize=normalize)
     given = None if texts is None else read_texts(texts)
-    chosen: list[Precision] = [*precision] if precision else ["fp32"]
+    chosen: list[Any] = [*precision] if precision else ["fp32"]
     reports = []
     for each in chosen:
         report = ff.export_onnx(

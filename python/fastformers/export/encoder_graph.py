@@ -198,10 +198,10 @@ class _Writer:
             normed = self._norm(x, f"{place}.attention_norm")
             mixed, _ = self.attention.write(normed, number, False)
             x, normed = self._added_norm(mixed, x, f"{place}.output", f"{place}.ffn_norm")
-            down = self._ffn(normed, number)
-            bias = self.linears.bias(f"{place}.down")
-            down = down if bias is None else self.graph.node("Add", [down, bias], place) if down else bias
-            return self.graph.node("Add", [x, down], place)
+            down, bias = self._ffn(normed, number), self.linears.bias(f"{place}.down")
+            for added in filter(None, (down, bias)):
+                x = self.graph.node("Add", [x, added], place)
+            return x
         mixed, x = self.attention.write(x, number, first_only)
         _, x = self._added_norm(mixed, x, f"{place}.output", f"{place}.attention_norm")
         down = self._ffn(x, number)

@@ -71,6 +71,7 @@ class OrtModel:
         self.threads = threads or max(1, kernels.num_threads() // instances)
         self._outputs: tuple[str, ...] = tuple(description["outputs"])
         self._inputs: tuple[str, ...] = tuple(description["inputs"])
+        self._token_types: bool = description["token_types"]
         self._labels = None if description["labels"] is None else tuple(description["labels"])
         self._texts = _text_encoder(folder, description)
         native = self.precision == "int8-fastformers"
@@ -236,7 +237,8 @@ class OrtModel:
         for row, text in enumerate(texts):
             arrays["input_ids"][row, : len(text)] = text.ids
             arrays["attention_mask"][row, : len(text)] = 1
-            arrays["token_type_ids"][row, : len(text)] = text.types
+            if self._token_types:
+                arrays["token_type_ids"][row, : len(text)] = text.types
         return {name: arrays[name] for name in self._inputs}
 
 
@@ -274,6 +276,7 @@ def _description(folder: Path, precision: str | None) -> dict[str, Any]:
         "inputs": list,
         "outputs": list,
         "max_length": int,
+        "token_types": bool,
         "labels": (list, type(None)),
     }
     for name, kind in wanted.items():

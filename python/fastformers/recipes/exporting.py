@@ -28,7 +28,7 @@ from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.modules.encoder_names import parts_of
 from fastformers.quantization.inputs import bundled_texts
-from fastformers.recipes.compiling import compile
+from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import open_model
 from fastformers.rewriting import Encoder
 from fastformers.runtime.tokenizer_files import tokenization_of, write_tokenizer
@@ -44,6 +44,8 @@ _INT8 = ("int8", "int8-fastformers")
 _BATCHES = (1, 2, 5, 8)
 _MOST_CHECKED_TOKENS = 128
 _BYTES_PER_MB = 1e6
+#: Class of the outputs of encoders that pool.
+_POOLED = "EmbeddingOutput"
 _RANDOM_IDS = "random token ids (no tokenizer was given)"
 _MOST_BYTES = (1 << 31) - (1 << 20)  # a protobuf message ends there
 
@@ -112,7 +114,7 @@ def export_onnx(
     content = _serialized(graph)
     report = replace(report, megabytes=len(content) / _BYTES_PER_MB)
     if check:
-        report = _checked(content, debug, report, _Reference(model, encoder, precision), tokenizer)
+        report = _checked(content, debug, report, _Reference(model, encoder), tokenizer)
     _save(folder, content, report, encoder, tokenizer, task)
     return report
 
@@ -132,7 +134,9 @@ def _encoder_of(
     """The model as plan and tensors, with layers of the precision."""
     if not isinstance(model, Encoder):
         chosen = config if precision in _INT8 else replace(config, int8=None)
-        return compile(model, chosen, tokenizer=tokenizer, texts=texts if precision in _INT8 else None)
+        return compiling.compile(
+            model, chosen, tokenizer=tokenizer, texts=texts if precision in _INT8 else None
+        )
     int8 = any(name.endswith(".weight") and array.dtype == np.int8 for name, array in model.tensors.items())
     if int8 != (precision in _INT8):
         held, other = ("INT8", "'int8' or 'int8-fastformers'") if int8 else ("float32", "'fp32' or 'fp16'")
@@ -206,24 +210,24 @@ def _serialized(graph: Any) -> bytes:
 
 
 class _Reference:
-    """What the graph is compared with: the model where it is one of torch, else the encoder itself."""
+    """What the graph is compared with: the torch model where there is one that puts out the same, else an encoder."""
 
-    def __init__(self, model: nn.Module, encoder: Encoder, precision: str) -> None:
-        self._model, self._encoder = model, encoder
-        pooled = not isinstance(model, Encoder) and encoder.result == "EmbeddingOutput"
-        if pooled:  # a torch model has no such output
-            embedding = encoder.plan.outputs[0]
-            config = CompileConfig(
-                int8=None,
-                pooling="mean" if embedding.rows == "mean" else "first",
-                normalize=embedding.normalize,
-            )
-            self._called: nn.Module = compile(model, config)
-        else:
-            self._called = model
+    def __init__(self, model: nn.Module, encoder: Encoder) -> None:
         self.padding_id = int(encoder.config.get("pad_token_id") or 0)
         self.vocabulary = encoder.plan.vocab
         self.words = "the compiled encoder" if isinstance(model, Encoder) else "the float32 model"
+        if isinstance(model, Encoder):
+            model = _with_float32_attention(model)
+        elif encoder.result == _POOLED:  # a torch model has no such output
+            pooling = encoder.plan.outputs[0]
+            config = CompileConfig(
+                int8=None,
+                attention="float32",
+                pooling="mean" if pooling.rows == "mean" else "first",
+                normalize=pooling.normalize,
+            )
+            model = compiling.compile(model, config)
+        self._called = model
 
     def outputs(self, batch: Arrays, names: Sequence[str]) -> Arrays:
         """Outputs of a batch, by name."""
@@ -240,6 +244,18 @@ class _Reference:
         with _hooked(self._called, lambda value: kept.append(value.float().numpy())):
             self.outputs(batch, ())
         return kept
+
+
+def _with_float32_attention(encoder: Encoder) -> Encoder:
+    """The same encoder with the attention products that graphs have."""
+    return Encoder(
+        encoder.plan,
+        encoder.tensors,
+        config=encoder.config,
+        result=encoder.result,
+        attention="float32",
+        span_head=encoder.span_head,
+    )
 
 
 @contextmanager

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers export`` writes ONNX files that were compared with the model, or says why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import fastformers as ff
+from fastformers.cli import main
+from fastformers.cli.exit_codes import ExitCode
+
+for package in ("torch", "transformers", "onnx", "onnxruntime"):
+    pytest.importorskip(package, reason="export needs the torch and onnx extras")
+
+
+def exit_status(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_several_precisions_are_written_at_once(
+    model_folder: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        "export",
+        model_folder,
+        "-o",
+        out,
+        "--precision",
+        "fp32",
+        "--precision",
+        "int8",
+        "--texts",
+        texts,
+    ]
+    assert exit_status(*command, "--json") == ExitCode.OK
+    reports = json.loads(capsys.readouterr().out)
+    assert [report["precision"] for report in reports] == ["fp32", "int8"]
+    assert all((out / report["file"]).is_file() for report in reports)
+    assert exit_status(*command) == ExitCode.USAGE
+    assert "pass overwrite=True" in capsys.readouterr().err
+    assert exit_status(*command, "--overwrite") == ExitCode.OK
+    assert f"Saved in {out}" in capsys.readouterr().out
+
+
+def test_a_difference_ends_with_the_status_of_a_gate(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fastformers.export import parity
+
+    nothing = parity.Tolerance(0.0, None, "a test")
+    monkeypatch.setattr(parity, "TOLERANCES", {"fp32": nothing})
+    assert exit_status("export", model_folder, "-o", tmp_path / "out") == ExitCode.GATE_FAILED
+    assert "The first layer that differs is" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_check_nothing_is_compared(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert exit_status("export", model_folder, "-o", out, "--no-check") == ExitCode.OK
+    assert "not compared with the model" in capsys.readouterr().out
+    with ff.OrtModel(out) as model:
+        assert len(model.predict(["a text"])) == 1

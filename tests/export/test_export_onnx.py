@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""Exported graphs compute what the model computes, for every family, head, precision and shape, or are not written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fastformers as ff
+from fastformers.errors import ConfigError, GateError, MissingExtraError, UnsupportedModelError
+from fastformers.export.builder import GraphBuilder
+from fastformers.export.linear_nodes import Linears
+from fastformers.export.session import open_session, session_options
+from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.recipes import compiling
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+MakeModel = Callable[..., Any]
+try:
+    ff.ort_library_path()
+    PRECISIONS = ("fp16", "int8", "int8-fastformers")
+except MissingExtraError:  # built without ONNX Runtime's headers
+    PRECISIONS = ("fp16", "int8")
+
+
+def test_every_family_and_head_is_exported_fused_and_exact(
+    make_model: MakeModel, family: str, head: str, tmp_path: Path
+) -> None:
+    report = ff.export_onnx(make_model(family, head), tmp_path / "out", "fp32")
+    assert report.checked
+    assert all(numbers["max_abs"] < 1e-4 for numbers in report.checked.values())
+    assert report.fused["attention"] == (3, 3)
+    assert all(done == count for done, count in report.fused.values())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["bert", "electra", "mpnet", "modernbert"])
+@pytest.mark.parametrize("kind", ["base", "classification"])
+def test_other_precisions_stay_near(
+    make_model: MakeModel, name: str, kind: str, precision: Any, tmp_path: Path
+) -> None:
+    report = ff.export_onnx(make_model(name, kind), tmp_path / "out", precision)
+    assert report.checked
+    # The models are random and small; on trained weights INT8 gives 0.999.
+    assert all(numbers["cosine"] > 0.998 for numbers in report.checked.values())
+
+
+@pytest.mark.parametrize("name", ["bert", "mpnet", "modernbert"])
+def test_pruned_shapes_are_ordinary(
+    make_model: MakeModel, prune: Callable[..., None], name: str, tmp_path: Path
+) -> None:
+    model = make_model(name, "classification")
+    if name != "mpnet":  # whose relative positions are shared by the layers
+        prune(model, 0, heads=1)
+        prune(model, 1, heads=0)
+    prune(model, 1, ffn=7)
+    prune(model, 2, ffn=0)
+    report = ff.export_onnx(model, tmp_path / "out", "fp32")
+    assert report.checked["logits"]["max_abs"] < 1e-4
+
+
+@pytest.mark.parametrize("fill", ["zero", "-inf"])
+@pytest.mark.parametrize("precision", ["fp32", *PRECISIONS])
+def test_span_heads_are_in_the_graph(
+    make_model: MakeModel, fill: Any, precision: Any, tmp_path: Path
+) -> None:
+    model = SpanClassifier(make_model("bert"), 2, 3, 0.0, fill).eval()
+    report = ff.export_onnx(model, tmp_path / "out", precision)
+    assert report.num_spans == 2
+    assert report.checked["logits"]["max_abs"] < (1e-4 if precision == "fp32" else 0.05)
+    ids = torch.randint(4, 90, (2, 9))
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    spans = torch.tensor([[[0, 9], [3, 5]], [[1, 2], [2, 6]]])
+    with ff.OrtModel(tmp_path / "out") as found, torch.no_grad():
+        wanted = model(ids, mask, spans=spans).logits.numpy()
+        logits = found.run(ids.numpy(), mask.numpy(), spans=spans.numpy())["logits"]
+    # Spans that touch padding read it in torch; these do not.
+    np.testing.assert_allclose(logits, wanted, atol=1e-5 if precision == "fp32" else 0.1)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_sentence_embeddings_are_pooled_in_the_graph(
+    make_model: MakeModel, pooling: Any, tmp_path: Path
+) -> None:
+    config = ff.CompileConfig(pooling=pooling, normalize=True)
+    report = ff.export_onnx(make_model("mpnet"), tmp_path / "out", "fp32", config=config)
+    (numbers,) = report.checked.values()
+    assert numbers["max_abs"] < 1e-5
+    with ff.OrtModel(tmp_path / "out") as model:
+        (rows,) = model.run(np.full((2, 5), 7)).values()
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "mpnet", "modernbert"])
+def test_padding_on_either_side_changes_nothing(make_model: MakeModel, name: str, tmp_path: Path) -> None:
+    ff.export_onnx(make_model(name, "classification"), tmp_path / "out", "fp32", check=False)
+    ids = np.random.default_rng(0).integers(4, 90, (1, 7))
+    padding = np.ones((1, 4), np.int64)
+    ones, zeros = np.ones_like(ids), np.zeros_like(padding)
+    with ff.OrtModel(tmp_path / "out") as model:
+        alone = model.run(ids)["logits"]
+        right = model.run(np.hstack([ids, padding]), np.hstack([ones, zeros]))["logits"]
+        left = model.run(np.hstack([padding, ids]), np.hstack([zeros, ones]))["logits"]
+    # Sums over other numbers of zeros round differently.
+    np.testing.assert_allclose(right, alone, atol=2e-6)
+    np.testing.assert_allclose(left, alone, atol=2e-6)
+
+
+@pytest.mark.parametrize(("per_row", "least", "most"), [(False, 0.1, 10.0), (True, 0.0, 0.01)])
+def test_equal_ranges_for_all_rows_keep_small_rows_alive(per_row: bool, least: float, most: float) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (24, 64)).astype(np.int8)
+    tensors = {"a.weight": weight, "a.scale": np.full(24, 0.01, np.float32)}
+    graph = GraphBuilder()
+    product = Linears(graph, tensors, per_row).product(graph.input("x", np.float32, ("rows", 64)), "a")
+    graph.output("y", product, ("rows", 24))
+    x = rng.standard_normal((3, 64)).astype(np.float32)
+    x[1] *= 1000.0  # one row drowns the others where a tensor has one range
+    x[2] = 0.0
+    (found,) = open_session(graph.model({}).SerializeToString(), session_options(1)).run(None, {"x": x})
+    wanted = x[0] @ weight.T * 0.01
+    error = np.sqrt(np.mean((found[0] - wanted) ** 2) / np.mean(wanted**2))
+    assert least < error < most
+    assert not found[2].any()
+
+
+def test_a_graph_that_differs_is_not_written_and_the_layer_is_named(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, compile = make_model("bert", "classification"), compiling.compile
+
+    def altered(*arguments: Any, **named: Any) -> Any:
+        encoder = compile(*arguments, **named)
+        encoder.tensors["layers.1.up.weight"] = encoder.tensors["layers.1.up.weight"] * 1.01
+        return encoder
+
+    monkeypatch.setattr(compiling, "compile", altered)
+    with pytest.raises(GateError, match=r"logits has a largest .* The first layer that differs is 1 of 3"):
+        ff.export_onnx(model, tmp_path / "out", "fp32")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_differs_is_told_from_the_layers(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, compile = make_model("bert", "tokens"), compiling.compile
+
+    def altered(*arguments: Any, **named: Any) -> Any:
+        encoder = compile(*arguments, **named)
+        name = "outputs.logits.0.linear.weight"
+        encoder.tensors[name] = encoder.tensors[name] * 1.01
+        return encoder
+
+    monkeypatch.setattr(compiling, "compile", altered)
+    with pytest.raises(GateError, match="All 3 layers agree"):
+        ff.export_onnx(model, tmp_path / "out", "fp32")
+
+
+def test_precisions_lie_beside_each_other_and_are_replaced_only_when_told(
+    make_model: MakeModel, tokenizer: Any, tmp_path: Path
+) -> None:
+    model, out = make_model("bert", "classification"), tmp_path / "out"
+    ff.export_onnx(model, out, "fp32", tokenizer=tokenizer)
+    first = (out / "model-fp32.onnx").read_bytes()
+    ff.export_onnx(model, out, "int8", tokenizer=tokenizer)
+    assert (out / "model-fp32.onnx").read_bytes() == first
+    assert {path.name for path in out.iterdir()} >= {"model-int8.onnx", "config.json", "tokenizer.json"}
+    other = make_model("bert", "classification", seed=1)
+    with pytest.raises(ConfigError, match=r"model-fp32.onnx exists: pass overwrite=True"):
+        ff.export_onnx(other, out, "fp32")
+    assert (out / "model-fp32.onnx").read_bytes() == first
+    ff.export_onnx(other, out, "fp32", overwrite=True)
+    assert (out / "model-fp32.onnx").read_bytes() != first
+
+
+def test_the_report_prints_and_is_kept(make_model: MakeModel, tokenizer: Any, tmp_path: Path) -> None:
+    report = ff.export_onnx(make_model("bert"), tmp_path / "out", "fp32", tokenizer=tokenizer)
+    assert "3 of 3 attention" in str(report)
+    assert "with the float32 model, 4 batches of texts" in str(report)
+    kept = json.loads((tmp_path / "out" / "model-fp32.json").read_text(encoding="utf-8"))
+    assert kept == json.loads(json.dumps(report.to_dict()))
+    assert (kept["opset"], kept["domains"], kept["max_length"]) == (17, ["com.microsoft"], 24)
+
+
+def test_a_folder_of_ours_is_exported_as_a_model_is(
+    make_model: MakeModel, tokenizer: Any, tmp_path: Path
+) -> None:
+    model = make_model("bert", "classification")
+    ff.save_pretrained(model, tmp_path / "saved", tokenizer)
+    ff.export_onnx(tmp_path / "saved", tmp_path / "out", "fp32")
+    ff.export_onnx(model, tmp_path / "same", "fp32", tokenizer=tokenizer)
+    assert (tmp_path / "out" / "model-fp32.onnx").read_bytes() == (
+        tmp_path / "same" / "model-fp32.onnx"
+    ).read_bytes()
+
+
+def test_compiled_encoders_are_exported_in_the_precision_they_hold(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_model("bert")
+    int8, float32 = ff.compile(model), ff.compile(model, ff.CompileConfig(int8=None))
+    assert ff.export_onnx(int8, tmp_path / "int8", "int8").checked_on.startswith("the compiled encoder")
+    ff.export_onnx(float32, tmp_path / "fp32", "fp32")
+    with pytest.raises(ConfigError, match="layers are INT8"):
+        ff.export_onnx(int8, tmp_path / "no", "fp32")
+    with pytest.raises(ConfigError, match="layers are float32"):
+        ff.export_onnx(float32, tmp_path / "no", "int8")
+    assert not (tmp_path / "no").exists()
+
+
+def test_bad_places_and_words_are_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model("bert")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    for path, precision, words in (
+        (tmp_path / "out", "int4", "'fp32', 'fp16', 'int8', 'int8-fastformers'"),
+        (tmp_path / "file", "fp32", "is a file"),
+        (tmp_path / "no" / "out", "fp32", "does not exist: make it first"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            ff.export_onnx(model, path, precision)  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedModelError):
+        ff.export_onnx(torch.nn.Linear(2, 2), tmp_path / "out")
+    with torch.no_grad():
+        model.encoder.layer[0].intermediate.dense.weight[0, 0] = 1e5
+    with pytest.raises(UnsupportedModelError, match="float16 ends at 65504"):
+        ff.export_onnx(model, tmp_path / "out", "fp16")
+    assert not (tmp_path / "out").exists()
