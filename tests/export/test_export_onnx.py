@@ -15,7 +15,7 @@ import torch
 import fastformers as ff
 from fastformers.errors import ConfigError, GateError, MissingExtraError, UnsupportedModelError
 from fastformers.export.builder import GraphBuilder
-from fastformers.export.linear_nodes import Linears
+from fastformers.export.linear_nodes import Linears, with_folded_factors
 from fastformers.export.session import open_session, session_options
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.recipes import compiling
@@ -115,14 +115,14 @@ def test_padding_on_either_side_changes_nothing(make_model: MakeModel, name: str
     np.testing.assert_allclose(left, alone, atol=2e-6)
 
 
-@pytest.mark.parametrize(("per_row", "least", "most"), [(False, 0.1, 10.0), (True, 0.0, 0.01)])
-def test_equal_ranges_for_all_rows_keep_small_rows_alive(per_row: bool, least: float, most: float) -> None:
+@pytest.mark.parametrize(("equal_rows", "least", "most"), [(False, 0.1, 10.0), (True, 0.0, 0.01)])
+def test_equal_ranges_for_all_rows_keep_small_rows_alive(equal_rows: bool, least: float, most: float) -> None:
     rng = np.random.default_rng(0)
     weight = rng.integers(-127, 128, (24, 64)).astype(np.int8)
-    tensors = {"a.weight": weight, "a.scale": np.full(24, 0.01, np.float32)}
+    tensors = {"layers.0.down.weight": weight, "layers.0.down.scale": np.full(24, 0.01, np.float32)}
     graph = GraphBuilder()
-    product = Linears(graph, tensors, per_row).product(graph.input("x", np.float32, ("rows", 64)), "a")
-    graph.output("y", product, ("rows", 24))
+    x_name = graph.input("x", np.float32, ("rows", 64))
+    graph.output("y", Linears(graph, tensors, equal_rows).product(x_name, "layers.0.down"), ("rows", 24))
     x = rng.standard_normal((3, 64)).astype(np.float32)
     x[1] *= 1000.0  # one row drowns the others where a tensor has one range
     x[2] = 0.0
@@ -131,6 +131,21 @@ def test_equal_ranges_for_all_rows_keep_small_rows_alive(per_row: bool, least: f
     error = np.sqrt(np.mean((found[0] - wanted) ** 2) / np.mean(wanted**2))
     assert least < error < most
     assert not found[2].any()
+
+
+def test_factors_of_the_output_projection_move_into_the_values() -> None:
+    rng = np.random.default_rng(0)
+    tensors = {
+        "layers.0.qkv.weight": rng.integers(-127, 128, (12, 5)).astype(np.int8),
+        "layers.0.qkv.scale": rng.random(12).astype(np.float32),
+        "layers.0.qkv.bias": rng.random(12).astype(np.float32),
+        "layers.0.output.factors": np.array([1.0, 2.0, 3.0, 4.0], np.float32),
+    }
+    folded = with_folded_factors(tensors, [4])
+    gain = np.array([1] * 8 + [1, 2, 3, 4], np.float32)
+    assert "layers.0.output.factors" not in folded
+    np.testing.assert_array_equal(folded["layers.0.qkv.scale"], tensors["layers.0.qkv.scale"] * gain)
+    np.testing.assert_array_equal(folded["layers.0.qkv.bias"], tensors["layers.0.qkv.bias"] * gain)
 
 
 def test_a_graph_that_differs_is_not_written_and_the_layer_is_named(

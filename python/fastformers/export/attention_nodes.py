@@ -70,17 +70,19 @@ class Attention:
             asking = self._graph.node("Unsqueeze", [row, self._graph.number([1], np.int64)], place)
         if not layer.heads:
             return "", asking
+        bias = self._linears.bias(f"{place}.qkv") or ""
+        self._graph.fused["attention"] += 1
+        if asking == x and bias and self._fits_int8_attention(layer, place):
+            return self._linears.product(self._int8(x, layer, place, bias), f"{place}.output"), x
         width = layer.heads * layer.head_size
         parts = [slice(part * width, (part + 1) * width) for part in range(3)]
         sources = (asking, x, x)
         q, k, v = (self._linears.product(s, f"{place}.qkv", p) for s, p in zip(sources, parts, strict=True))
-        bias = self._linears.bias(f"{place}.qkv") or ""
         if layer.rope_base:
             q, k, v = (
                 self._biased(value, f"{place}.qkv", p) for value, p in zip((q, k, v), parts, strict=True)
             )
             q, k, bias = self._rotated(q, layer, place), self._rotated(k, layer, place), ""
-        self._graph.fused["attention"] += 1
         mixed = self._graph.node(
             "MultiHeadAttention",
             [q, k, v, bias, self._padding, self._score_bias(layer, f"{place}.relative_bias")],
@@ -98,6 +100,22 @@ class Attention:
             place = graph.node("ArgMax", [self._mask], "first", axis=1, keepdims=1)
             self._kept["first"] = place
         return graph.node("GatherND", [x, self._kept["first"]], "first", batch_dims=1)
+
+    def _fits_int8_attention(self, layer: LayerPlan, place: str) -> bool:
+        """ONNX Runtime's INT8 attention projects and attends in one operator, but adds nothing to the scores."""
+        plain = f"{place}.relative_bias" not in self._tensors and layer.window < 0 and not layer.rope_base
+        return plain and self._linears.is_int8(f"{place}.qkv")
+
+    def _int8(self, x: str, layer: LayerPlan, place: str, bias: str) -> str:
+        operands, scale, weight_scale, zero_point = self._linears.quantized_inputs(x, f"{place}.qkv")
+        return self._graph.node(
+            "QAttention",
+            [*operands, bias, scale, weight_scale, self._padding, zero_point],
+            place,
+            domain=CONTRIB,
+            num_heads=layer.heads,
+            mask_filter_value=_HIDDEN_SCORE,
+        )
 
     def _biased(self, x: str, name: str, columns: slice) -> str:
         bias = self._linears.bias(name, columns)

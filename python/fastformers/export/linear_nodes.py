@@ -2,9 +2,10 @@
 """Linear layers as nodes: float32, or INT8 with activations quantized at run time.
 
 ONNX Runtime quantizes activations with one range for a whole tensor, so a row with large values takes resolution from
-all others. Here each row is divided by its own largest value first and the product multiplied by it after: all rows
-then span the same range, and the one range of the tensor is as good as one for each row. ``docs/onnx.md`` has what
-that gives and costs.
+all others. That hurts where rows differ most: in front of a feed-forward network's second matrix. There each row is
+divided by its own largest value first and the product multiplied by it after: all rows then span the same range, and
+the one range of the tensor is as good as one for each row. ``docs/onnx.md`` has what that gives and costs, and what it
+would at the other matrices.
 
 Weights stay s8 with one scale for each column, as the plan has them. On CPUs without VNNI the product of u8 and s8
 would saturate in ONNX Runtime; its session option ``session.x64quantprecision``, which
@@ -13,7 +14,7 @@ would saturate in ONNX Runtime; its session option ``session.x64quantprecision``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,10 @@ from numpy.typing import NDArray
 
 from fastformers.export.builder import CONTRIB, GraphBuilder
 
-__all__ = ["Linears"]
+__all__ = ["EQUAL_ROWS", "Linears", "with_folded_factors"]
+
+#: Layers whose activations get equal ranges for all rows.
+EQUAL_ROWS = (".down",)
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -44,12 +48,12 @@ class Linears:
     Attributes:
         graph: where to.
         tensors: of the plan.
-        per_row: equal ranges for all rows, see the module.
+        equal_rows: equal ranges for all rows at the layers of :data:`EQUAL_ROWS`, see the module.
     """
 
     graph: GraphBuilder
     tensors: Mapping[str, NDArray[Any]]
-    per_row: bool = True
+    equal_rows: bool = True
     _prepared: dict[tuple[str, bytes], _Prepared] = field(default_factory=dict)
 
     def has(self, name: str) -> bool:
@@ -76,6 +80,21 @@ class Linears:
         product, bias = self.product(x, name), self.bias(name)
         return product if bias is None else self.graph.node("Add", [product, bias], name)
 
+    def is_int8(self, name: str) -> bool:
+        """Says whether the layer's weights are INT8."""
+        return bool(self.tensors[f"{name}.weight"].dtype == np.int8)
+
+    def quantized_inputs(self, x: str, name: str) -> tuple[list[str], str, str, str]:
+        """Returns what a fused INT8 operator takes.
+
+        Returns:
+            The u8 activation and the s8 weights [K, N]; the activation's scale; the weights' scales; its zero point.
+        """
+        prepared = self._prepare(x, name)
+        matrix = self.graph.constant(f"{name}.weight", self.tensors[f"{name}.weight"].T)
+        scale = self.graph.constant(f"{name}.scale", self.tensors[f"{name}.scale"])
+        return [prepared.quantized, matrix], prepared.scale, scale, prepared.zero_point
+
     def _int8(self, x: str, name: str, columns: slice, weight: NDArray[Any]) -> str:
         graph = self.graph
         prepared = self._prepare(x, name)
@@ -101,7 +120,7 @@ class Linears:
 
     def _quantize(self, x: str, name: str) -> _Prepared:
         graph, largest = self.graph, None
-        if self.per_row:
+        if self.equal_rows and name.endswith(EQUAL_ROWS):
             magnitude = graph.node("Abs", [x], name)
             largest = graph.node("ReduceMax", [magnitude], name, axes=[-1], keepdims=1)
             largest = graph.node("Max", [largest, graph.number(_SMALLEST)], name)  # a row of zeros stays one
@@ -119,3 +138,26 @@ class Linears:
 
 def _part(name: str, columns: slice) -> str:
     return name if columns == slice(None) else f"{name}[{columns.start}:{columns.stop}]"
+
+
+def with_folded_factors(
+    tensors: Mapping[str, NDArray[Any]], widths: Sequence[int]
+) -> dict[str, NDArray[Any]]:
+    """Moves the equalisation factors of attention's output projection into the values' columns, where they are free.
+
+    Args:
+        tensors: of a plan.
+        widths: heads x head size of each layer.
+    """
+    folded = dict(tensors)
+    for number, width in enumerate(widths):
+        factors = folded.pop(f"layers.{number}.output.factors", None)
+        name = f"layers.{number}.qkv"
+        if factors is None:
+            continue
+        gain = np.concatenate([np.ones(2 * width, np.float32), factors])
+        kind = "scale" if f"{name}.scale" in folded else "weight"
+        folded[f"{name}.{kind}"] = (folded[f"{name}.{kind}"].T * gain).T.astype(np.float32)
+        if f"{name}.bias" in folded:
+            folded[f"{name}.bias"] = folded[f"{name}.bias"] * gain
+    return folded

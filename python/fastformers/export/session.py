@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fastformers import kernels
 from fastformers._optional import require
 from fastformers.errors import ConfigError, FormatError, MissingExtraError
 
@@ -13,6 +14,8 @@ __all__ = ["open_session", "session_options"]
 
 #: Oldest ONNX Runtime that knows everything an exported graph uses.
 _OLDEST = (1, 20)
+#: With it the product of u8 and s8 is exact; without, ONNX Runtime would saturate.
+_VNNI = "avx512vnni"
 
 
 def session_options(threads: int, *, shared_cores: bool = False, native: bool = False) -> Any:
@@ -45,7 +48,8 @@ def session_options(threads: int, *, shared_cores: bool = False, native: bool = 
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if shared_cores else "1")
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if _VNNI not in kernels.available_isas():  # elsewhere it would only be slower, by half
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if native:
         from fastformers.ort_library import ort_library_path
 

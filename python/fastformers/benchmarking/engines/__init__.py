@@ -45,6 +45,16 @@ FAMILIES: dict[str, tuple[Contestant, ...]] = {
             ("int8_fused", "int8_fused"),
         )
     ),
+    "onnxruntime_export": tuple(
+        Contestant(
+            f"onnxruntime_export_{ranges}",
+            f"{__name__}.onnx_ours",
+            (*_EXPORT, "onnxruntime"),
+            "onnx",
+            {"ranges": ranges},
+        )
+        for ranges in ("rows", "tensor")
+    ),
     "onnxruntime_fastformers": (
         Contestant(
             "onnxruntime_fastformers", f"{__name__}.onnx_operators", (*_EXPORT, "onnxruntime"), "onnx"
