@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import fastformers as ff
-from fastformers.errors import ConfigError, GateError, MissingExtraError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError, GateError, MissingExtraError, UnsupportedModelError
 from fastformers.export.builder import GraphBuilder
 from fastformers.export.linear_nodes import Linears
 from fastformers.export.session import open_session, session_options
@@ -165,6 +166,55 @@ def test_a_head_that_differs_is_told_from_the_layers(
         ff.export_onnx(model, tmp_path / "out", "fp32")
 
 
+@pytest.mark.parametrize(("table", "row"), [("type", 1), ("position", -1)])
+@pytest.mark.parametrize("with_texts", [True, False])
+def test_the_check_reads_second_texts_and_late_positions(
+    make_model: MakeModel,
+    tokenizer: Any,
+    table: str,
+    row: int,
+    with_texts: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, compile = make_model("bert", "classification"), compiling.compile
+    longest = tokenizer.model_max_length if with_texts else model.config.max_position_embeddings
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+
+    def altered(*arguments: Any, **named: Any) -> Any:
+        encoder = compile(*arguments, **named)
+        name = f"embeddings.{table}"
+        changed = encoder.tensors[name].copy()
+        changed[row if row >= 0 else longest + row] += np.arange(changed.shape[1]) % 3
+        encoder.tensors[name] = changed
+        return encoder
+
+    monkeypatch.setattr(compiling, "compile", altered)
+    with pytest.raises(GateError, match="The first layer that differs is 0 of 3"):
+        ff.export_onnx(model, tmp_path / "out", tokenizer=tokenizer if with_texts else None)
+
+
+def test_exports_of_models_with_other_tokenizers_do_not_share_a_folder(
+    make_model: MakeModel, tokenizer: Any, tmp_path: Path
+) -> None:
+    model, out = make_model("bert", "classification"), tmp_path / "out"
+    ff.export_onnx(model, out, "fp32", tokenizer=tokenizer)
+    tokenizer(["cat", "the cat"], padding=True, truncation=True, max_length=5)  # leaves its settings behind
+    ff.export_onnx(model, out, "fp16", tokenizer=tokenizer)
+    kept = (out / "tokenizer.json").read_bytes()
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["novel"])
+    with pytest.raises(ConfigError, match=r"holds model-fp16.onnx of a model with another tokenizer"):
+        ff.export_onnx(model, out, "fp32", tokenizer=other, overwrite=True)
+    assert (out / "tokenizer.json").read_bytes() == kept
+
+
+def test_a_place_that_cannot_be_written_is_told(make_model: MakeModel) -> None:
+    with pytest.raises(FormatError, match="/proc/out cannot be written"):
+        ff.export_onnx(make_model("bert"), "/proc/out", check=False)
+
+
 def test_precisions_lie_beside_each_other_and_are_replaced_only_when_told(
     make_model: MakeModel, tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -185,7 +235,7 @@ def test_precisions_lie_beside_each_other_and_are_replaced_only_when_told(
 def test_the_report_prints_and_is_kept(make_model: MakeModel, tokenizer: Any, tmp_path: Path) -> None:
     report = ff.export_onnx(make_model("bert"), tmp_path / "out", "fp32", tokenizer=tokenizer)
     assert "3 of 3 attention" in str(report)
-    assert "with the float32 model, 4 batches of texts" in str(report)
+    assert "with the float32 model, 5 batches of texts" in str(report)
     kept = json.loads((tmp_path / "out" / "model-fp32.json").read_text(encoding="utf-8"))
     assert kept == json.loads(json.dumps(report.to_dict()))
     assert (kept["opset"], kept["domains"], kept["max_length"]) == (17, ["com.microsoft"], 24)

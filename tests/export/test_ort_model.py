@@ -111,7 +111,7 @@ def test_damaged_files_are_refused(export: Export) -> None:
     graph, description = folder / "model-fp32.onnx", folder / "model-fp32.json"
     whole = graph.read_bytes()
     graph.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FormatError, match=r"refuses .*model-fp32.onnx"):
+    with pytest.raises(FormatError, match=r"model-fp32.onnx is not an ONNX file, or damaged"):
         ff.OrtModel(folder)
     graph.write_bytes(whole)
     kept = json.loads(description.read_text(encoding="utf-8"))
@@ -131,6 +131,18 @@ def test_damaged_files_are_refused(export: Export) -> None:
     (folder / "tokenizer.json").unlink()
     with ff.OrtModel(folder) as model, pytest.raises(ConfigError, match="export with tokenizer="):
         model.predict(["cat"])
+
+
+def test_weights_in_other_files_are_refused(export: Export) -> None:
+    import onnx
+
+    _, folder = export()
+    graph = folder / "model-fp32.onnx"
+    onnx.save(
+        onnx.load(graph), graph, save_as_external_data=True, location="weights.bin", size_threshold=1024
+    )
+    with pytest.raises(FormatError, match=r"in another file, weights\.bin: only self-contained files"):
+        ff.OrtModel(folder)
 
 
 def test_batches_that_do_not_fit_are_refused(export: Export) -> None:
