@@ -54,6 +54,31 @@ def test_other_precisions_stay_near(
     assert all(numbers["cosine"] > 0.998 for numbers in report.checked.values())
 
 
+def test_int8_graphs_hold_every_matrix_in_int8_and_the_factors_of_equalisation(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    import onnx
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = BertModel(BertConfig(vocab_size=90, pad_token_id=1, **sizes)).eval()
+    texts = ["the cat sat on the mat", "who ran because the bank"] * 8
+    report = ff.export_onnx(model, tmp_path / "out", "int8", tokenizer=tokenizer, texts=texts)
+    # The models are random and small; on trained weights INT8 gives 0.999.
+    assert all(numbers["cosine"] > 0.998 for numbers in report.checked.values())
+    assert not any("stay float32" in note for note in report.notes)
+    graph = onnx.load(tmp_path / "out" / "model-int8.onnx").graph
+    products = [node.name for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    assert len(products) == 2 * 6  # query, key, value, output, up, down
+    scaled = {value for node in graph.node if node.op_type == "Mul" for value in node.input}
+    assert {f"layers.{n}.{part}.factors" for n in (0, 1) for part in ("qkv", "up", "down")} <= scaled
+
+
+def test_matrices_that_stay_float32_in_an_int8_graph_are_told(make_model: MakeModel, tmp_path: Path) -> None:
+    report = ff.export_onnx(make_model("bert"), tmp_path / "out", "int8")
+    assert "6 of 12 weight matrices of the layers stay float32" in str(report)
+
+
 @pytest.mark.parametrize("name", ["bert", "mpnet", "modernbert"])
 def test_pruned_shapes_are_ordinary(
     make_model: MakeModel, prune: Callable[..., None], name: str, tmp_path: Path

@@ -208,17 +208,27 @@ def _written(encoder: Encoder, precision: str, tokenizer: Any) -> tuple[Any, Exp
         token_types=plan.types > 1 and (tokenization is None or tokenization.token_types),
         labels=None if not names else tuple(names[key] for key in sorted(names, key=int)),
         num_spans=0 if span_head is None else span_head.num_spans,
-        notes=_notes(precision, fused),
+        notes=_notes(precision, fused, encoder.tensors),
     )
     return graph, report, layer_outputs
 
 
-def _notes(precision: str, fused: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+def _notes(
+    precision: str, fused: Mapping[str, tuple[int, int]], tensors: Mapping[str, NDArray[Any]]
+) -> tuple[str, ...]:
     notes = [
         f"{count - done} of {count} {name} could not be written fused"
         for name, (done, count) in fused.items()
         if done < count
     ]
+    matrices = [
+        array
+        for name, array in tensors.items()
+        if name.startswith("layers.") and name.endswith(".weight") and array.ndim == 2
+    ]
+    kept = sum(array.dtype != np.int8 for array in matrices)
+    if precision in _INT8 and kept:
+        notes.append(f"{kept} of {len(matrices)} weight matrices of the layers stay float32")
     if precision == "int8":
         notes.append(
             'on CPUs without VNNI set the session option "session.x64quantprecision" to "1"; OrtModel does'
