@@ -13,7 +13,14 @@ import pytest
 import torch
 
 import fastformers as ff
-from fastformers.errors import ClosedError, ConfigError, FormatError, ShapeError, UnsupportedModelError
+from fastformers.errors import (
+    ClosedError,
+    ConfigError,
+    FormatError,
+    MissingExtraError,
+    ShapeError,
+    UnsupportedModelError,
+)
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -159,10 +166,20 @@ def test_batches_that_do_not_fit_are_refused(export: Export) -> None:
             ff.OrtModel(folder, **{name: 0})  # type: ignore[arg-type]
 
 
+def test_a_thread_count_that_has_no_effect_is_refused(export: Export) -> None:
+    try:
+        ff.ort_library_path()
+    except MissingExtraError as reason:
+        pytest.skip(str(reason))
+    _, folder = export(precision="int8-fastformers")
+    with pytest.raises(ConfigError, match=r"threads=1 has no effect .* set FASTFORMERS_NUM_THREADS"):
+        ff.OrtModel(folder, threads=1)
+    with ff.OrtModel(folder) as model:
+        assert model.threads == ff.kernels.default_threads()
+
+
 def test_a_runtime_that_is_too_old_is_told(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
-
-    from fastformers.errors import MissingExtraError
 
     _, folder = export()
     monkeypatch.setattr(onnxruntime, "__version__", "1.16.3")
