@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import fastformers as ff
-from fastformers.errors import ConfigError, GateError, MissingExtraError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError, GateError, MissingExtraError, UnsupportedModelError
 from fastformers.export.builder import GraphBuilder
 from fastformers.export.linear_nodes import Linears, with_folded_factors
 from fastformers.export.session import open_session, session_options
@@ -51,6 +52,31 @@ def test_other_precisions_stay_near(
     assert report.checked
     # The models are random and small; on trained weights INT8 gives 0.999.
     assert all(numbers["cosine"] > 0.998 for numbers in report.checked.values())
+
+
+def test_int8_graphs_hold_every_matrix_in_int8_and_the_factors_of_equalisation(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    import onnx
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = BertModel(BertConfig(vocab_size=90, pad_token_id=1, **sizes)).eval()
+    texts = ["the cat sat on the mat", "who ran because the bank"] * 8
+    report = ff.export_onnx(model, tmp_path / "out", "int8", tokenizer=tokenizer, texts=texts)
+    # The models are random and small; on trained weights INT8 gives 0.999.
+    assert all(numbers["cosine"] > 0.998 for numbers in report.checked.values())
+    assert not any("stay float32" in note for note in report.notes)
+    graph = onnx.load(tmp_path / "out" / "model-int8.onnx").graph
+    products = [node.name for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    assert len(products) == 2 * 6  # query, key, value, output, up, down
+    scaled = {value for node in graph.node if node.op_type == "Mul" for value in node.input}
+    assert {f"layers.{n}.{part}.factors" for n in (0, 1) for part in ("qkv", "up", "down")} <= scaled
+
+
+def test_matrices_that_stay_float32_in_an_int8_graph_are_told(make_model: MakeModel, tmp_path: Path) -> None:
+    report = ff.export_onnx(make_model("bert"), tmp_path / "out", "int8")
+    assert "6 of 12 weight matrices of the layers stay float32" in str(report)
 
 
 @pytest.mark.parametrize("name", ["bert", "mpnet", "modernbert"])
@@ -180,6 +206,55 @@ def test_a_head_that_differs_is_told_from_the_layers(
         ff.export_onnx(model, tmp_path / "out", "fp32")
 
 
+@pytest.mark.parametrize(("table", "row"), [("type", 1), ("position", -1)])
+@pytest.mark.parametrize("with_texts", [True, False])
+def test_the_check_reads_second_texts_and_late_positions(
+    make_model: MakeModel,
+    tokenizer: Any,
+    table: str,
+    row: int,
+    with_texts: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, compile = make_model("bert", "classification"), compiling.compile
+    longest = tokenizer.model_max_length if with_texts else model.config.max_position_embeddings
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+
+    def altered(*arguments: Any, **named: Any) -> Any:
+        encoder = compile(*arguments, **named)
+        name = f"embeddings.{table}"
+        changed = encoder.tensors[name].copy()
+        changed[row if row >= 0 else longest + row] += np.arange(changed.shape[1]) % 3
+        encoder.tensors[name] = changed
+        return encoder
+
+    monkeypatch.setattr(compiling, "compile", altered)
+    with pytest.raises(GateError, match="The first layer that differs is 0 of 3"):
+        ff.export_onnx(model, tmp_path / "out", tokenizer=tokenizer if with_texts else None)
+
+
+def test_exports_of_models_with_other_tokenizers_do_not_share_a_folder(
+    make_model: MakeModel, tokenizer: Any, tmp_path: Path
+) -> None:
+    model, out = make_model("bert", "classification"), tmp_path / "out"
+    ff.export_onnx(model, out, "fp32", tokenizer=tokenizer)
+    tokenizer(["cat", "the cat"], padding=True, truncation=True, max_length=5)  # leaves its settings behind
+    ff.export_onnx(model, out, "fp16", tokenizer=tokenizer)
+    kept = (out / "tokenizer.json").read_bytes()
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["novel"])
+    with pytest.raises(ConfigError, match=r"holds model-fp16.onnx of a model with another tokenizer"):
+        ff.export_onnx(model, out, "fp32", tokenizer=other, overwrite=True)
+    assert (out / "tokenizer.json").read_bytes() == kept
+
+
+def test_a_place_that_cannot_be_written_is_told(make_model: MakeModel) -> None:
+    with pytest.raises(FormatError, match="/proc/out cannot be written"):
+        ff.export_onnx(make_model("bert"), "/proc/out", check=False)
+
+
 def test_precisions_lie_beside_each_other_and_are_replaced_only_when_told(
     make_model: MakeModel, tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -200,7 +275,7 @@ def test_precisions_lie_beside_each_other_and_are_replaced_only_when_told(
 def test_the_report_prints_and_is_kept(make_model: MakeModel, tokenizer: Any, tmp_path: Path) -> None:
     report = ff.export_onnx(make_model("bert"), tmp_path / "out", "fp32", tokenizer=tokenizer)
     assert "3 of 3 attention" in str(report)
-    assert "with the float32 model, 4 batches of texts" in str(report)
+    assert "with the float32 model, 5 batches of texts" in str(report)
     kept = json.loads((tmp_path / "out" / "model-fp32.json").read_text(encoding="utf-8"))
     assert kept == json.loads(json.dumps(report.to_dict()))
     assert (kept["opset"], kept["domains"], kept["max_length"]) == (17, ["com.microsoft"], 24)

@@ -13,7 +13,14 @@ import pytest
 import torch
 
 import fastformers as ff
-from fastformers.errors import ClosedError, ConfigError, FormatError, ShapeError, UnsupportedModelError
+from fastformers.errors import (
+    ClosedError,
+    ConfigError,
+    FormatError,
+    MissingExtraError,
+    ShapeError,
+    UnsupportedModelError,
+)
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -111,7 +118,7 @@ def test_damaged_files_are_refused(export: Export) -> None:
     graph, description = folder / "model-fp32.onnx", folder / "model-fp32.json"
     whole = graph.read_bytes()
     graph.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FormatError, match=r"refuses .*model-fp32.onnx"):
+    with pytest.raises(FormatError, match=r"model-fp32.onnx is not an ONNX file, or damaged"):
         ff.OrtModel(folder)
     graph.write_bytes(whole)
     kept = json.loads(description.read_text(encoding="utf-8"))
@@ -133,6 +140,18 @@ def test_damaged_files_are_refused(export: Export) -> None:
         model.predict(["cat"])
 
 
+def test_weights_in_other_files_are_refused(export: Export) -> None:
+    import onnx
+
+    _, folder = export()
+    graph = folder / "model-fp32.onnx"
+    onnx.save(
+        onnx.load(graph), graph, save_as_external_data=True, location="weights.bin", size_threshold=1024
+    )
+    with pytest.raises(FormatError, match=r"in another file, weights\.bin: only self-contained files"):
+        ff.OrtModel(folder)
+
+
 def test_batches_that_do_not_fit_are_refused(export: Export) -> None:
     _, folder = export()
     with ff.OrtModel(folder) as model:
@@ -147,10 +166,20 @@ def test_batches_that_do_not_fit_are_refused(export: Export) -> None:
             ff.OrtModel(folder, **{name: 0})  # type: ignore[arg-type]
 
 
+def test_a_thread_count_that_has_no_effect_is_refused(export: Export) -> None:
+    try:
+        ff.ort_library_path()
+    except MissingExtraError as reason:
+        pytest.skip(str(reason))
+    _, folder = export(precision="int8-fastformers")
+    with pytest.raises(ConfigError, match=r"threads=1 has no effect .* set FASTFORMERS_NUM_THREADS"):
+        ff.OrtModel(folder, threads=1)
+    with ff.OrtModel(folder) as model:
+        assert model.threads == ff.kernels.default_threads()
+
+
 def test_a_runtime_that_is_too_old_is_told(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
-
-    from fastformers.errors import MissingExtraError
 
     _, folder = export()
     monkeypatch.setattr(onnxruntime, "__version__", "1.16.3")

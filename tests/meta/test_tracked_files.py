@@ -17,7 +17,7 @@ REGISTRY_HOST = re.compile(
     "|".join(rf"(?:{'|'.join(names)})\.{domain}" for domain, names in REGISTRIES.items())
 )
 HOME_OF_A_MACHINE = re.compile(r"(?<![\w.~$}/*-])/(?:work|root|home|opt|Users|mnt|srv)/\w")
-GENERATED_SUFFIXES = {".so", ".o", ".a", ".pyc", ".whl", ".egg", ".log"}
+GENERATED_SUFFIXES = {".so", ".o", ".a", ".pyc", ".whl", ".egg", ".log", ".onnx", ".data"}
 LARGEST_FILE_BYTES = 1 << 20
 
 

@@ -40,7 +40,8 @@ class OrtModel:
     Args:
         path: folder that :func:`fastformers.export_onnx` wrote.
         precision: which of its graphs; ``None`` for the only one.
-        threads: threads of an instance; ``None``: the cores there are, divided by the instances.
+        threads: threads of an instance; ``None``: the cores there are, divided by the instances. Refused for
+            ``"int8-fastformers"``, whose operators take their number from ``FASTFORMERS_NUM_THREADS`` and share it.
         instances: batches computed at the same time.
 
     Raises:
@@ -67,14 +68,21 @@ class OrtModel:
                 raise ConfigError(f"{name} is {count!r}; allowed: 1 to 1024")
         description = _description(folder, precision)
         self.precision: str = description["precision"]
+        native = self.precision == "int8-fastformers"
+        if native and threads is not None:
+            raise ConfigError(
+                f"threads={threads} has no effect on 'int8-fastformers': set FASTFORMERS_NUM_THREADS before the first "
+                "model is opened"
+            )
         self.instances = instances
-        self.threads = threads or max(1, kernels.num_threads() // instances)
+        self.threads = threads or max(
+            1, kernels.default_threads() if native else kernels.num_threads() // instances
+        )
         self._outputs: tuple[str, ...] = tuple(description["outputs"])
         self._inputs: tuple[str, ...] = tuple(description["inputs"])
         self._token_types: bool = description["token_types"]
         self._labels = None if description["labels"] is None else tuple(description["labels"])
         self._texts = _text_encoder(folder, description)
-        native = self.precision == "int8-fastformers"
         options = session_options(self.threads, shared_cores=instances > 1, native=native)
         self._session = open_session(folder / model_file(self.precision), options)
         self._pool = ThreadPoolExecutor(instances) if instances > 1 else None

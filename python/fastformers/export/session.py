@@ -9,6 +9,7 @@ from typing import Any
 from fastformers import kernels
 from fastformers._optional import require
 from fastformers.errors import ConfigError, FormatError, MissingExtraError
+from fastformers.export.self_contained import require_self_contained
 
 __all__ = ["open_session", "session_options"]
 
@@ -66,11 +67,13 @@ def open_session(source: Path | bytes, options: Any) -> Any:
 
     Raises:
         ConfigError: there is no such file.
-        FormatError: ONNX Runtime refuses the model; says why.
+        FormatError: ONNX Runtime refuses the model, or its weights are in other files; says which.
     """
     runtime = require("onnxruntime", "onnx", "running ONNX models")
-    if isinstance(source, Path) and not source.is_file():
-        raise ConfigError(f"{source} is not there: export the model in that precision first")
+    if isinstance(source, Path):
+        if not source.is_file():
+            raise ConfigError(f"{source} is not there: export the model in that precision first")
+        require_self_contained(source)
     try:
         given = str(source) if isinstance(source, Path) else source
         return runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])

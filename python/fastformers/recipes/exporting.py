@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from fastformers.quantization.inputs import bundled_texts
 from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import open_model
 from fastformers.rewriting import Encoder
-from fastformers.runtime.tokenizer_files import tokenization_of, write_tokenizer
+from fastformers.runtime.tokenizer_files import TOKENIZER, tokenization_of, write_tokenizer
 from fastformers.tasks import TASK_FILE, TaskFile
 
 __all__ = ["Precision", "export_onnx"]
@@ -40,9 +41,11 @@ Precision = Literal["fp32", "fp16", "int8", "int8-fastformers"]
 _PRECISIONS: tuple[str, ...] = get_args(Precision)
 _INT8 = ("int8", "int8-fastformers")
 
-#: Sizes of the batches that are compared; texts of one batch have different lengths.
-_BATCHES = (1, 2, 5, 8)
-_MOST_CHECKED_TOKENS = 128
+_SHORT_TOKENS = 128
+#: Texts and most tokens of the batches that are compared; texts of one batch have different lengths. The long one
+#: reaches late positions and past local windows.
+_BATCHES = (*((size, _SHORT_TOKENS) for size in (1, 2, 5, 8)), (1, 512))
+_SPAN_TOKENS = 3
 _BYTES_PER_MB = 1e6
 #: Class of the outputs of encoders that pool.
 _POOLED = "EmbeddingOutput"
@@ -91,7 +94,9 @@ def export_onnx(
 
     Raises:
         GateError: the graph differs from the model by more than the precision allows; names the first layer that does.
-        ConfigError: the file is there, an argument is refused, or the encoder's layers have another precision.
+        ConfigError: the file is there, an argument is refused, the folder's other exports have another tokenizer, or
+            the encoder's layers have another precision.
+        FormatError: the folder cannot be written, or holds a damaged tokenizer.
         UnsupportedModelError: as ``compile``.
         MissingExtraError: onnx or ONNX Runtime is absent, or our operators are.
 
@@ -109,6 +114,7 @@ def export_onnx(
         model, tokenizer, task = opened.model, tokenizer or opened.tokenizer, opened.task_file
     else:
         task = None
+    _check_same_tokenizer(folder, precision, tokenizer)
     encoder = _encoder_of(model, precision, tokenizer, texts, config or CompileConfig())
     graph, report, debug = _written(encoder, precision, tokenizer)
     content = _serialized(graph)
@@ -126,6 +132,29 @@ def _check_place(folder: Path, precision: str, overwrite: bool) -> None:
         raise ConfigError(f"{folder.absolute().parent} does not exist: make it first")
     if (folder / model_file(precision)).exists() and not overwrite:
         raise ConfigError(f"{folder / model_file(precision)} exists: pass overwrite=True to replace it")
+
+
+def _check_same_tokenizer(folder: Path, precision: str, tokenizer: Any) -> None:
+    """Keeps the exports that lie there readable: they share one tokenizer."""
+    others = sorted({path.name for path in folder.glob("model-*.onnx")} - {model_file(precision)})
+    there, backend = folder / TOKENIZER, getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not others or not there.is_file() or not hasattr(backend, "to_str"):
+        return
+    if _vocabulary_and_rules(there.read_text(encoding="utf-8")) != _vocabulary_and_rules(backend.to_str()):
+        raise ConfigError(
+            f"{folder} holds {', '.join(others)} of a model with another tokenizer: name another folder"
+        )
+
+
+def _vocabulary_and_rules(text: str) -> dict[str, Any]:
+    """A ``tokenizer.json`` without what the last call left in it."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise FormatError(
+            f"{TOKENIZER} of the folder is damaged ({error}): delete it, or name another folder"
+        ) from error
+    return {key: value for key, value in content.items() if key not in ("padding", "truncation")}
 
 
 def _encoder_of(
@@ -179,17 +208,27 @@ def _written(encoder: Encoder, precision: str, tokenizer: Any) -> tuple[Any, Exp
         token_types=plan.types > 1 and (tokenization is None or tokenization.token_types),
         labels=None if not names else tuple(names[key] for key in sorted(names, key=int)),
         num_spans=0 if span_head is None else span_head.num_spans,
-        notes=_notes(precision, fused),
+        notes=_notes(precision, fused, encoder.tensors),
     )
     return graph, report, layer_outputs
 
 
-def _notes(precision: str, fused: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+def _notes(
+    precision: str, fused: Mapping[str, tuple[int, int]], tensors: Mapping[str, NDArray[Any]]
+) -> tuple[str, ...]:
     notes = [
         f"{count - done} of {count} {name} could not be written fused"
         for name, (done, count) in fused.items()
         if done < count
     ]
+    matrices = [
+        array
+        for name, array in tensors.items()
+        if name.startswith("layers.") and name.endswith(".weight") and array.ndim == 2
+    ]
+    kept = sum(array.dtype != np.int8 for array in matrices)
+    if precision in _INT8 and kept:
+        notes.append(f"{kept} of {len(matrices)} weight matrices of the layers stay float32")
     if precision == "int8":
         notes.append(
             'on CPUs without VNNI set the session option "session.x64quantprecision" to "1"; OrtModel does'
@@ -214,7 +253,7 @@ class _Reference:
 
     def __init__(self, model: nn.Module, encoder: Encoder) -> None:
         self.padding_id = int(encoder.config.get("pad_token_id") or 0)
-        self.vocabulary = encoder.plan.vocab
+        self.vocabulary, self.types = encoder.plan.vocab, encoder.plan.types
         self.words = "the compiled encoder" if isinstance(model, Encoder) else "the float32 model"
         if isinstance(model, Encoder):
             model = _with_float32_attention(model)
@@ -292,14 +331,14 @@ def _checked(
         )
 
     def where() -> str:
-        layers = reference.layers(batches[-1]) if layer_outputs else []
+        batch = batches[_most_different(batches, found, wanted)]
+        layers = reference.layers(batch) if layer_outputs else []
         if len(layers) != len(layer_outputs) or not layers:
             return "Its layers cannot be looked at one by one"
         import onnx
 
         graph: Any = onnx.ModelProto.FromString(content)
-        fed = _fed(report, batches[-1])
-        return first_difference(graph, layer_outputs, fed, layers, report.precision, options)
+        return first_difference(graph, layer_outputs, _fed(report, batch), layers, report.precision, options)
 
     require_within(differences, report.precision, where)
     what = _RANDOM_IDS if tokenizer is None else f"{len(batches)} batches of texts"
@@ -311,6 +350,15 @@ def _checked(
     )
 
 
+def _most_different(batches: Sequence[Arrays], found: Sequence[Arrays], wanted: Sequence[Arrays]) -> int:
+    """The number of the batch with the largest difference."""
+    largest = [
+        max(difference.max_abs for difference in compare([batch], [one], [other]).values())
+        for batch, one, other in zip(batches, found, wanted, strict=True)
+    ]
+    return int(np.nan_to_num(largest, nan=np.inf).argmax())
+
+
 def _fed(report: ExportReport, batch: Arrays) -> Arrays:
     return {
         name: batch[name] if name in batch else np.zeros_like(batch["input_ids"]) for name in report.inputs
@@ -318,38 +366,49 @@ def _fed(report: ExportReport, batch: Arrays) -> Arrays:
 
 
 def _batches(report: ExportReport, tokenizer: Any, reference: _Reference) -> Iterator[Arrays]:
-    """Batches of several sizes, their texts of several lengths; with spans where the model reads them."""
-    longest = min(_MOST_CHECKED_TOKENS, report.max_length)
+    """Batches of several sizes: texts of several lengths, a long one, pairs; with spans where the model reads them."""
     random = np.random.default_rng(0)
     texts = [text for text in bundled_texts() if isinstance(text, str)]
     first = 0
-    for size in _BATCHES:
+    for number, (size, most) in enumerate(_BATCHES):
+        longest = min(most, report.max_length)
         if tokenizer is None:
             batch = _random_batch(random, size, longest, reference)
         else:
             chosen = [texts[(first + 7 * place) % len(texts)] for place in range(size)]
+            if most > _SHORT_TOKENS:
+                chosen = [" ".join(texts)] * size
+            seconds = [texts[-1 - place] for place in range(size)] if number % 2 else None
             encoded = tokenizer(
-                chosen, padding=size > 1, truncation=True, max_length=longest, return_tensors="np"
+                chosen, seconds, padding=size > 1, truncation=True, max_length=longest, return_tensors="np"
             )
             batch = {name: encoded[name].astype(np.int64) for name in report.inputs if name in encoded}
             first += 7 * size
         if report.num_spans:
-            lengths = batch["attention_mask"].sum(1)
-            starts = [
-                [min(1 + span, int(length) - 1) for span in range(report.num_spans)] for length in lengths
-            ]
-            batch["spans"] = np.array([[[s, s + 1] for s in row] for row in starts], np.int64)
+            batch["spans"] = _spans(batch["attention_mask"].sum(1), report.num_spans)
         yield batch
+
+
+def _spans(lengths: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Overlapping spans inside each text, [batch, count, 2]."""
+    starts = np.minimum(1 + np.arange(count), lengths[:, None] - 1)
+    ends = np.minimum(starts + _SPAN_TOKENS, lengths[:, None])
+    return np.stack([starts, ends], axis=-1).astype(np.int64)
 
 
 def _random_batch(random: np.random.Generator, size: int, longest: int, reference: _Reference) -> Arrays:
     lengths = random.integers(1, longest + 1, size)
-    lengths[0] = max(2, lengths.max())
+    lengths[0] = longest if size == 1 else max(2, lengths.max())
     mask = (np.arange(lengths.max())[None, :] < lengths[:, None]).astype(np.int64)
     padding, vocabulary = reference.padding_id, reference.vocabulary
     ids = random.integers(0, vocabulary, mask.shape)
     ids[ids == padding] = (padding + 1) % vocabulary
-    return {"input_ids": np.where(mask == 1, ids, padding), "attention_mask": mask}
+    types = mask * random.integers(0, max(1, reference.types), mask.shape)
+    return {
+        "input_ids": np.where(mask == 1, ids, padding),
+        "attention_mask": mask,
+        **({"token_type_ids": types} if reference.types > 1 else {}),
+    }
 
 
 def _save(
@@ -361,8 +420,8 @@ def _save(
     task: TaskFile | None,
 ) -> None:
     """Writes each file in one step, the graph last: a folder without it holds no export of that precision."""
-    folder.mkdir(exist_ok=True)
     try:
+        folder.mkdir(exist_ok=True)
         if tokenizer is not None:
             write_tokenizer(tokenizer, folder)
         replace_file(folder / "config.json", json_bytes(encoder.config))
