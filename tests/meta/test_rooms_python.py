@@ -72,6 +72,8 @@ NEVER_AT_TOP_LEVEL = {
     "accelerate",
     "optuna",
     "datasets",
+    "pynvml",
+    "codecarbon",
 }
 
 
