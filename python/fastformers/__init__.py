@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
+    from fastformers.benchmarking.measure import measure
     from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
     from fastformers.modules import PackedLinear
     from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
@@ -48,6 +49,7 @@ __all__ = [
     "kernels",
     "load",
     "load_pretrained_torch",
+    "measure",
     "prune_",
     "prune_vocabulary_",
     "quantize_",
@@ -73,6 +75,7 @@ _HOME_OF_NAME = {
     "distill_folders": "fastformers.recipes.distilling",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
+    "measure": "fastformers.benchmarking.measure",
     "prune_": "fastformers.pruning",
     "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",

@@ -79,6 +79,10 @@ class Instance:
         """Provider and name, e.g. ``"azure:F16s_v2"``."""
         return f"{self.provider}:{self.name}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON values."""
+        return asdict(self)
+
 
 @cache
 def price_table() -> tuple[Instance, ...]:

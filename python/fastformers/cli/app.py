@@ -15,12 +15,14 @@ import typer
 from fastformers import __version__
 from fastformers.cli.bench import bench
 from fastformers.cli.compile import compile_model
+from fastformers.cli.cost import cost
 from fastformers.cli.demo import demo
 from fastformers.cli.distill import distill
 from fastformers.cli.doctor import doctor
 from fastformers.cli.evaluate import evaluate
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
+from fastformers.cli.plot import plot
 from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
 from fastformers.cli.recipe import recipe_app
@@ -52,6 +54,8 @@ app.add_typer(recipe_app, name="recipe")
 app.command()(verify)
 app.command()(bench)
 app.command()(tune)
+app.command()(cost)
+app.command()(plot)
 
 
 def _print_version(requested: bool) -> None:

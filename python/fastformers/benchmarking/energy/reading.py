@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 __all__ = ["EnergyReading", "Source", "UnavailableError"]
 
-_JOULES_PER_KWH = 3.6e6
-
 
 @dataclass(frozen=True)
 class EnergyReading:
