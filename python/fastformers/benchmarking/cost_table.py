@@ -12,7 +12,7 @@ from fastformers.benchmarking.saved_speeds import CostReport, CostRow
 __all__ = ["show_costs", "show_prices"]
 
 _JOULES_PER_KWH = 3.6e6
-_LIST_PRICES = "US dollars an hour, on demand, Linux, without disks and traffic. Prices change: pass what you pay as a number."
+_LIST_PRICES = "US dollars an hour, on demand, Linux, no disks, no traffic. Prices change: pass what you pay as a number."
 
 
 def show_costs(console: Console, report: CostReport) -> None:
@@ -34,14 +34,16 @@ def show_costs(console: Console, report: CostReport) -> None:
 
 def show_prices(console: Console) -> None:
     """Prints the price table with dates and sources."""
+    sources = list(dict.fromkeys(row.source for row in price_table()))
     table = Table(header_style="bold")
     for head in ("name", "vCPUs", "USD/hour", "region", "date", "source"):
         table.add_column(head, justify="right" if head in ("vCPUs", "USD/hour") else "left")
     for row in price_table():
-        table.add_row(
-            row.full_name, str(row.vcpus), f"{row.usd_per_hour:g}", row.region, row.date, row.source
-        )
+        source = str(sources.index(row.source) + 1)
+        table.add_row(row.full_name, str(row.vcpus), f"{row.usd_per_hour:g}", row.region, row.date, source)
     console.print(table)
+    for number, source in enumerate(sources, 1):
+        console.print(f"{number}: {source}.", highlight=False)
     console.print(_LIST_PRICES, highlight=False)
 
 

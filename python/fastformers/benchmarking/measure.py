@@ -194,9 +194,8 @@ def _warm_up(subject: Subject, texts: Sequence[Text], batch_size: int, seconds: 
         taken.append((_seconds_of(call, batch[0] if batch_size == 1 else batch), len(batch)))
         if len(taken) >= _LEAST_WARM_UP and sum(spent for spent, _ in taken) > seconds:
             break
-    spent, answered = (
-        sum(column) for column in zip(*taken[1:], strict=True)
-    )  # the first call prepares the others
+    later = taken[1:]  # the first call prepares what others find
+    spent, answered = sum(spent for spent, _ in later), sum(count for _, count in later)
     return max(spent / answered / (subject.at_once if batch_size == 1 else 1), _CLOCK_STEP)
 
 

@@ -113,14 +113,15 @@ def saved_price(content: Mapping[str, Any]) -> Price | None:
 
 
 def cost_report(
-    content: Mapping[str, Any], price: Price | None = None, utilisation: float = 1.0
+    content: Mapping[str, Any], price: Price | None = None, utilisation: float | None = None
 ) -> CostReport:
     """Prices a file's speeds.
 
     Args:
         content: as for :func:`saved_speeds`.
         price: of the machine; ``None`` takes the file's own.
-        utilisation: share of the paid time in which queries are answered, in (0, 1].
+        utilisation: share of the paid time in which queries are answered, in (0, 1]; ``None`` takes the file's own, or
+            1 where it has none.
 
     Raises:
         ConfigError: no price is given and the file has none, or the utilisation is out of range.
@@ -130,11 +131,12 @@ def cost_report(
     paid = price or saved_price(content)
     if paid is None:
         raise ConfigError("the file was measured without a price: give one (--price azure:F16s_v2, or 0.5)")
+    share = _number(content.get("utilisation", 1.0), "utilisation") if utilisation is None else utilisation
     rows = tuple(
-        CostRow(speed, usd_per_100m(1 / speed.queries_per_second, paid.usd_per_hour, utilisation))
+        CostRow(speed, usd_per_100m(1 / speed.queries_per_second, paid.usd_per_hour, share))
         for speed in speeds
     )
-    return CostReport(paid, utilisation, rows)
+    return CostReport(paid, share, rows)
 
 
 def _measurement(content: Mapping[str, Any]) -> Iterator[SavedSpeed]:

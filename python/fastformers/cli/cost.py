@@ -31,8 +31,9 @@ def cost(
         ),
     ] = None,
     utilisation: Annotated[
-        float, typer.Option(help="Share of the paid time in which queries are answered, 0 to 1.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Share of the paid time in which queries are answered; else the file's own, or 1."),
+    ] = None,
     list_prices: Annotated[bool, typer.Option("--list", help="Print the price table instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:

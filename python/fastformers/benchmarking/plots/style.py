@@ -98,8 +98,8 @@ def tidy(axes: Axes, grid: str) -> None:
 
 def title(figure: Figure, axes: Axes, head: str, foot: Sequence[str]) -> None:
     """Writes a title above and small print below."""
-    axes.set_title(fill(head, _TITLE_WIDTH), loc="left", fontsize=TITLE, color=INK, weight="bold", pad=12)
-    lines = [fill(line, _FOOT_WIDTH) for line in foot if line]
+    axes.set_title(balanced(head, _TITLE_WIDTH), loc="left", fontsize=TITLE, color=INK, weight="bold", pad=12)
+    lines = [balanced(line, _FOOT_WIDTH) for line in foot if line]
     if lines:
         figure.supxlabel("\n".join(lines), x=0.012, ha="left", fontsize=DETAIL - 0.5, color=_QUIET)
 
