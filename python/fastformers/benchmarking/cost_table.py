@@ -12,7 +12,9 @@ from fastformers.benchmarking.saved_speeds import CostReport, CostRow
 __all__ = ["show_costs", "show_prices"]
 
 _JOULES_PER_KWH = 3.6e6
-_LIST_PRICES = "US dollars an hour, on demand, Linux, no disks, no traffic. Prices change: pass what you pay as a number."
+_LIST_PRICES = (
+    "US dollars an hour, on demand, Linux, no disks, no traffic. Prices change: pass your own as a number."
+)
 
 
 def show_costs(console: Console, report: CostReport) -> None:
