@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fastformers.benchmarking.energy import EnergyMeter, energy_meter
+from fastformers.benchmarking.energy import EnergyMeter, carbon_intensity, energy_meter
 from fastformers.benchmarking.energy.cpu_time import family_cpu_seconds
 from fastformers.benchmarking.energy.nvml import NvmlSource
 from fastformers.benchmarking.energy.processors import read_processor
@@ -218,6 +218,24 @@ def test_nothing_is_read_when_energy_is_off() -> None:
     with energy_meter("off") as meter:
         pass
     assert str(meter.reading) == "energy unavailable: energy was not asked for"
+
+
+MIXES = {"DEU": {"carbon_intensity": 380.95, "country_name": "Germany", "year": 2023}}
+
+
+def test_co2_is_that_of_the_countrys_electricity() -> None:
+    germany = carbon_intensity("deu", MIXES)
+    assert germany.kilograms(3.6e6) == pytest.approx(
+        0.38095, rel=1e-12
+    )  # of one kWh: rounding of floats only
+    assert str(germany) == "381 g CO2 a kWh (Germany, 2023)"
+    with pytest.raises(ConfigError, match="DEU"):
+        carbon_intensity("Germany", MIXES)
+
+
+def test_the_table_of_codecarbon_has_the_fields_that_are_read() -> None:
+    pytest.importorskip("codecarbon", reason="CO2 figures need the energy extra")
+    assert 0 < carbon_intensity("FRA").grams_per_kwh < carbon_intensity("POL").grams_per_kwh
 
 
 def test_wrong_use_is_refused() -> None:

@@ -90,6 +90,23 @@ def test_prices_are_listed_with_their_dates(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)[0]["provider"] == "azure"
 
 
+def test_co2_stands_beside_the_energy_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastformers.benchmarking import energy
+    from fastformers.benchmarking.energy import CarbonIntensity
+
+    monkeypatch.setattr(energy, "carbon_intensity", lambda country: CarbonIntensity(country, 400.0, 2023))
+    options = (ladder(tmp_path), "--price", "1", "--country", "DEU")
+    assert exit_status("cost", *options, "--json") == ExitCode.OK
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["kg_co2_per_100m"] for row in rows] == [None, 0.4]  # 1 kWh of the second row
+    assert exit_status("cost", *options) == ExitCode.OK
+    printed = capsys.readouterr().out
+    assert "kg CO2" in printed
+    assert "400 g CO2 a kWh (DEU, 2023)" in printed
+
+
 def test_demo_results_can_be_priced(tmp_path: Path) -> None:
     rows = [{"name": "teacher", "queries_per_second": {"median": 36.0}}]
     path = saved(tmp_path, {"schema": "fastformers-demo/3", "rows": rows})

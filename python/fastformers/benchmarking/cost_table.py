@@ -21,13 +21,22 @@ def show_costs(console: Console, report: CostReport) -> None:
     """Prints a row for each speed, and below what the figures rest on."""
     table = Table(title="100 million queries", title_justify="left", header_style="bold")
     table.add_column("")
-    for head in ("queries/s", "USD", "kWh", "energy by"):
-        table.add_column(head, justify="left" if head == "energy by" else "right")
+    for head in ("queries/s", "USD", "kWh"):
+        table.add_column(head, justify="right")
+    table.add_column("energy by")
+    if report.carbon is not None:
+        table.add_column("kg CO2", justify="right")
     for row in report.rows:
-        table.add_row(*_cells(row))
+        table.add_row(*_cells(row)[: len(table.columns)])
     console.print(table)
     busy = f", the machine busy {100 * report.utilisation:g} % of the time it is paid for"
     console.print(f"At {report.price}{busy}.", highlight=False)
+    if report.utilisation < 1 and any(row.speed.joules_per_100m is not None for row in report.rows):
+        console.print(
+            "kWh: of answering; what the machine draws while it waits is not in it.", highlight=False
+        )
+    if report.carbon is not None:
+        console.print(f"CO2: {report.carbon}.", highlight=False)
     if any(row.speed.noisy for row in report.rows):
         console.print("~ measured on a machine that was not quiet: spread over 10 %.", highlight=False)
     if any(row.speed.extrapolated for row in report.rows):
@@ -59,6 +68,7 @@ def _cells(row: CostRow) -> tuple[str, ...]:
         _figure(row.usd_per_100m),
         "" if joules is None else _figure(joules / _JOULES_PER_KWH),
         speed.energy_method,
+        "" if row.kg_co2_per_100m is None else _figure(row.kg_co2_per_100m),
     )
 
 

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 from fastformers.benchmarking.cost import usd_per_100m
+from fastformers.benchmarking.energy import CarbonIntensity
 from fastformers.benchmarking.measurement import SCHEMA as MEASUREMENT
 from fastformers.benchmarking.price_table import Price
 from fastformers.errors import ConfigError, FormatError
@@ -46,14 +47,17 @@ class CostRow:
     Attributes:
         speed: as saved.
         usd_per_100m: US dollars of 100 million queries.
+        kg_co2_per_100m: CO2 of 100 million queries in kg; ``None`` without a country or without an energy.
     """
 
     speed: SavedSpeed
     usd_per_100m: float
+    kg_co2_per_100m: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns speed and cost in one level of JSON values."""
-        return {**asdict(self.speed), "usd_per_100m": self.usd_per_100m}
+        costs = {"usd_per_100m": self.usd_per_100m, "kg_co2_per_100m": self.kg_co2_per_100m}
+        return {**asdict(self.speed), **costs}
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,13 @@ class CostReport:
     Attributes:
         price: of the machine.
         utilisation: share of the paid time in which queries are answered.
+        carbon: of the electricity; ``None`` when no country was given.
         rows: in the order of the file.
     """
 
     price: Price
     utilisation: float
+    carbon: CarbonIntensity | None
     rows: tuple[CostRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +82,7 @@ class CostReport:
             "schema": "fastformers-cost/1",
             "price": self.price.to_dict(),
             "utilisation": self.utilisation,
+            "carbon": None if self.carbon is None else asdict(self.carbon),
             "rows": [row.to_dict() for row in self.rows],
         }
 
@@ -113,7 +120,10 @@ def saved_price(content: Mapping[str, Any]) -> Price | None:
 
 
 def cost_report(
-    content: Mapping[str, Any], price: Price | None = None, utilisation: float | None = None
+    content: Mapping[str, Any],
+    price: Price | None = None,
+    utilisation: float | None = None,
+    carbon: CarbonIntensity | None = None,
 ) -> CostReport:
     """Prices a file's speeds.
 
@@ -122,6 +132,7 @@ def cost_report(
         price: of the machine; ``None`` takes the file's own.
         utilisation: share of the paid time in which queries are answered, in (0, 1]; ``None`` takes the file's own, or
             1 where it has none.
+        carbon: of the electricity, for CO2.
 
     Raises:
         ConfigError: no price is given and the file has none, or the utilisation is out of range.
@@ -133,10 +144,18 @@ def cost_report(
         raise ConfigError("the file was measured without a price: give one (--price azure:F16s_v2, or 0.5)")
     share = _number(content.get("utilisation", 1.0), "utilisation") if utilisation is None else utilisation
     rows = tuple(
-        CostRow(speed, usd_per_100m(1 / speed.queries_per_second, paid.usd_per_hour, share))
+        CostRow(
+            speed, usd_per_100m(1 / speed.queries_per_second, paid.usd_per_hour, share), _kg(speed, carbon)
+        )
         for speed in speeds
     )
-    return CostReport(paid, share, rows)
+    return CostReport(paid, share, carbon, rows)
+
+
+def _kg(speed: SavedSpeed, carbon: CarbonIntensity | None) -> float | None:
+    if carbon is None or speed.joules_per_100m is None:
+        return None
+    return carbon.kilograms(speed.joules_per_100m)
 
 
 def _measurement(content: Mapping[str, Any]) -> Iterator[SavedSpeed]:

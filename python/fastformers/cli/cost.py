@@ -34,6 +34,12 @@ def cost(
         float | None,
         typer.Option(help="Share of the paid time in which queries are answered; else the file's own, or 1."),
     ] = None,
+    country: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", help="CO2 of this country's electricity too, e.g. DEU; needs extra energy."
+        ),
+    ] = None,
     list_prices: Annotated[bool, typer.Option("--list", help="Print the price table instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
@@ -41,6 +47,7 @@ def cost(
     from rich.console import Console
 
     from fastformers.benchmarking.cost_table import show_costs, show_prices
+    from fastformers.benchmarking.energy import carbon_intensity
     from fastformers.benchmarking.price_table import price_of, price_table
     from fastformers.benchmarking.saved_speeds import cost_report
     from fastformers.files.strict_json import read_json
@@ -54,7 +61,8 @@ def cost(
     if file is None:
         raise ConfigError("cost needs a FILE.json, or --list for the price table")
     paid = None if price is None else price_of(price)
-    report = cost_report(read_json(file), paid, utilisation)
+    carbon = None if country is None else carbon_intensity(country)
+    report = cost_report(read_json(file), paid, utilisation, carbon)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
