@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
+    from fastformers.benchmarking.measure import measure
     from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
     from fastformers.export.ort_model import OrtModel
     from fastformers.modules import PackedLinear
@@ -53,6 +54,7 @@ __all__ = [
     "kernels",
     "load",
     "load_pretrained_torch",
+    "measure",
     "ort_library_path",
     "prune_",
     "prune_vocabulary_",
@@ -82,6 +84,7 @@ _HOME_OF_NAME = {
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "ort_library_path": "fastformers.ort_library",
+    "measure": "fastformers.benchmarking.measure",
     "prune_": "fastformers.pruning",
     "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",

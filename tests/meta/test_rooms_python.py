@@ -78,6 +78,8 @@ NEVER_AT_TOP_LEVEL = {
     "accelerate",
     "optuna",
     "datasets",
+    "pynvml",
+    "codecarbon",
 }
 
 

@@ -15,6 +15,7 @@ import typer
 from fastformers import __version__
 from fastformers.cli.bench import bench
 from fastformers.cli.compile import compile_model
+from fastformers.cli.cost import cost
 from fastformers.cli.demo import demo
 from fastformers.cli.distill import distill
 from fastformers.cli.doctor import doctor
@@ -22,6 +23,7 @@ from fastformers.cli.evaluate import evaluate
 from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
 from fastformers.cli.export import export
+from fastformers.cli.plot import plot
 from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
 from fastformers.cli.recipe import recipe_app
@@ -54,6 +56,8 @@ app.add_typer(recipe_app, name="recipe")
 app.command()(verify)
 app.command()(bench)
 app.command()(tune)
+app.command()(cost)
+app.command()(plot)
 
 
 def _print_version(requested: bool) -> None:

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Draws time against accuracy over a grid of heads and FFN sizes, a line for each head count (the paper's Figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastformers.benchmarking.plots.style import (
+    DASHES,
+    DETAIL,
+    INK,
+    MARKERS,
+    SHADES,
+    TEXT,
+    checked_picture_path,
+    label_points,
+    machine_line,
+    new_figure,
+    plain_ticks,
+    save_picture,
+    tidy,
+    title,
+)
+from fastformers.errors import FormatError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["GRID_SCHEMA", "GridPoint", "draw_tradeoff", "read_grid", "tradeoff_figure"]
+
+GRID_SCHEMA = "fastformers-grid/1"
+
+_HEIGHTS = (6.0, 7.5, 9.5, 12.0, 16.0)
+#: Dark shades only: lines on white.
+_COLOURS = SHADES[:0:-1]
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One pruned model.
+
+    Attributes:
+        heads: attention heads of each layer that are left.
+        ffn: neurons of each feed-forward layer that are left.
+        layers: of the model.
+        milliseconds: of one text.
+        score: the task's metric, 0 to 100.
+    """
+
+    heads: int
+    ffn: int
+    layers: int
+    milliseconds: float
+    score: float
+
+
+def draw_tradeoff(grid: Mapping[str, Any], path: str | Path) -> None:
+    """Writes the picture of a grid of pruned models.
+
+    Args:
+        grid: ``{"schema": "fastformers-grid/1", "task", "metric", "points": [{"heads", "ffn", "layers",
+            "milliseconds", "score"}]}``; ``machine`` is named in the small print where it is there.
+        path: .png or .svg file to write; replaced in one step.
+
+    Raises:
+        FormatError: it is not a grid, has no points, or a field is absent or no number.
+        ConfigError: the path's ending is another, or its folder does not exist.
+        MissingExtraError: matplotlib is not installed.
+    """
+    target = checked_picture_path(Path(path))
+    save_picture(tradeoff_figure(grid), target)
+
+
+def tradeoff_figure(grid: Mapping[str, Any]) -> Figure:
+    """Draws a grid without saving it; see :func:`draw_tradeoff`. On a higher sheet while labels find no room."""
+    points = read_grid(grid)
+    lines = _lines(points)
+    for height in _HEIGHTS:
+        figure, axes = new_figure(height)
+        _draw_lines(axes, lines, several_depths=len({point.layers for point in points}) > 1)
+        _name_axes(grid, axes, points)
+        title(figure, axes, _claim(grid, points), [_foot(grid)])
+        ordered = [point for line in lines.values() for point in line]
+        placed = label_points(
+            figure,
+            axes,
+            [(point.milliseconds, point.score) for point in ordered],
+            [f"{point.ffn:,}" for point in ordered],
+            DETAIL,
+            lines=[[(point.milliseconds, point.score) for point in line] for line in lines.values()],
+        )
+        if placed is not None:
+            break
+    return figure
+
+
+def read_grid(grid: Mapping[str, Any]) -> list[GridPoint]:
+    """Returns the points of a grid.
+
+    Raises:
+        FormatError: see :func:`draw_tradeoff`.
+    """
+    if grid.get("schema") != GRID_SCHEMA:
+        raise FormatError(f"schema is {grid.get('schema')!r}, must be {GRID_SCHEMA!r}")
+    points = grid.get("points")
+    if not isinstance(points, list) or not points:
+        raise FormatError("the grid has no points")
+    return [_point(point, f"point {number}") for number, point in enumerate(points, 1)]
+
+
+def _point(point: Any, where: str) -> GridPoint:
+    if not isinstance(point, Mapping):
+        raise FormatError(f"{where} is no object")
+    for field, least in (("heads", 1), ("ffn", 1), ("layers", 1), ("milliseconds", 0), ("score", None)):
+        value = point.get(field)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise FormatError(f"{where}: {field} is {value!r}, must be a finite number")
+        if (least == 1 and value < 1) or (least == 0 and value <= 0):
+            raise FormatError(
+                f"{where}: {field} is {value!r}, must be {'at least 1' if least else 'above 0'}"
+            )
+    return GridPoint(
+        int(point["heads"]),
+        int(point["ffn"]),
+        int(point["layers"]),
+        float(point["milliseconds"]),
+        float(point["score"]),
+    )
+
+
+def _lines(points: Sequence[GridPoint]) -> dict[tuple[int, int], list[GridPoint]]:
+    """Points by (layers, heads), the largest first; each line from the smallest FFN to the largest."""
+    lines: dict[tuple[int, int], list[GridPoint]] = {}
+    for point in sorted(points, key=lambda point: (-point.layers, -point.heads, point.ffn)):
+        lines.setdefault((point.layers, point.heads), []).append(point)
+    return lines
+
+
+def _draw_lines(
+    axes: Axes, lines: Mapping[tuple[int, int], Sequence[GridPoint]], several_depths: bool
+) -> None:
+    for number, ((layers, heads), line) in enumerate(lines.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot(
+            [point.milliseconds for point in line],
+            [point.score for point in line],
+            color=colour,
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=1.8,
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=8,
+            markeredgecolor=INK,
+            markeredgewidth=0.7,
+            label=f"{heads} head{'s'[: heads != 1]}" + (f", {layers} layers" if several_depths else ""),
+        )
+    axes.legend(
+        title="of each layer",
+        fontsize=TEXT,
+        title_fontsize=TEXT,
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        handlelength=3.2,
+    )
+
+
+def _name_axes(grid: Mapping[str, Any], axes: Axes, points: Sequence[GridPoint]) -> None:
+    times, scores = [point.milliseconds for point in points], [point.score for point in points]
+    low, high = min(times) / 1.15, max(times) * 1.15
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_xticks(*plain_ticks(low, high))
+    axes.minorticks_off()
+    room = max(0.15 * (max(scores) - min(scores)), 0.5)
+    axes.set_ylim(min(scores) - room, max(scores) + room)
+    axes.set_xlabel("time of one text in ms, logarithmic", fontsize=TEXT)
+    axes.set_ylabel(f"{grid.get('metric') or 'score'} (of 100)", fontsize=TEXT)
+    tidy(axes, "both")
+
+
+def _claim(grid: Mapping[str, Any], points: Sequence[GridPoint]) -> str:
+    slowest = max(points, key=lambda point: point.milliseconds)
+    fastest = min(points, key=lambda point: point.milliseconds)
+    return (
+        f"{grid.get('title') or grid.get('task') or 'Pruning'}: {len(points)} sizes, "
+        f"{slowest.milliseconds / fastest.milliseconds:.1f} times between the slowest and the fastest"
+    )
+
+
+def _foot(grid: Mapping[str, Any]) -> str:
+    machine = machine_line(grid.get("machine") or {})
+    return f"Numbers beside the points: neurons of each feed-forward layer. {machine}"
