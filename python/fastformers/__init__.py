@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastformers.recipes.training import evaluate, train
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
+    from fastformers.runtime.span_text import SpanText
 
 __all__ = [
     "CompileConfig",
@@ -37,6 +38,7 @@ __all__ = [
     "Int8Config",
     "PackedLinear",
     "PruneConfig",
+    "SpanText",
     "TrainConfig",
     "__version__",
     "compat",
@@ -67,6 +69,7 @@ _HOME_OF_NAME = {
     "Int8Config": "fastformers.config",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
+    "SpanText": "fastformers.runtime.span_text",
     "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",
