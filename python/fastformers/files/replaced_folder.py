@@ -68,7 +68,7 @@ def check_place(target: Path, overwrite: bool, marker: str) -> None:
     if any(target.iterdir()):
         if not overwrite:
             raise ConfigError(
-                f"{target} exists and is not empty: choose another path, or pass overwrite=True"
+                f"{target} exists and is not empty: choose another path, or pass overwrite=True (--overwrite)"
             )
         if not (target / marker).is_file():
             raise ConfigError(
