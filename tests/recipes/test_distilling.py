@@ -326,6 +326,23 @@ def test_a_checkpoint_of_another_tokenizer_learns_logits_and_the_report_says_so(
     assert not (tmp_path / "no").exists()
 
 
+def test_a_new_head_is_drawn_with_the_runs_seed(
+    teacher_dir: Path, data: Path, other_tokenizer: Any, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    classifier(5, hidden_size=16, num_attention_heads=2, num_hidden_layers=1).bert.save_pretrained(bare)
+    other_tokenizer.save_pretrained(bare)
+    heads = {}
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        still = replace(FAST, max_steps=1, learning_rate=1e-12, seed=seed)
+        config = DistillConfig(train=still)
+        ff.distill_folders(teacher_dir, bare, data, tmp_path / name, config=config, progress=False)
+        model: Any = open_model(tmp_path / name).model
+        heads[name] = model.classifier.weight.detach()
+    assert torch.equal(heads["one"], heads["same"])
+    assert (heads["one"] - heads["other"]).abs().max() > 1e-3  # weights are drawn with a deviation of 0.02
+
+
 def test_a_model_of_ours_is_distilled_further_as_it_is(teacher_dir: Path, data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     config = DistillConfig(train=replace(FAST, epochs=1.0))

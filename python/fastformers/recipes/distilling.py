@@ -137,8 +137,9 @@ def distill_folders(
 
     Args:
         teacher_dir: a model with its ``task.json``, as :func:`fastformers.train` saves it.
-        student_dir: where the student starts: a checkpoint of transformers, which gets a head for the task, a model of
-            ours as it is (a pruned one, for example), or the teacher's folder again, to be cut by ``layers``.
+        student_dir: where the student starts: a checkpoint of transformers, which gets a head for the task, drawn with
+            the training's seed; a model of ours as it is (a pruned one, for example); or the teacher's folder again, to
+            be cut by ``layers``.
         data_dir: the task's files; ``train`` and ``val`` are read.
         output: folder to make, with the student, its task and the report.
         layers: the student's layers to keep, from 0; ``None`` keeps all.
@@ -167,7 +168,9 @@ def distill_folders(
     task_file = teacher.required_task()
     if max_length is not None:
         task_file = TaskFile(task_file.task, max_length, task_file.truncation)
-    student = open_student(Path(student_dir), teacher, task_file.task, layers, activation)
+    student = open_student(
+        Path(student_dir), teacher, task_file.task, layers, activation, seed=chosen.train.seed
+    )
     further = None if unlabelled is None else Path(unlabelled)
     data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, further)
     work = target.absolute().with_name(f"{target.name}.work")

@@ -39,6 +39,8 @@ def open_student(
     task: Task,
     layers: Sequence[int] | None = None,
     activation: str | None = None,
+    *,
+    seed: int,
 ) -> Student:
     """Opens a student's folder and cuts the model as asked.
 
@@ -48,6 +50,7 @@ def open_student(
         task: the task; a head of its width in a checkpoint is kept, any other made anew.
         layers: layers to keep, from 0; ``None`` keeps all.
         activation: of the feed-forward network; ``None`` leaves it.
+        seed: of a new head's random weights.
 
     Raises:
         ConfigError: the folder's model is of another task, is the whole teacher, or cannot be cut like this.
@@ -58,16 +61,18 @@ def open_student(
         raise ConfigError(
             f"{folder} is the teacher's folder, and no layers are chosen: name those that the student keeps"
         )
-    student = Student(deepcopy(teacher.model), teacher.tokenizer) if is_teacher else _opened(folder, task)
+    student = (
+        Student(deepcopy(teacher.model), teacher.tokenizer) if is_teacher else _opened(folder, task, seed)
+    )
     if layers is None and activation is None:
         return student
     return Student(make_student(student.model, layers, activation=activation), student.tokenizer)
 
 
-def _opened(folder: Path, task: Task) -> Student:
+def _opened(folder: Path, task: Task, seed: int) -> Student:
     opened = open_model(folder)
     if not (folder / MANIFEST).is_file():
-        return Student(build_model(task, folder), opened.tokenizer)
+        return Student(build_model(task, folder, seed=seed), opened.tokenizer)
     found = opened.required_task().task
     if (found.name, found.labels) != (task.name, task.labels):
         raise ConfigError(
