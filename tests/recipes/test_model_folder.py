@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,17 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, model: nn.Modul
     ff.save_pretrained(model, tmp_path / "out")
     with pytest.raises(FormatError, match="no tokenizer"):
         open_model(tmp_path / "out")
+
+
+def test_weights_that_a_checkpoint_lacks_are_named_in_one_line(
+    tmp_path: Path, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "claims-a-head"))
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["BertForSequenceClassification"]
+    (folder / "config.json").write_text(json.dumps(config))
+    open_model(folder)
+    assert "lacks classifier.bias (2 such): drawn at random" in caplog.text
+    caplog.clear()
+    open_model(tiny_checkpoint)
+    assert caplog.text == ""

@@ -7,6 +7,7 @@ Three kinds of folders are told apart by what they hold: transformers' own, ours
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,13 @@ from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import MANIFEST
 from fastformers.files.strict_json import read_json
 from fastformers.quantization.artefact import load_pretrained_torch
+from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.artefacts import load, save_pretrained
 from fastformers.tasks import TASK_FILE, TaskFile, build_model
 
 __all__ = ["OpenedModel", "open_model", "save_model"]
+
+_LOG = logging.getLogger(__name__)
 
 _MOST_MANIFEST_BYTES = 16 << 20
 #: Without any of these transformers makes an empty tokenizer and says nothing.
@@ -138,10 +142,17 @@ def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         name = next(iter(getattr(config, "architectures", None) or ["AutoModel"]))
         kind = getattr(transformers, name, transformers.AutoModel)
-        model: nn.Module = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        with quiet_loading():
+            model, found = kind.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError) as error:
         raise FormatError(f"{folder} does not hold a model that transformers can load: {error}") from error
-    return model
+    missing = sorted(found["missing_keys"])
+    if missing:
+        _LOG.warning("%s lacks %s (%d such): drawn at random", folder, missing[0], len(missing))
+    loaded: nn.Module = model
+    return loaded
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -151,7 +162,8 @@ def _tokenizer(folder: Path) -> Any:
             f"{folder} holds no tokenizer, none of {', '.join(_VOCABULARIES)}: save it beside the model"
         )
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with quiet_loading():
+            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise FormatError(f"{folder} holds a tokenizer that transformers cannot load: {error}") from error
 

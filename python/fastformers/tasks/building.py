@@ -17,6 +17,7 @@ from torch import nn
 from fastformers._optional import require
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.quiet_loading import quiet_loading
 from fastformers.tasks.task import Task
 
 __all__ = ["build_model"]
@@ -75,7 +76,7 @@ def build_model(
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: it must be a folder that transformers saved")
     config = _config(transformers, task, folder, dropout, activation)
-    with torch.random.fork_rng(devices=[]):
+    with quiet_loading(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _BUILDERS[task.kind](transformers, task, folder, config)
     return model.eval()
