@@ -267,6 +267,15 @@ def test_a_work_folder_of_another_run_is_refused_and_what_differs_named(
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
+def test_a_damaged_note_in_a_work_folder_is_told_with_the_remedy(
+    teacher: Any, data: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    train, student = of(data, "train", tokenizer), make_student(teacher, (0,))
+    (tmp_path / "distill.json").write_text('{"losses":')
+    with pytest.raises(FormatError, match=f"delete {tmp_path} to start anew"):
+        ff.distill(teacher, student, train, config=DistillConfig(train=FAST), work_dir=tmp_path)
+
+
 def test_a_quantized_and_a_compiled_teacher_teach_too(teacher: Any, data: Path, tokenizer: Any) -> None:
     train = of(data, "train", tokenizer)
     compiled = ff.compile(teacher, ff.CompileConfig(int8=None))

@@ -19,7 +19,7 @@ from torch import nn
 
 from fastformers.config import DistillConfig
 from fastformers.distillation import DistillObjective, DistillReport, ModelSize, check_pair, teacher_logits
-from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.replaced_folder import check_place
@@ -236,13 +236,17 @@ def _claim(work: Path, facts: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: it is of a run that loses differently; names what differs.
+        FormatError: the note in it is damaged.
     """
     path = work / _WORK_FILE
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
         replace_file(path, json_bytes(dict(facts)))
         return
-    found = read_json(path)
+    try:
+        found = read_json(path)
+    except FormatError as error:
+        raise FormatError(f"{error}: the run cannot go on; delete {work} to start anew") from error
     differing = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
     if differing:
         raise ConfigError(
