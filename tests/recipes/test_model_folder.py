@@ -14,7 +14,7 @@ from torch import nn
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError
-from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.model_folder import open_for_task, open_model, save_model
 from fastformers.tasks import TaskFile, build_model, get_task
 
 TASK = TaskFile(get_task("rte"), max_length=16)
@@ -133,3 +133,31 @@ def test_weights_that_a_checkpoint_lacks_are_named_in_one_line(
     caplog.clear()
     open_model(tiny_checkpoint)
     assert caplog.text == ""
+
+
+def test_a_checkpoint_is_opened_once_to_be_trained(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    loads: list[str] = []
+    load = transformers.PreTrainedModel.from_pretrained.__func__
+
+    def counting(cls: Any, *arguments: Any, **options: Any) -> Any:
+        loads.append(cls.__name__)
+        return load(cls, *arguments, **options)
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", classmethod(counting))
+    opened = open_for_task(tiny_checkpoint, TASK.task, seed=1)
+    assert loads == ["BertForSequenceClassification"]
+    assert len(opened.tokenizer) > 4
+
+
+def test_a_model_of_ours_is_trained_further_only_for_its_own_task(
+    tmp_path: Path, model: Any, tokenizer: Any
+) -> None:
+    save_model(model, tmp_path / "out", tokenizer, TASK)
+    with pytest.raises(ConfigError, match=r"holds a model for rte .*; it is to answer cb \("):
+        open_for_task(tmp_path / "out", get_task("cb"), seed=1)
+    with pytest.raises(ConfigError, match="activation is 'relu'"):
+        open_for_task(tmp_path / "out", TASK.task, seed=1, activation="relu")

@@ -13,9 +13,8 @@ from torch import nn
 
 from fastformers.distillation import make_student
 from fastformers.errors import ConfigError
-from fastformers.files.fields import MANIFEST
-from fastformers.recipes.model_folder import OpenedModel, open_model
-from fastformers.tasks import Task, build_model
+from fastformers.recipes.model_folder import OpenedModel, open_for_task
+from fastformers.tasks import Task
 
 __all__ = ["Student", "open_student"]
 
@@ -61,22 +60,11 @@ def open_student(
         raise ConfigError(
             f"{folder} is the teacher's folder, and no layers are chosen: name those that the student keeps"
         )
-    student = (
-        Student(deepcopy(teacher.model), teacher.tokenizer) if is_teacher else _opened(folder, task, seed)
-    )
+    if is_teacher:
+        student = Student(deepcopy(teacher.model), teacher.tokenizer)
+    else:
+        opened = open_for_task(folder, task, seed=seed)
+        student = Student(opened.model, opened.tokenizer)
     if layers is None and activation is None:
         return student
     return Student(make_student(student.model, layers, activation=activation), student.tokenizer)
-
-
-def _opened(folder: Path, task: Task, seed: int) -> Student:
-    opened = open_model(folder)
-    if not (folder / MANIFEST).is_file():
-        return Student(build_model(task, folder, seed=seed), opened.tokenizer)
-    found = opened.required_task().task
-    if (found.name, found.labels) != (task.name, task.labels):
-        raise ConfigError(
-            f"{folder} holds a model for the task {found.name} ({', '.join(found.labels) or 'numbers'}); "
-            f"the teacher's is {task.name} ({', '.join(task.labels) or 'numbers'})"
-        )
-    return Student(opened.model, opened.tokenizer)
