@@ -9,7 +9,6 @@ read with ``weights_only=True``; and ``files.json`` with a checksum of each.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.files.unfinished import remove_unfinished
 from fastformers.training.identity import differences
 from fastformers.training.noted_files import check_files, note_files
 from fastformers.training.run_state import BestWeights, RunState
@@ -65,8 +65,7 @@ class WorkFolder:
             raise ConfigError(f"{path} holds no {_RUN_FILE}, so it is no work folder: choose another path")
         path.mkdir(exist_ok=True)
         replace_file(path / _RUN_FILE, json_bytes(dict(identity)))
-        for unfinished in path.glob(f".{_CHECKPOINT}-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        remove_unfinished(path / _CHECKPOINT)
 
     @property
     def trainer_folder(self) -> Path | None:
