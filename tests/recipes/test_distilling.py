@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import SPECIAL, word_pieces
 from torch import nn
 
 import fastformers as ff
@@ -34,7 +35,6 @@ from fastformers.tasks import (
     predict_logits,
 )
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WORDS = "the cat sat on mat dog ran because so not good bad what who bank river money".split()
 LABELS = ("animal", "place")
 FAST = TrainConfig(epochs=6, learning_rate=2e-3, batch_size=8, device="cpu", warmup=0.0)
@@ -46,25 +46,6 @@ def one_torch_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def wordpiece(words: list[str]) -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *words])}
-    core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    core.normalizer = normalizers.BertNormalizer()
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
 
 
 def rows(count: int, start: int) -> list[dict[str, str]]:
@@ -109,12 +90,12 @@ def of(data: Path, split: str, tokenizer: Any) -> EncodedExamples:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return wordpiece(WORDS)
+    return word_pieces(WORDS, lower_case=True)
 
 
 @pytest.fixture(scope="module")
 def other_tokenizer() -> Any:
-    return wordpiece(WORDS[::-1])
+    return word_pieces(WORDS[::-1], lower_case=True)
 
 
 @pytest.fixture(scope="module")
@@ -457,8 +438,8 @@ def test_both_models_leave_out_what_either_lost_a_span_of(tmp_path: Path) -> Non
     ]
     for split in ("train", "val"):
         (tmp_path / "WSC" / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    short = wordpiece(["the", "cat", "sat", "money"])
-    long = wordpiece(["the", "cat", "sat", *"mon", "##o", "##n", "##e", "##y"])
+    short = word_pieces(["the", "cat", "sat", "money"])
+    long = word_pieces(["the", "cat", "sat", *"mon", "##o", "##n", "##e", "##y"])
     found = pair_data(tmp_path, TaskFile(get_task("wsc"), 6), short, long)
     assert [example.guid for example in found.train.examples] == ["0"]
     assert [example.guid for example in found.teacher_train.examples] == ["0"]

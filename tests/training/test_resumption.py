@@ -137,7 +137,7 @@ def test_the_best_weights_survive_a_kill(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent / "shared")]
 import torch
 torch.set_num_threads(1)
 from conftest import tiny_bert, toy_data, wordpiece
