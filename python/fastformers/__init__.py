@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastformers.recipes.training import evaluate, train
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
+    from fastformers.runtime.span_text import SpanText
 
 __all__ = [
     "CompileConfig",
@@ -41,6 +42,7 @@ __all__ = [
     "OrtModel",
     "PackedLinear",
     "PruneConfig",
+    "SpanText",
     "TrainConfig",
     "__version__",
     "compat",
@@ -74,6 +76,7 @@ _HOME_OF_NAME = {
     "OrtModel": "fastformers.export.ort_model",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
+    "SpanText": "fastformers.runtime.span_text",
     "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",

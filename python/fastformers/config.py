@@ -8,10 +8,10 @@ the error names the field, the value and what is allowed. No torch is imported h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, Literal, TypeGuard
+from typing import Any, ClassVar, Literal, TypeGuard, TypeVar
 
 from fastformers.errors import ConfigError
 
@@ -56,8 +56,40 @@ _PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _DEVICES = ("auto", "cpu", "cuda")
 
 
+_ConfigT = TypeVar("_ConfigT", bound="_Config")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Int8Config:
+class _Config:
+    """What all configs can do: become plain JSON values, and come back from them."""
+
+    #: Fields that hold another config.
+    _configs: ClassVar[Mapping[str, type[_Config]]] = {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values, tuples as lists."""
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+
+    @classmethod
+    def from_dict(cls: type[_ConfigT], values: Mapping[str, Any]) -> _ConfigT:
+        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
+
+        Args:
+            values: field name to value.
+
+        Raises:
+            ConfigError: a key is not a field (the message names close matches), or a value is refused.
+        """
+        _check_names(cls, values)
+        given = dict(values)
+        for name, kind in cls._configs.items():
+            if isinstance(given.get(name), Mapping):
+                given[name] = kind.from_dict(given[name])
+        return cls(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Config(_Config):
     """How :func:`fastformers.quantize_` turns ``nn.Linear`` layers into INT8 ones.
 
     Attributes:
@@ -118,26 +150,9 @@ class Int8Config:
         _require_count(self, "max_length", 1 << 20, least=2)
         _require_count(self, "max_texts", 1 << 20, least=8)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values (``exclude`` as a list)."""
-        return {**asdict(self), "exclude": list(self.exclude)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Int8Config:
-        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
-
-        Args:
-            values: field name to value.
-
-        Raises:
-            ConfigError: a key is not a field (the message names close matches), or a value is refused.
-        """
-        _check_names(cls, values)
-        return cls(**values)
-
 
 @dataclass(frozen=True, kw_only=True)
-class CompileConfig:
+class CompileConfig(_Config):
     """How :func:`fastformers.compile` turns a transformers model into an encoder.
 
     Attributes:
@@ -159,6 +174,8 @@ class CompileConfig:
         >>> CompileConfig(pooling="mean", normalize=True).attention
         'auto'
     """
+
+    _configs: ClassVar[Mapping[str, type[_Config]]] = {"int8": Int8Config}
 
     int8: Int8Config | None = field(default_factory=Int8Config)
     attention: AttentionMode = "auto"
@@ -182,29 +199,9 @@ class CompileConfig:
         if self.threads is not None:
             _require_count(self, "threads", 1024)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values."""
-        return {**asdict(self), "int8": None if self.int8 is None else self.int8.to_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CompileConfig:
-        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
-
-        Args:
-            values: field name to value.
-
-        Raises:
-            ConfigError: a key is not a field (the message names close matches), or a value is refused.
-        """
-        _check_names(cls, values)
-        given = dict(values)
-        if isinstance(given.get("int8"), Mapping):
-            given["int8"] = Int8Config.from_dict(given["int8"])
-        return cls(**given)
-
 
 @dataclass(frozen=True, kw_only=True)
-class PruneConfig:
+class PruneConfig(_Config):
     """What :func:`fastformers.prune_` keeps of a model's attention heads and feed-forward neurons, and how it chooses.
 
     Attributes:
@@ -266,26 +263,9 @@ class PruneConfig:
         """Whether anything at all is asked for."""
         return not (self.heads is None and self.ffn is None and self.macs is None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PruneConfig:
-        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
-
-        Args:
-            values: field name to value.
-
-        Raises:
-            ConfigError: a key is not a field (the message names close matches), or a value is refused.
-        """
-        _check_names(cls, values)
-        return cls(**values)
-
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(_Config):
     """How :func:`fastformers.train` and :func:`fastformers.distill` train: AdamW, warm-up, linear decay to zero.
 
     A step is one update of the weights, from ``batch_size * accumulation`` examples.
@@ -352,26 +332,9 @@ class TrainConfig:
         _require(self.precision in _PRECISIONS, self, "precision", _one_of(_PRECISIONS))
         _require(self.device in _DEVICES, self, "device", _one_of(_DEVICES))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
-
-        Args:
-            values: field name to value.
-
-        Raises:
-            ConfigError: a key is not a field (the message names close matches), or a value is refused.
-        """
-        _check_names(cls, values)
-        return cls(**values)
-
 
 @dataclass(frozen=True, kw_only=True)
-class DistillConfig:
+class DistillConfig(_Config):
     """What :func:`fastformers.distill` makes a student learn from its teacher.
 
     By default the teacher's logits alone, as in the paper. The other losses, each off at weight 0, look at tokens:
@@ -399,6 +362,8 @@ class DistillConfig:
         >>> DistillConfig(temperature=2.0, hard_labels=0.3).looks_at_tokens
         False
     """
+
+    _configs: ClassVar[Mapping[str, type[_Config]]] = {"train": TrainConfig}
 
     temperature: float = 1.0
     hard_labels: float = 0.0
@@ -428,26 +393,11 @@ class DistillConfig:
         """Whether any loss compares what is inside the models, token by token."""
         return bool(self.embeddings or self.hidden_states or self.attention)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values."""
-        pairs = self.layer_map if isinstance(self.layer_map, str) else [list(pair) for pair in self.layer_map]
-        return {**asdict(self), "layer_map": pairs, "train": self.train.to_dict()}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DistillConfig:
-        """Builds a config from :meth:`to_dict`'s result; absent fields take their defaults.
-
-        Args:
-            values: field name to value.
-
-        Raises:
-            ConfigError: a key is not a field (the message names close matches), or a value is refused.
-        """
-        _check_names(cls, values)
-        given = dict(values)
-        if isinstance(given.get("train"), Mapping):
-            given["train"] = TrainConfig.from_dict(given["train"])
-        return cls(**given)
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Config):
+        return value.to_dict()
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _check_names(cls: type[Any], values: Mapping[str, Any]) -> None:

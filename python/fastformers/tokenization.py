@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from fastformers.errors import ConfigError, ShapeError
+from fastformers.runtime.span_text import SpanText
+from fastformers.token_spans import token_span
 
 __all__ = ["RaggedBatch", "Text", "TextEncoder", "TokenizedText", "TruncationWarning", "split_ragged"]
 
-#: One text, or a pair of them (question and passage, premise and hypothesis, query and document).
-Text: TypeAlias = "str | tuple[str, str]"
+#: One text, a pair of them (question and passage, query and document), or one with marked spans.
+Text: TypeAlias = "str | tuple[str, str] | SpanText"
 
 
 class TruncationWarning(UserWarning):
@@ -32,10 +34,12 @@ class TokenizedText:
     Attributes:
         ids: int32 [tokens].
         types: int32 [tokens]: 0 for the first text, 1 for the second where the tokenizer tells them apart.
+        spans: of a text with marked spans, int64 [spans, 2]: tokens [start, end).
     """
 
     ids: NDArray[np.int32]
     types: NDArray[np.int32]
+    spans: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,21 +53,25 @@ class RaggedBatch:
         ids: int32 [T].
         types: int32 [T].
         offsets: int64 [sequences + 1], from 0 to T.
+        spans: of texts with marked spans, int64 [sequences, spans, 2]: tokens [start, end) of each text.
     """
 
     ids: NDArray[np.int32]
     types: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    spans: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, texts: Sequence[TokenizedText]) -> RaggedBatch:
-        """Concatenates at least one text."""
+        """Concatenates at least one text; all of them, or none, have spans, and as many."""
+        marked = [text.spans for text in texts if text.spans is not None]
+        spans = np.stack(marked) if marked else None
         if len(texts) == 1:
-            return cls(texts[0].ids, texts[0].types, np.array([0, len(texts[0])], np.int64))
+            return cls(texts[0].ids, texts[0].types, np.array([0, len(texts[0])], np.int64), spans)
         offsets = np.zeros(len(texts) + 1, np.int64)
         np.cumsum([len(text) for text in texts], out=offsets[1:])
         ids = np.concatenate([text.ids for text in texts])
-        return cls(ids, np.concatenate([text.types for text in texts]), offsets)
+        return cls(ids, np.concatenate([text.types for text in texts]), offsets, spans)
 
     @property
     def sequences(self) -> int:
@@ -92,6 +100,7 @@ class TextEncoder:
         tokenizer: copied; strategy and direction of its truncation are kept (``longest_first`` from the right when
             it has none), its padding is dropped: a ragged batch has none.
         max_length: tokens, special ones included, after which a text or pair is cut.
+        num_spans: marked spans of a text; 0 for texts without.
 
     Raises:
         ConfigError: ``max_length`` leaves no room for the tokenizer's special tokens.
@@ -99,7 +108,7 @@ class TextEncoder:
     Safe from many threads at once.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_length: int, num_spans: int = 0) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         special = self._tokenizer.num_special_tokens_to_add(True)
         if max_length < max(1, special):
@@ -116,6 +125,8 @@ class TextEncoder:
         # The fast variant leaves out character offsets; older releases of tokenizers do not have it.
         self._encode_batch = getattr(self._tokenizer, "encode_batch_fast", self._tokenizer.encode_batch)
         self._max_length = max_length
+        self._num_spans = num_spans
+        self._whole = _without_truncation(self._tokenizer) if num_spans else None
         self._told = False
 
     @property
@@ -132,27 +143,52 @@ class TextEncoder:
         """Tokenizes texts and pairs.
 
         Raises:
-            ShapeError: an entry is neither a string nor a pair of strings, or has no token at all (an empty text
-                under a tokenizer without special tokens).
+            ShapeError: an entry is neither a string nor a pair of strings (or no :class:`SpanText` where spans are
+                read), has no token at all (an empty text under a tokenizer without special tokens), or loses a token
+                of a span when it is cut.
         """
         for index, text in enumerate(texts):
-            _check_text(text, index)
+            _check_text(text, index, self._num_spans)
         encodings = self._encodings(texts)
-        self._warn_of_truncation(encodings)
         for index, encoding in enumerate(encodings):
             if not encoding.ids:
                 raise ShapeError(
                     f"text {index}, {texts[index]!r}, has no tokens, and this tokenizer adds no special ones"
                 )
-        return [TokenizedText(np.array(e.ids, np.int32), np.array(e.type_ids, np.int32)) for e in encodings]
+        tokenized = [
+            TokenizedText(
+                np.array(e.ids, np.int32), np.array(e.type_ids, np.int32), self._spans(text, e, index)
+            )
+            for index, (text, e) in enumerate(zip(texts, encodings, strict=True))
+        ]
+        self._warn_of_truncation(encodings)
+        return tokenized
 
     def _encodings(self, texts: Sequence[Text]) -> list[Encoding]:
         if len(texts) == 1:  # without the batch's detour through the tokenizer's thread pool
-            text = texts[0]
-            return [
-                self._tokenizer.encode(*text) if isinstance(text, tuple) else self._tokenizer.encode(text)
-            ]
+            return [_encode(self._tokenizer, texts[0])]
+        if self._num_spans:  # character offsets are needed
+            return list(self._tokenizer.encode_batch([_plain(text) for text in texts]))
         return list(self._encode_batch(list(texts)))
+
+    def _spans(self, text: Text, encoding: Encoding, index: int) -> NDArray[np.int64] | None:
+        """Tokens of each marked span, [spans, 2]."""
+        if not isinstance(text, SpanText) or self._whole is None:
+            return None
+        found = _token_spans(text, encoding)
+        if encoding.overflowing:
+            whole = _token_spans(text, _encode(self._whole, text))
+            if [end - start for start, end in found] != [end - start for start, end in whole]:
+                raise ShapeError(
+                    f"text {index} loses a marked span when it is cut to {self._max_length} tokens: shorten it"
+                )
+        for span, (start, end) in zip(text.spans, found, strict=True):
+            if start == end:
+                raise ShapeError(
+                    f"text {index}: the tokenizer gives no token for the span {list(span)}; its characters are "
+                    "unknown to it"
+                )
+        return np.array(found, np.int64)
 
     def _warn_of_truncation(self, encodings: Sequence[Encoding]) -> None:
         if self._told or not any(encoding.overflowing for encoding in encodings):
@@ -174,7 +210,42 @@ def _levels_to_caller() -> int:
     return level
 
 
-def _check_text(text: object, index: int) -> None:
+def _without_truncation(tokenizer: Tokenizer) -> Tokenizer:
+    whole = Tokenizer.from_str(tokenizer.to_str())
+    whole.no_truncation()
+    return whole
+
+
+def _plain(text: Text) -> str | tuple[str, str]:
+    """The strings without their spans."""
+    if not isinstance(text, SpanText):
+        return text
+    return text.text if text.text_pair is None else (text.text, text.text_pair)
+
+
+def _encode(tokenizer: Tokenizer, text: Text) -> Encoding:
+    strings = _plain(text)
+    return tokenizer.encode(*strings) if isinstance(strings, tuple) else tokenizer.encode(strings)
+
+
+def _token_spans(text: SpanText, encoding: Encoding) -> list[tuple[int, int]]:
+    """Tokens [start, end) of each span; (0, 0) where it has none."""
+    offsets, sequences = encoding.offsets, encoding.sequence_ids
+    return [token_span(offsets, sequences, *marked) or (0, 0) for marked in text.marked]
+
+
+def _check_text(text: object, index: int, num_spans: int) -> None:
+    if num_spans:
+        spans = len(text.spans) if isinstance(text, SpanText) else None
+        if spans != num_spans:
+            found = f"{spans} spans" if isinstance(text, SpanText) else f"a {type(text).__name__}"
+            raise ShapeError(
+                f"text {index} is {found}, and the model reads {num_spans} marked spans of each text: "
+                "pass fastformers.SpanText(text, spans)"
+            )
+        return
+    if isinstance(text, SpanText):
+        raise ShapeError(f"text {index} is a SpanText, and the model reads no spans: pass the text itself")
     parts = text if isinstance(text, tuple) and len(text) == 2 else (text,)
     if not all(isinstance(part, str) for part in parts):
         raise ShapeError(

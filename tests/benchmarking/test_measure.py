@@ -224,7 +224,7 @@ def test_answers_that_hold_nan_are_refused(answer: Any) -> None:
 
 
 def test_answers_without_nan_are_not_taken_for_it() -> None:
-    from fastformers.runtime.answers import Prediction
+    from fastformers.answers import Prediction
 
     for answer in (None, "nan", 1, np.array([1, 2]), [Prediction("a", 0.5)], {"x": (0.0,)}):
         assert not holds_nan(answer)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_models import save_checkpoint, word_pieces
 
 from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
@@ -58,21 +59,10 @@ def test_a_file_that_is_no_toml_is_a_bad_file(capsys: pytest.CaptureFixture[str]
 def test_a_model_folder_is_compiled_to_one_that_runs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
     import fastformers as ff
 
-    words = ["[PAD]", "[UNK]", "a", "text"]
-    core = Tokenizer(models.WordPiece({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    torch.manual_seed(0)
-    shape = BertConfig(
-        vocab_size=4, hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=128
-    )
-    BertModel(shape).save_pretrained(tmp_path / "model")
-    PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]").save_pretrained(tmp_path / "model")
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
+    save_checkpoint(tmp_path / "model", word_pieces(["a", "text"]), **sizes)
     arguments = ("compile", str(tmp_path / "model"), "--pooling", "mean", "-o")
     status, out, _ = run(capsys, *arguments, str(tmp_path / "fast"), "--json")
     assert status == ExitCode.OK

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import word_pieces
 from torch import nn
 
 from fastformers.tasks import EncodedExamples, Example, encode
 from fastformers.tasks.custom import task_with_labels
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WORDS = "the cat sat on mat dog ran because so not good bad what who bank river money".split()
 TASK = task_with_labels(("bad", "good", "so"))
 
@@ -96,34 +96,14 @@ def family(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def wordpiece(words: list[str]) -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(
-        models.WordPiece({word: index for index, word in enumerate([*SPECIAL, *words])}, unk_token="[UNK]")
-    )
-    core.normalizer = normalizers.BertNormalizer()
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
-
-
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    return wordpiece(WORDS)
+    return word_pieces(WORDS, lower_case=True)
 
 
 @pytest.fixture(scope="session")
 def other_tokenizer() -> Any:
-    return wordpiece(WORDS[::-1])
+    return word_pieces(WORDS[::-1], lower_case=True)
 
 
 def texts(count: int) -> list[str]:

@@ -22,6 +22,8 @@ from fastformers.modules.span_classifier import SpanClassifier
 Build = Callable[..., nn.Module]
 IDS = torch.randint(4, 60, (3, 9), generator=torch.Generator().manual_seed(0))
 MASK = (torch.arange(9) < torch.tensor([9, 4, 6])[:, None]).long()
+#: Sums without their zero terms, which torch may add in another order: 4e-7 of logits up to 1.1 when measured.
+WITHOUT_ZEROS: Any = {"atol": 5e-6, "rtol": 0}
 
 
 def answers(model: nn.Module) -> Tensor:
@@ -67,7 +69,7 @@ def test_dropped_layers_that_did_nothing_are_not_missed(build: Build) -> None:
     for index in (1, 2):
         for parameter in parts_of(teacher).layers[index].parameters():
             parameter.data.zero_()
-    torch.testing.assert_close(answers(make_student(teacher, (0, 3))), answers(teacher))
+    assert torch.equal(answers(make_student(teacher, (0, 3))), answers(teacher))
 
 
 def test_the_activation_is_switched_in_modules_and_config(build: Build, family: str) -> None:
@@ -86,7 +88,7 @@ def test_ffn_units_that_were_zero_are_not_missed(build: Build, family: str) -> N
     for layer in parts_of(teacher).layers:
         layer.get_submodule(block.down).weight.data[:, 40:] = 0.0  # type: ignore[operator,index,union-attr]
     student = make_student(teacher, intermediate=40)
-    torch.testing.assert_close(answers(student), answers(teacher), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(answers(student), answers(teacher), **WITHOUT_ZEROS)
     assert torch.equal(answers(rebuilt(student)), answers(student))
 
 
@@ -154,7 +156,7 @@ def test_layers_that_do_not_exist_or_are_out_of_order_are_refused(
 
 
 def test_the_first_layer_of_modernbert_has_to_stay(build: Build) -> None:
-    with pytest.raises(UnsupportedModelError, match="must begin with 0, not 1"):
+    with pytest.raises(UnsupportedModelError, match="keep layer 0"):
         make_student(build("modernbert"), (1, 3))
 
 
@@ -182,7 +184,7 @@ def test_heads_that_were_not_heard_are_not_missed(build: Build, family: str) -> 
         layer.get_submodule(block.output).weight.data[:, 16:] = 0.0  # type: ignore[operator,index,union-attr]
     student = make_student(teacher, heads=2)
     assert {shape.heads for shape in shapes_of(student)} == {2}
-    torch.testing.assert_close(answers(student), answers(teacher), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(answers(student), answers(teacher), **WITHOUT_ZEROS)
 
 
 @pytest.mark.parametrize(

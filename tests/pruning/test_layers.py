@@ -30,7 +30,7 @@ def test_layers_that_add_nothing_are_dropped_without_a_change(
         layer.mlp.Wo.weight.zero_()
     before = logits_of(model, examples)
     ff.drop_layers_(model, (0, 2))
-    torch.testing.assert_close(logits_of(model, examples), before, rtol=0, atol=1e-6)
+    assert torch.equal(logits_of(model, examples), before)
     assert model.config.layer_types == ["full_attention", "sliding_attention"]
 
 
@@ -48,7 +48,8 @@ def test_what_is_left_is_those_layers_and_saves_and_compiles(
     assert len(shapes_of(loaded)) == 2
     assert torch.equal(logits_of(loaded, examples), logits_of(model, examples))
     exact = ff.compile(loaded, ff.CompileConfig(int8=None, attention="float32"))
-    torch.testing.assert_close(logits_of(exact, examples), logits_of(model, examples), rtol=1e-4, atol=1e-4)
+    # Two ways of summing the same float32 products: 1.2e-6 of logits up to 2.4 when measured.
+    torch.testing.assert_close(logits_of(exact, examples), logits_of(model, examples), rtol=0, atol=2e-5)
 
 
 def test_hidden_states_are_those_of_the_layers_left(make_model: Make, examples: Batches) -> None:
@@ -69,7 +70,7 @@ def test_another_model_of_the_same_config_is_left_alone(make_model: Make) -> Non
 @pytest.mark.parametrize("keep", [(), (0, 3), (-1, 0), (1, 1), (2, 0), (0.5,), (True,)])
 def test_places_that_are_not_there_are_refused(make_model: Make, keep: Any) -> None:
     model = make_model("bert")
-    with pytest.raises(ConfigError, match="from 0 to 2, ascending"):
+    with pytest.raises(ConfigError, match="from 0 to 2, each once, in ascending order"):
         ff.drop_layers_(model, keep)
     assert len(model.bert.encoder.layer) == model.config.num_hidden_layers == 3
 

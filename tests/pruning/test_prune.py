@@ -21,6 +21,8 @@ Batches = list[dict[str, Tensor]]
 
 HALF = ff.PruneConfig(heads=2, ffn=12)
 SCORES = ["first_order", "magnitude", "activation"]
+#: Sums without their zero terms, which torch may add in another order: 8e-7 of logits up to 3.6 when measured.
+WITHOUT_ZEROS = 1e-5
 
 
 def zero_units_(model: nn.Module, heads: tuple[int, ...], neurons: tuple[int, ...]) -> None:
@@ -63,7 +65,7 @@ def test_units_that_were_zero_are_found_and_their_removal_changes_nothing(
     report = ff.prune_(model, ff.PruneConfig(heads=2, ffn=12, scores=scores), examples)
     assert [layer.heads for layer in report.layers] == [(1, 3)] * 3
     assert shapes_of(model) == (LayerShape(heads=2, head_size=8, intermediate=12),) * 3
-    torch.testing.assert_close(logits_of(model, examples), before, rtol=0, atol=1e-6)
+    torch.testing.assert_close(logits_of(model, examples), before, rtol=0, atol=WITHOUT_ZEROS)
 
 
 def test_useless_units_with_large_weights_are_found_by_what_they_do(
@@ -90,7 +92,7 @@ def test_useless_units_with_large_weights_are_found_by_what_they_do(
         model = make()
         report = ff.prune_(model, ff.PruneConfig(heads=2, ffn=18, scores=scores), examples)
         assert ({layer.heads for layer in report.layers} == {(0, 3)}) == finds
-        assert torch.allclose(logits_of(model, examples), before, rtol=0, atol=1e-6) == finds
+        assert torch.allclose(logits_of(model, examples), before, rtol=0, atol=WITHOUT_ZEROS) == finds
 
 
 def test_a_pruned_model_is_pruned_again(
@@ -102,7 +104,7 @@ def test_a_pruned_model_is_pruned_again(
     before = logits_of(model, examples)
     report = ff.prune_(model, ff.PruneConfig(heads=2, ffn=13), examples)
     assert [layer.heads for layer in report.layers] == [(0, 2)] * 3
-    torch.testing.assert_close(logits_of(model, examples), before, rtol=0, atol=1e-6)
+    torch.testing.assert_close(logits_of(model, examples), before, rtol=0, atol=WITHOUT_ZEROS)
     assert [shape.heads for shape in shapes_of(model)] == [2, 2, 2]
 
 

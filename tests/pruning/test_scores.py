@@ -25,6 +25,14 @@ def scored(
     return score_units(model, parts_of(model), ff.PruneConfig(scores=scores, **options), data).layers
 
 
+#: Models are float64 here; two orders of summing differ by their roundings.
+IN_FLOAT64 = 1e-9
+#: ModernBERT rotates queries and keys in float32 whatever the model's dtype, and a batch rounds otherwise than a text.
+ROTATED_IN_FLOAT32 = 1e-6
+#: Central differences: the curvature over the step, and roundings divided by it.
+OF_DIFFERENCES = 1e-4
+
+
 def closest(found: tuple[LayerScores, ...], expected: tuple[LayerScores, ...], tolerance: float) -> None:
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.heads, other.heads, rtol=tolerance, atol=1e-9)
@@ -68,7 +76,7 @@ def by_finite_differences(model: Any, examples: Batches, step: float = 1e-5) -> 
 def test_first_order_scores_are_slopes_of_the_loss(make_model: Make, examples: Batches, family: str) -> None:
     model = make_model(family, num_hidden_layers=2).double()
     # ModernBERT rotates in float32 whatever the model's dtype: a small step would measure that.
-    step, tolerance = (3e-3, 5e-3) if family == "modernbert" else (1e-5, 1e-4)
+    step, tolerance = (3e-3, 5e-3) if family == "modernbert" else (1e-5, OF_DIFFERENCES)
     closest(scored(model, examples[:3]), by_finite_differences(model, examples[:3], step), tolerance)
 
 
@@ -88,7 +96,7 @@ def by_weight_gradients(model: Any, examples: Batches) -> tuple[LayerScores, ...
 
 def test_with_relu_neurons_score_as_in_the_paper(make_model: Make, examples: Batches) -> None:
     model = make_model("bert", hidden_act="relu").double()
-    closest(scored(model, examples), by_weight_gradients(model, examples), 1e-9)
+    closest(scored(model, examples), by_weight_gradients(model, examples), IN_FLOAT64)
 
 
 @pytest.mark.parametrize("scores", ["first_order", "activation"])
@@ -97,8 +105,10 @@ def test_every_example_counts_alone_whatever_the_batches(
 ) -> None:
     model = make_model(family).double()
     alone = scored(model, examples, scores)
-    closest(scored(model, [together(examples[:4]), together(examples[4:])], scores), alone, 1e-6)
-    closest(scored(model, [together(examples)], scores), alone, 1e-6)
+    closest(
+        scored(model, [together(examples[:4]), together(examples[4:])], scores), alone, ROTATED_IN_FLOAT32
+    )
+    closest(scored(model, [together(examples)], scores), alone, ROTATED_IN_FLOAT32)
 
 
 def test_gradients_of_opposite_sign_do_not_cancel(make_model: Make, examples: Batches) -> None:
@@ -107,7 +117,7 @@ def test_gradients_of_opposite_sign_do_not_cancel(make_model: Make, examples: Ba
     both = [{**one, "labels": torch.tensor([label])} for label in (0, 1)]
     separate = [scored(model, [each]) for each in both]
     expected = tuple(LayerScores(a.heads + b.heads, a.ffn + b.ffn) for a, b in zip(*separate, strict=True))
-    closest(scored(model, both), expected, 1e-9)
+    closest(scored(model, both), expected, IN_FLOAT64)
 
 
 def test_regression_and_token_labels_have_losses_too(
@@ -116,10 +126,10 @@ def test_regression_and_token_labels_have_losses_too(
     numbers = [{**each, "labels": torch.tensor([0.5 * place])} for place, each in enumerate(examples)]
     model = make_model("bert", num_labels=1).double()
     doubled = [{**each, "labels": each["labels"].double()} for each in numbers]
-    closest(scored(model, [together(numbers)]), by_finite_differences(model, doubled), 1e-4)
+    closest(scored(model, [together(numbers)]), by_finite_differences(model, doubled), OF_DIFFERENCES)
     tokens = [{**each, "labels": each["input_ids"] % 3} for each in examples[:2]]
     tagger = make_model("bert", "AutoModelForTokenClassification").double()
-    closest(scored(tagger, tokens), by_finite_differences(tagger, tokens), 1e-4)
+    closest(scored(tagger, tokens), by_finite_differences(tagger, tokens), OF_DIFFERENCES)
 
 
 def test_activation_scores_of_neurons_are_what_they_add(
@@ -147,7 +157,7 @@ def test_magnitudes_are_lengths_of_weights(make_model: Make) -> None:
     neuron = [layer.mlp.Wi.weight[[5, 29]], layer.mlp.Wi.bias[[5, 29]], layer.mlp.Wo.weight[:, 5]]
     for score, weights in ((found.heads[1], head), (found.ffn[5], neuron)):
         length = sum(float(each.detach().double().square().sum()) for each in weights) ** 0.5
-        assert float(score) == pytest.approx(length, rel=1e-6)
+        assert float(score) == pytest.approx(length, rel=IN_FLOAT64)
 
 
 def test_random_scores_are_of_the_seed(make_model: Make) -> None:
@@ -162,5 +172,5 @@ def test_no_more_examples_are_read_than_asked(
 ) -> None:
     model = make_model("bert").double()
     first = scored(model, examples[:4])
-    closest(scored(model, [together(examples)], max_examples=4), first, 1e-6)
-    closest(scored(model, iter(examples), max_examples=4), first, 1e-9)
+    closest(scored(model, [together(examples)], max_examples=4), first, IN_FLOAT64)
+    closest(scored(model, iter(examples), max_examples=4), first, IN_FLOAT64)

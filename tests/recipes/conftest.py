@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-import torch
+from tiny_models import save_checkpoint, word_pieces
 
 WORDS = "the cat sat on mat dog ran because so not who bank river money".split()
 LABELS = ("bad", "good")
@@ -37,27 +37,10 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of 4 x 64 without a head and its tokenizer, as transformers saves them."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *LABELS]
-    core = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
-    config = BertConfig(
-        vocab_size=len(words),
+    return save_checkpoint(
+        tmp_path_factory.mktemp("tiny"),
+        word_pieces([*WORDS, *LABELS]),
         hidden_size=64,
         num_hidden_layers=4,
-        num_attention_heads=4,
         intermediate_size=128,
-        max_position_embeddings=32,
     )
-    folder = tmp_path_factory.mktemp("tiny")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder

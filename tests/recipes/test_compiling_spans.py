@@ -54,7 +54,8 @@ def test_a_float_compiled_span_classifier_is_the_model(fill: str, family: str) -
     assert type(fast(input_ids=IDS, attention_mask=MASK, spans=SPANS)) is type(
         model(input_ids=IDS, attention_mask=MASK, spans=SPANS)
     )
-    torch.testing.assert_close(logits(fast), logits(model), rtol=1e-4, atol=2e-5)
+    # Two ways of summing the same float32 products: 1.2e-7 of logits up to 2.7 when measured.
+    torch.testing.assert_close(logits(fast), logits(model), rtol=0, atol=1e-5)
 
 
 def test_texts_do_not_see_their_batch_mates_nor_the_side_of_the_padding() -> None:
@@ -72,7 +73,8 @@ def test_int8_layers_change_the_logits_only_a_little() -> None:
     fast = ff.compile(model, texts=[{"input_ids": IDS, "attention_mask": MASK}] * 8)
     assert fast.report is not None
     assert sum(layer.decision == "int8" for layer in fast.report.layers) == 12
-    torch.testing.assert_close(logits(fast), logits(model), rtol=0.1, atol=0.1)
+    # Weights and activations rounded to 8 bits in two layers: 2e-4 of logits up to 1.6 when measured.
+    torch.testing.assert_close(logits(fast), logits(model), rtol=0, atol=4e-3)
     assert not torch.equal(logits(fast), logits(model))
 
 

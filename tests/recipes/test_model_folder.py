@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_models import save_checkpoint, word_pieces
 from torch import nn
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError
-from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.model_folder import open_for_task, open_model, save_model
 from fastformers.tasks import TaskFile, build_model, get_task
 
 TASK = TaskFile(get_task("rte"), max_length=16)
@@ -22,36 +24,14 @@ WORDS = "the cat sat on a mat"
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(set(WORDS.split()))]
-    core = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+    return word_pieces(sorted(set(WORDS.split())))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     """A tiny BERT without a head, as transformers saves it."""
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=32,
-    )
     folder = tmp_path_factory.mktemp("checkpoint")
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_checkpoint(folder, tokenizer, hidden_size=16, num_attention_heads=2, intermediate_size=24)
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +98,45 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path, model: nn.Modul
     ff.save_pretrained(model, tmp_path / "out")
     with pytest.raises(FormatError, match="no tokenizer"):
         open_model(tmp_path / "out")
+
+
+def test_weights_that_a_checkpoint_lacks_are_named_in_one_line(
+    tmp_path: Path, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "claims-a-head"))
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["BertForSequenceClassification"]
+    (folder / "config.json").write_text(json.dumps(config))
+    open_model(folder)
+    assert "lacks classifier.bias (2 such): drawn at random" in caplog.text
+    caplog.clear()
+    open_model(tiny_checkpoint)
+    assert caplog.text == ""
+
+
+def test_a_checkpoint_is_opened_once_to_be_trained(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    loads: list[str] = []
+    load = transformers.PreTrainedModel.from_pretrained.__func__
+
+    def counting(cls: Any, *arguments: Any, **options: Any) -> Any:
+        loads.append(cls.__name__)
+        return load(cls, *arguments, **options)
+
+    monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", classmethod(counting))
+    opened = open_for_task(tiny_checkpoint, TASK.task, seed=1)
+    assert loads == ["BertForSequenceClassification"]
+    assert len(opened.tokenizer) > 4
+
+
+def test_a_model_of_ours_is_trained_further_only_for_its_own_task(
+    tmp_path: Path, model: Any, tokenizer: Any
+) -> None:
+    save_model(model, tmp_path / "out", tokenizer, TASK)
+    with pytest.raises(ConfigError, match=r"holds a model for rte .*; it is to answer cb \("):
+        open_for_task(tmp_path / "out", get_task("cb"), seed=1)
+    with pytest.raises(ConfigError, match="activation is 'relu'"):
+        open_for_task(tmp_path / "out", TASK.task, seed=1, activation="relu")

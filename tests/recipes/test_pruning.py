@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
 from fastformers.errors import ConfigError, UnsupportedModelError
@@ -25,36 +25,19 @@ HALF = ff.PruneConfig(heads=2, ffn=16)
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
-    core = Tokenizer(models.WordPiece({word: place for place, word in enumerate(known)}, unk_token="[UNK]"))
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+    return word_pieces(WORDS)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
+    return save_checkpoint(
+        tmp_path_factory.mktemp("checkpoint"),
+        tokenizer,
         hidden_size=48,
         num_hidden_layers=3,
-        num_attention_heads=4,
         intermediate_size=32,
-        max_position_embeddings=32,
         initializer_range=0.3,
     )
-    folder = tmp_path_factory.mktemp("checkpoint")
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -172,18 +172,18 @@ def test_the_report_says_what_each_stage_cost_and_gave(setting: Setting) -> None
     teacher, student, smaller, _int8, fast = report.rows
     assert teacher.score > 90
     assert (teacher.drop, teacher.speedup.median) == (0.0, 1.0)
-    assert student.drop == pytest.approx(teacher.score - student.score)
+    assert student.drop == teacher.score - student.score
     assert student.megabytes < teacher.megabytes
     assert [row.changed is None for row in report.rows] == [True, True, True, False, False]
     assert fast.changed is not None
     assert 0 <= fast.changed <= 0.2
     assert fast.speedup.median > 1.5
-    assert smaller.metrics["accuracy"] == pytest.approx(smaller.score / 100)
+    assert 100 * smaller.metrics["accuracy"] == smaller.score
     out = setting.folder / "out"
     saved = json.loads((out / "report.json").read_text())
     assert saved == json.loads(json.dumps(report.to_dict()))
     assert (out / "report.png").read_bytes().startswith(b"\x89PNG")
-    assert ff.evaluate(out / "fast", setting.data)["score"] == pytest.approx(fast.score)
+    assert ff.evaluate(out / "fast", setting.data)["score"] == fast.score
     assert ff.load_pretrained_torch(out / "int8") is not None
     text = str(report)
     assert all(name in text for name in STAGES)
@@ -279,6 +279,7 @@ def test_times_are_of_texts_that_are_not_padded_and_threads_are_put_back() -> No
     found = time_models(models, lengths, seconds=1.0)
     assert (torch.get_num_threads(), ff.kernels.num_threads()) == threads
     assert found["a"][1].median == 1.0
+    # Both sleep for their time, and a busy machine wakes them late; a wrong unit or direction is a factor of 4.
     assert found["a"][0].median == pytest.approx(1.0, rel=0.5)
     assert found["padded"][1].median == pytest.approx(0.25, rel=0.4)
 
@@ -308,7 +309,7 @@ def test_a_search_returns_the_frontier_and_the_fastest_within_the_budget(setting
     assert setting.ran.count("1-layers") == 1
     assert "<- chosen" in str(report)
     folder = Path(report.points[0].folder)
-    assert ff.evaluate(folder, setting.data)["score"] == pytest.approx(report.points[0].score)
+    assert ff.evaluate(folder, setting.data)["score"] == report.points[0].score
 
 
 @pytest.mark.slow

@@ -10,31 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import save_checkpoint, word_pieces
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WORDS = "the cat sat on mat dog ran because so not good bad what who bank river money".split()
 
 
 def wordpiece() -> Any:
     """BERT's way: lower case, accents taken off, words cut into pieces; one token a letter outside the vocabulary."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
-    words = [*SPECIAL, *WORDS, *letters, *(f"##{letter}" for letter in letters)]
-    vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
-    core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    core.normalizer = normalizers.BertNormalizer()
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    words = [*WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    return word_pieces(list(dict.fromkeys(words)), lower_case=True)
 
 
 def byte_level() -> Any:
@@ -71,22 +56,7 @@ def any_tokenizer(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     """A tiny BERT without a head, as transformers saves it."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=128,
-    )
-    folder = tmp_path_factory.mktemp("checkpoint")
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"), tokenizer, max_position_embeddings=128)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.tasks import TASK_NAMES, build_model, get_task
 from fastformers.tasks.custom import task_with_labels
@@ -87,7 +87,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     ):
         build_model(get_task("rte"), tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no-such-type"}')
-    with pytest.raises(ConfigError, match=r"config\.json is refused by transformers"):
+    with pytest.raises(FormatError, match=r"config\.json is refused by transformers"):
         build_model(get_task("rte"), tmp_path)
 
 
@@ -118,13 +118,13 @@ def test_a_checkpoint_of_other_shapes_than_its_config_is_refused(name: str, copi
 
 def test_a_damaged_checkpoint_is_named(copied: Path) -> None:
     (copied / "model.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(ConfigError, match="cannot be loaded by transformers"):
+    with pytest.raises(FormatError, match="cannot be loaded by transformers"):
         build_model(get_task("rte"), copied)
 
 
 def test_pickled_weights_are_never_read(copied: Path) -> None:
     (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
-    with pytest.raises(ConfigError, match="cannot be loaded by transformers"):
+    with pytest.raises(FormatError, match="cannot be loaded by transformers"):
         build_model(get_task("rte"), copied)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fastformers.errors import ConfigError
 from fastformers.tasks import Example, encode, get_task
-from fastformers.tasks.spans import token_span, word_span
+from fastformers.tasks.spans import word_span
+from fastformers.token_spans import token_span
 
 
 @pytest.mark.parametrize(

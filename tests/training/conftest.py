@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import SPECIAL, word_pieces
 
 from fastformers.tasks import EncodedExamples, Example, Task, encode
 from fastformers.tasks.custom import task_with_labels
 
 WORDS = "the cat sat on mat dog ran because so not who bank river money".split()
 LABELS = ("bad", "good")
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,21 +28,7 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def wordpiece() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *WORDS, *LABELS])}
-    core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    return word_pieces([*WORDS, *LABELS])
 
 
 def tiny_bert(auto_class: str = "AutoModelForSequenceClassification", **changes: Any) -> Any:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +137,7 @@ def test_the_best_weights_survive_a_kill(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent / "shared")]
 import torch
 torch.set_num_threads(1)
 from conftest import tiny_bert, toy_data, wordpiece
@@ -266,15 +269,62 @@ def test_folders_of_others_are_left_alone(
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
 
 
-@pytest.mark.parametrize("name", ["run.json", "checkpoint/state.json", "checkpoint/best.safetensors"])
-def test_damage_is_found(
-    make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], tmp_path: Path, name: str
+CHECKPOINT_FILES = (
+    "files.json",
+    "state.json",
+    "best.safetensors",
+    "trainer/model.safetensors",
+    "trainer/optimizer.pt",
+    "trainer/scheduler.pt",
+    "trainer/rng_state.pth",
+    "trainer/trainer_state.json",
+)
+
+
+@pytest.fixture(scope="module")
+def interrupted(make_model: MakeModel, make_data: MakeData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("interrupted") / "work"
+    with pytest.raises(Killed):
+        train_(make_model(), make_data(22), make_data(12, 1), CONFIG, work_dir=work, progress=killing(5))
+    return work
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *product(("run.json", "checkpoint/files.json"), ("torn", "emptied", "one bit")),
+        *product((f"checkpoint/{name}" for name in CHECKPOINT_FILES[1:]), ("torn", "one bit", "missing")),
+    ],
+)
+def test_damage_is_found_and_the_remedy_told(
+    make_model: MakeModel,
+    data: tuple[EncodedExamples, EncodedExamples],
+    interrupted: Path,
+    tmp_path: Path,
+    name: str,
+    damage: str,
 ) -> None:
-    work = tmp_path / "work"
-    train_(make_model(), *data, CONFIG, work_dir=work)
-    (work / name).write_bytes(b"{}x")
-    with pytest.raises(FormatError):
+    work = Path(shutil.copytree(interrupted, tmp_path / "work"))
+    content = (work / name).read_bytes()
+    middle = len(content) // 2
+    damaged = {
+        "torn": content[:middle],
+        "emptied": b"",
+        "one bit": content[:middle] + bytes([content[middle] ^ 128]) + content[middle + 1 :],
+    }
+    (work / name).unlink()
+    if damage in damaged:
+        (work / name).write_bytes(damaged[damage])
+    with pytest.raises(FormatError, match=f"delete {re.escape(str(work))} to start anew"):
         train_(make_model(), *data, CONFIG, work_dir=work)
+
+
+def test_a_checkpoint_without_checksums_goes_on(
+    make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], interrupted: Path, tmp_path: Path
+) -> None:
+    work = Path(shutil.copytree(interrupted, tmp_path / "work"))
+    (work / "checkpoint" / "files.json").unlink()
+    assert train_(make_model(), *data, CONFIG, work_dir=work).resumed_from == 4
 
 
 def test_nothing_in_a_work_folder_needs_unrestricted_unpickling(
@@ -284,6 +334,7 @@ def test_nothing_in_a_work_folder_needs_unrestricted_unpickling(
     names = sorted(path.name for path in (tmp_path / "work").rglob("*") if path.is_file())
     assert names == [
         "best.safetensors",
+        "files.json",
         "model.safetensors",
         "optimizer.pt",
         "rng_state.pth",

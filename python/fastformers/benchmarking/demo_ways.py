@@ -19,6 +19,7 @@ from fastformers.benchmarking.demo_measure import (
     weight_bytes,
 )
 from fastformers.benchmarking.demo_models import DemoModels
+from fastformers.quiet_loading import quiet_loading
 
 if TYPE_CHECKING:
     from fastformers.recipes.model_folder import OpenedModel
@@ -177,22 +178,12 @@ _KINDS: dict[str, Callable[[Rung, OpenedModel, int, ExitStack], Way]] = {
 @contextmanager
 def offline() -> Iterator[None]:
     """Keeps transformers from asking the network and from printing while it loads; leaves all as it was."""
-    from transformers.utils import logging
-
-    before, bars, verbosity = (
-        os.environ.get("HF_HUB_OFFLINE"),
-        logging.is_progress_bar_enabled(),
-        logging.get_verbosity(),
-    )
+    before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with quiet_loading():
+            yield
     finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         if before is None:
             del os.environ["HF_HUB_OFFLINE"]
         else:

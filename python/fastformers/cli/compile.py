@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import Overwrite
 from fastformers.cli.texts import read_texts
 from fastformers.config import AttentionMode, Pooling
 from fastformers.errors import ConfigError
@@ -40,6 +41,7 @@ def compile_model(
         Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
     ] = None,
     normalize: Annotated[bool, typer.Option("--normalize", help="Embeddings of length 1.")] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Compile the model in DIR into a native encoder with INT8 layers and save it in OUT."""
@@ -54,7 +56,7 @@ def compile_model(
         int8=None if float32 else ff.Int8Config(), attention=attention, pooling=pooling, normalize=normalize
     )
     given: list[Text] | None = None if texts is None else [*read_texts(texts)]
-    report = compile_folder(model_folder, output, config, data_dir=data, texts=given)
+    report = compile_folder(model_folder, output, config, data_dir=data, texts=given, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(None if report is None else report.to_dict(), indent=2))
     else:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import Overwrite
 from fastformers.config import AttentionKind, DistillConfig, HiddenDistance, TrainConfig
 
 __all__ = ["distill"]
@@ -78,7 +79,7 @@ def distill(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")
     ] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model saved in OUT.")] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Train a smaller model to answer like the one in --teacher, and save it in OUT."""

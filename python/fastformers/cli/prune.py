@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import Overwrite
 from fastformers.cli.texts import read_texts
 from fastformers.config import PruneConfig, PruneScores
 
@@ -79,6 +80,7 @@ def prune(
             help="Keep only the pieces of these texts: .txt or .jsonl.",
         ),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Prune heads, neurons, layers or the vocabulary of the model in DIR and save the result in OUT."""
@@ -104,5 +106,6 @@ def prune(
         split=split,
         layers=None if layers is None else _places(layers),
         vocabulary_texts=None if vocabulary is None else read_texts(vocabulary),
+        overwrite=overwrite,
     )
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")

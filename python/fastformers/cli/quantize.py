@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import Overwrite
 from fastformers.cli.texts import read_texts
 from fastformers.config import Int8Config, Rounding
 
@@ -43,6 +44,7 @@ def quantize(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Module to keep float; may be repeated.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Quantize the linear layers of the model in DIR to INT8 and save the result in OUT."""
@@ -52,5 +54,5 @@ def quantize(
 
     config = Int8Config(rounding=rounding, max_disagreement=max_disagreement, exclude=tuple(exclude or ()))
     examples = None if texts is None else read_texts(texts)
-    report = quantize_folder(model_folder, output, config, texts=examples)
+    report = quantize_folder(model_folder, output, config, texts=examples, overwrite=overwrite)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")

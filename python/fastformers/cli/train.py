@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import Overwrite
 from fastformers.config import Device, Precision, TrainConfig
 
 __all__ = ["train"]
@@ -70,7 +71,7 @@ def train(
     precision: Annotated[
         Precision, typer.Option(help="Of products; auto: bfloat16 on a GPU, float32 on a CPU.")
     ] = _DEFAULTS.precision,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in OUT.")] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Fine-tune the model on a task, keep the best weights, save them in OUT. Run again after a kill, it goes on."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fastformers._optional import require
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
-from fastformers.modules.encoder_names import EncoderParts, keep_layers_, parts_of
+from fastformers.modules.encoder_names import EncoderParts, check_layers, keep_layers_, parts_of
 from fastformers.modules.layer_shapes import LayerShape, layer_shape, resize_, shapes_of
 from fastformers.modules.span_classifier import SpanClassifier
 
@@ -65,27 +65,13 @@ def make_student(
         raise UnsupportedModelError("students are cut from float models; this one holds INT8 layers")
     student = deepcopy(teacher)
     if layers is not None:
-        keep_layers_(parts_of(student), _checked_layers(parts, layers))
+        check_layers(parts, layers)
+        keep_layers_(parts_of(student), layers)
     if activation is not None:
         _set_activation_(parts_of(student), activation)
     if not (heads is None and intermediate is None and hidden is None):
         student = _narrowed(student, *_wanted(parts_of(student), heads, intermediate, hidden))
     return student.eval()
-
-
-def _checked_layers(parts: EncoderParts, layers: Sequence[int]) -> list[int]:
-    count, kept = len(parts.layers), [int(layer) for layer in layers]
-    if not kept or kept != sorted(set(kept)) or not (0 <= kept[0] and kept[-1] < count):
-        raise ConfigError(
-            f"layers is {list(layers)}; it must name layers from 0 to {count - 1}, each once, in ascending order"
-        )
-    norm = parts.layers[0].get_submodule(parts.names.block.attention_norm)
-    if isinstance(norm, nn.Identity) and kept[0] != 0:
-        raise UnsupportedModelError(
-            f"{parts.names.name}'s first layer is built differently (it has no norm) and must be kept: "
-            f"layers must begin with 0, not {kept[0]}"
-        )
-    return kept
 
 
 def _set_activation_(parts: EncoderParts, activation: str) -> None:

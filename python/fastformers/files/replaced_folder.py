@@ -2,19 +2,20 @@
 """Writes a folder beside its final place and moves it there in one step: nobody sees it half-written.
 
 What was written is on the disk before it is moved, so that neither a killed process nor a power cut leaves a mixture.
+What a killed process wrote half is removed by the next save to the same place.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fastformers.errors import ConfigError
+from fastformers.files.unfinished import remove_unfinished, unfinished_folder
 
 __all__ = ["check_place", "replaced_folder"]
 
@@ -36,16 +37,13 @@ def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path
     """
     target = target.absolute()
     check_place(target, overwrite, marker)
-    folder = target.with_name(f".{target.name}-{secrets.token_hex(6)}")
-    folder.mkdir()
-    try:
+    remove_unfinished(target)
+    with unfinished_folder(target) as folder:
         yield folder
         for path in (*folder.rglob("*"), folder):
             _flush(path)
         _move(folder, target)
         _flush(target.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_place(target: Path, overwrite: bool, marker: str) -> None:
@@ -68,7 +66,7 @@ def check_place(target: Path, overwrite: bool, marker: str) -> None:
     if any(target.iterdir()):
         if not overwrite:
             raise ConfigError(
-                f"{target} exists and is not empty: choose another path, or pass overwrite=True"
+                f"{target} exists and is not empty: choose another path, or pass overwrite=True (--overwrite)"
             )
         if not (target / marker).is_file():
             raise ConfigError(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from fastformers.errors import UnsupportedModelError
+from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules.span_classifier import SpanClassifier
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "EmbeddingNames",
     "EncoderNames",
     "EncoderParts",
+    "check_layers",
     "keep_layers_",
     "names_of",
     "parts_of",
@@ -288,12 +289,39 @@ def parts_of(model: nn.Module) -> EncoderParts:
     return EncoderParts(names, encoder, layers)
 
 
+def check_layers(parts: EncoderParts, keep: Sequence[int]) -> None:
+    """Checks that an encoder can be left with some of its layers.
+
+    Args:
+        parts: the encoder.
+        keep: places of the layers, from 0.
+
+    Raises:
+        ConfigError: there is none, one does not exist or occurs twice, or they are not ascending.
+        UnsupportedModelError: a later layer cannot stand where the first one stands.
+    """
+    count = len(parts.layers)
+    whole = all(isinstance(place, int) and not isinstance(place, bool) for place in keep)
+    if not keep or not whole or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= count:
+        raise ConfigError(
+            f"layers to keep are {list(keep)}: name one or more layers from 0 to {count - 1}, each once, in ascending "
+            "order"
+        )
+    path = parts.names.block.attention_norm
+    first, new_first = (type(parts.layers[place].get_submodule(path)) for place in (0, keep[0]))
+    if first is not new_first:
+        raise UnsupportedModelError(
+            f"the first layer of {parts.names.name} has no norm before its attention and layer {keep[0]} has one: "
+            "keep layer 0"
+        )
+
+
 def keep_layers_(parts: EncoderParts, kept: Sequence[int]) -> None:
     """Leaves an encoder with some of its layers; its config, which is changed too, counts them.
 
     Args:
         parts: the encoder.
-        kept: places of the layers, ascending; must exist.
+        kept: places of the layers that pass :func:`check_layers`.
     """
     layers = nn.ModuleList(parts.layers[number] for number in kept)
     parts.encoder.set_submodule(parts.names.layers, layers)

@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules.encoder_names import EncoderParts, keep_layers_, parts_of
+from fastformers.modules.encoder_names import check_layers, keep_layers_, parts_of
 
 __all__ = ["drop_layers_", "own_config"]
 
@@ -33,7 +32,7 @@ def drop_layers_(model: nn.Module, keep: Sequence[int]) -> None:
         >>> ff.drop_layers_(model, (0, 2, 4))  # doctest: +SKIP
     """
     parts = parts_of(model)
-    _check(parts, keep)
+    check_layers(parts, keep)
     own_config(model)
     keep_layers_(parts, keep)
 
@@ -46,19 +45,3 @@ def own_config(model: nn.Module) -> Any:
         if module.__dict__.get("config") is before:
             module.__dict__["config"] = after
     return after
-
-
-def _check(parts: EncoderParts, keep: Sequence[int]) -> None:
-    count = len(parts.layers)
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in keep)
-    if not keep or not whole or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= count:
-        raise ConfigError(
-            f"layers to keep are {list(keep)}: must be one or more places from 0 to {count - 1}, ascending"
-        )
-    path = parts.names.block.attention_norm
-    first, new_first = (type(parts.layers[number].get_submodule(path)) for number in (0, keep[0]))
-    if first is not new_first:
-        raise UnsupportedModelError(
-            f"the first layer of {parts.names.name} has no norm before its attention and layer {keep[0]} has one: "
-            "keep layer 0"
-        )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastformers import __version__, kernels
+from fastformers.files.replaced_file import replace_file
 from fastformers.kernels import Activation
 from fastformers.modules import PackedLinear
 
@@ -145,10 +145,8 @@ class TimingCache:
         """Replaces the file in one step; a cache that cannot be written costs a note, nothing else."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".timings-", suffix=".json")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"format": _CACHE_FORMAT, "entries": self._entries}, file, indent=1, sort_keys=True)
-            os.replace(name, self._path)
+            content = {"format": _CACHE_FORMAT, "entries": self._entries}
+            replace_file(self._path, json.dumps(content, indent=1, sort_keys=True).encode())
         except OSError as error:
             note = (
                 f"times could not be cached ({error}); a later run may choose differently near the threshold"

@@ -19,7 +19,7 @@ from torch import nn
 
 from fastformers.config import DistillConfig
 from fastformers.distillation import DistillObjective, DistillReport, ModelSize, check_pair, teacher_logits
-from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.replaced_folder import check_place
@@ -137,8 +137,9 @@ def distill_folders(
 
     Args:
         teacher_dir: a model with its ``task.json``, as :func:`fastformers.train` saves it.
-        student_dir: where the student starts: a checkpoint of transformers, which gets a head for the task, a model of
-            ours as it is (a pruned one, for example), or the teacher's folder again, to be cut by ``layers``.
+        student_dir: where the student starts: a checkpoint of transformers, which gets a head for the task, drawn with
+            the training's seed; a model of ours as it is (a pruned one, for example); or the teacher's folder again, to
+            be cut by ``layers``.
         data_dir: the task's files; ``train`` and ``val`` are read.
         output: folder to make, with the student, its task and the report.
         layers: the student's layers to keep, from 0; ``None`` keeps all.
@@ -167,7 +168,9 @@ def distill_folders(
     task_file = teacher.required_task()
     if max_length is not None:
         task_file = TaskFile(task_file.task, max_length, task_file.truncation)
-    student = open_student(Path(student_dir), teacher, task_file.task, layers, activation)
+    student = open_student(
+        Path(student_dir), teacher, task_file.task, layers, activation, seed=chosen.train.seed
+    )
     further = None if unlabelled is None else Path(unlabelled)
     data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, further)
     work = target.absolute().with_name(f"{target.name}.work")
@@ -233,13 +236,17 @@ def _claim(work: Path, facts: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: it is of a run that loses differently; names what differs.
+        FormatError: the note in it is damaged.
     """
     path = work / _WORK_FILE
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
         replace_file(path, json_bytes(dict(facts)))
         return
-    found = read_json(path)
+    try:
+        found = read_json(path)
+    except FormatError as error:
+        raise FormatError(f"{error}: the run cannot go on; delete {work} to start anew") from error
     differing = sorted(name for name in {*found, *facts} if found.get(name) != facts.get(name))
     if differing:
         raise ConfigError(

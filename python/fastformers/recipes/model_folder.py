@@ -7,6 +7,7 @@ Three kinds of folders are told apart by what they hold: transformers' own, ours
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,13 @@ from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import MANIFEST
 from fastformers.files.strict_json import read_json
 from fastformers.quantization.artefact import load_pretrained_torch
+from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.artefacts import load, save_pretrained
-from fastformers.tasks import TASK_FILE, TaskFile, build_model
+from fastformers.tasks import TASK_FILE, Task, TaskFile, build_model
 
-__all__ = ["OpenedModel", "open_model", "save_model"]
+__all__ = ["OpenedModel", "open_for_task", "open_model", "save_model"]
+
+_LOG = logging.getLogger(__name__)
 
 _MOST_MANIFEST_BYTES = 16 << 20
 #: Without any of these transformers makes an empty tokenizer and says nothing.
@@ -76,14 +80,38 @@ def open_model(folder: str | Path) -> OpenedModel:
         >>> open_model("my-bert").task_file.task.name  # doctest: +SKIP
         'boolq'
     """
-    path = Path(folder)
-    if not path.is_dir():
-        raise ConfigError(f"{path} is not a folder: it must hold a model")
-    if not (path / "config.json").is_file():
-        raise ConfigError(f"{path} holds no config.json: it is not the folder of a model")
+    path = _checked(folder)
     task_file = TaskFile.load(path) if (path / TASK_FILE).exists() else None
     model = _loader(path)(path, task_file)
     return OpenedModel(model.eval(), _tokenizer(path), task_file, path)
+
+
+def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str | None = None) -> OpenedModel:
+    """Opens a model to be trained for a task: a checkpoint of transformers gets a head, one of ours stays as it is.
+
+    Args:
+        folder: of a model that transformers or fastformers saved.
+        task: the task; a head of its width in a checkpoint is kept.
+        seed: of a new head's random weights.
+        activation: of a checkpoint's feed-forward layers, e.g. ``"relu"``; ``None`` leaves it.
+
+    Raises:
+        ConfigError: a model of ours is of another task, or is to get another activation; otherwise as
+            :func:`open_model`, as are the other errors.
+    """
+    path = _checked(folder)
+    if not (path / MANIFEST).is_file():
+        model = build_model(task, path, activation=activation, seed=seed)
+        return OpenedModel(model, _tokenizer(path), None, path)
+    opened = open_model(path)
+    found = opened.required_task().task
+    if (found.name, found.labels) != (task.name, task.labels):
+        raise ConfigError(f"{path} holds a model for {_described(found)}; it is to answer {_described(task)}")
+    if activation is not None:
+        raise ConfigError(
+            f"activation is {activation!r}, and {path} holds a model that was trained for its task already: leave it"
+        )
+    return opened
 
 
 def save_model(
@@ -112,6 +140,19 @@ def save_model(
     save_pretrained(model, output, tokenizer, extra={**task, **(extra or {})}, overwrite=overwrite)
 
 
+def _checked(folder: str | Path) -> Path:
+    path = Path(folder)
+    if not path.is_dir():
+        raise ConfigError(f"{path} is not a folder: it must hold a model")
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"{path} holds no config.json: it is not the folder of a model")
+    return path
+
+
+def _described(task: Task) -> str:
+    return f"{task.name} ({', '.join(task.labels) or 'numbers'})"
+
+
 _Loader = Callable[[Path, "TaskFile | None"], nn.Module]
 
 
@@ -138,10 +179,17 @@ def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         name = next(iter(getattr(config, "architectures", None) or ["AutoModel"]))
         kind = getattr(transformers, name, transformers.AutoModel)
-        model: nn.Module = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        with quiet_loading():
+            model, found = kind.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError) as error:
         raise FormatError(f"{folder} does not hold a model that transformers can load: {error}") from error
-    return model
+    missing = sorted(found["missing_keys"])
+    if missing:
+        _LOG.warning("%s lacks %s (%d such): drawn at random", folder, missing[0], len(missing))
+    loaded: nn.Module = model
+    return loaded
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -151,7 +199,8 @@ def _tokenizer(folder: Path) -> Any:
             f"{folder} holds no tokenizer, none of {', '.join(_VOCABULARIES)}: save it beside the model"
         )
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with quiet_loading():
+            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise FormatError(f"{folder} holds a tokenizer that transformers cannot load: {error}") from error
 

@@ -9,7 +9,7 @@ proposals come from optuna, and stages are cached as in any recipe: two students
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ from fastformers.modules.encoder_names import parts_of
 from fastformers.pruning import prune_
 from fastformers.recipes import compiling
 from fastformers.recipes.estimate import estimate_plan
-from fastformers.recipes.model_folder import OpenedModel, open_model
+from fastformers.recipes.model_folder import OpenedModel, open_for_task
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
 from fastformers.recipes.recipe_report import table
 from fastformers.recipes.recipe_run import describe_plan, make_plan, run_stages
 from fastformers.recipes.scoring import encode_for
 from fastformers.recipes.search_space import Candidate, SearchSpace, layers_kept
 from fastformers.recipes.speed import Timed, time_models
-from fastformers.tasks import TaskFile, build_model
+from fastformers.tasks import TaskFile
 
 __all__ = ["SEARCH", "SearchPoint", "SearchReport", "describe_search", "search"]
 
@@ -281,11 +281,9 @@ class _Search:
 
     def _untrained(self, folder: Path) -> OpenedModel:
         """The model of a checkpoint with the task's head, before any stage has run."""
-        opened = open_model(folder)
         found = self._plan.recipe
-        task_file = TaskFile(self._plan.task, found.max_length, found.truncation)
-        model = build_model(self._plan.task, folder) if opened.task_file is None else opened.model
-        return OpenedModel(model, opened.tokenizer, task_file, folder)
+        opened = open_for_task(folder, self._plan.task, seed=found.seed)
+        return replace(opened, task_file=TaskFile(self._plan.task, found.max_length, found.truncation))
 
     def _folders_to_time(self) -> dict[str, Path]:
         """Checkpoints that the teacher and the student begin as: followed back through the stages that train them."""

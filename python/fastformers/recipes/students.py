@@ -13,9 +13,8 @@ from torch import nn
 
 from fastformers.distillation import make_student
 from fastformers.errors import ConfigError
-from fastformers.files.fields import MANIFEST
-from fastformers.recipes.model_folder import OpenedModel, open_model
-from fastformers.tasks import Task, build_model
+from fastformers.recipes.model_folder import OpenedModel, open_for_task
+from fastformers.tasks import Task
 
 __all__ = ["Student", "open_student"]
 
@@ -39,6 +38,8 @@ def open_student(
     task: Task,
     layers: Sequence[int] | None = None,
     activation: str | None = None,
+    *,
+    seed: int,
 ) -> Student:
     """Opens a student's folder and cuts the model as asked.
 
@@ -48,6 +49,7 @@ def open_student(
         task: the task; a head of its width in a checkpoint is kept, any other made anew.
         layers: layers to keep, from 0; ``None`` keeps all.
         activation: of the feed-forward network; ``None`` leaves it.
+        seed: of a new head's random weights.
 
     Raises:
         ConfigError: the folder's model is of another task, is the whole teacher, or cannot be cut like this.
@@ -58,20 +60,11 @@ def open_student(
         raise ConfigError(
             f"{folder} is the teacher's folder, and no layers are chosen: name those that the student keeps"
         )
-    student = Student(deepcopy(teacher.model), teacher.tokenizer) if is_teacher else _opened(folder, task)
+    if is_teacher:
+        student = Student(deepcopy(teacher.model), teacher.tokenizer)
+    else:
+        opened = open_for_task(folder, task, seed=seed)
+        student = Student(opened.model, opened.tokenizer)
     if layers is None and activation is None:
         return student
     return Student(make_student(student.model, layers, activation=activation), student.tokenizer)
-
-
-def _opened(folder: Path, task: Task) -> Student:
-    opened = open_model(folder)
-    if not (folder / MANIFEST).is_file():
-        return Student(build_model(task, folder), opened.tokenizer)
-    found = opened.required_task().task
-    if (found.name, found.labels) != (task.name, task.labels):
-        raise ConfigError(
-            f"{folder} holds a model for the task {found.name} ({', '.join(found.labels) or 'numbers'}); "
-            f"the teacher's is {task.name} ({', '.join(task.labels) or 'numbers'})"
-        )
-    return Student(opened.model, opened.tokenizer)

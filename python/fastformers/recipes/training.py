@@ -15,14 +15,13 @@ from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.modules.encoder_names import parts_of
-from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.model_folder import open_for_task, open_model, save_model
 from fastformers.tasks import (
     EncodedExamples,
     LostSpans,
     Task,
     TaskFile,
     Truncation,
-    build_model,
     custom_task,
     encode,
     get_task,
@@ -95,7 +94,8 @@ def train(
     target = Path(output).absolute()
     check_place(target, overwrite, MANIFEST)
     chosen = _task(task, data_dir, regression)
-    model, tokenizer = _start(Path(checkpoint_dir), chosen, activation, config.seed)
+    opened = open_for_task(checkpoint_dir, chosen, seed=config.seed, activation=activation)
+    model, tokenizer = opened.model, opened.tokenizer
     max_length = min(max_length, config.fixed_length or max_length)
     learned, scored = (
         encode(
@@ -201,27 +201,6 @@ def _answered(own: Task, name: str | None) -> Task:
     if task.trains_as != own.name:
         raise ConfigError(f"the model answers {own.name}, not {name}")
     return task
-
-
-def _start(folder: Path, task: Task, activation: str | None, seed: int) -> tuple[nn.Module, Any]:
-    """The model to train, and its tokenizer."""
-    opened = open_model(folder)
-    if not (folder / MANIFEST).is_file():
-        return build_model(task, folder, activation=activation, seed=seed), opened.tokenizer
-    found = opened.required_task().task
-    if (found.name, found.labels) != (task.name, task.labels):
-        raise ConfigError(
-            f"{folder} holds a model for {_described(found)}; the data is of {_described(task)}"
-        )
-    if activation is not None:
-        raise ConfigError(
-            f"activation is {activation!r}, and {folder} holds a model that was trained for its task already: leave it"
-        )
-    return opened.model, opened.tokenizer
-
-
-def _described(task: Task) -> str:
-    return f"{task.name} ({', '.join(task.labels) or 'numbers'})"
 
 
 def _check_lengths(model: nn.Module, data: tuple[EncodedExamples, ...]) -> None:

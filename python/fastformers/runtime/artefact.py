@@ -13,6 +13,7 @@ from fastformers.kernels import NativeEncoder
 from fastformers.runtime.artefact_folder import EncoderArtefact, Verify, read_artefact
 from fastformers.runtime.encoder_manifest import ATTENTIONS, Tokenization
 from fastformers.runtime.tokenizer_files import open_tokenizer
+from fastformers.span_head import SpanHead
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,6 +34,7 @@ class LoadedEncoder:
         tokenization: the tokenizer's settings; ``None`` without one.
         labels: names of the logits' columns; ``None`` when it is no classifier.
         attention: the setting it was packed with.
+        span_head: of a span classifier; ``None`` for other models.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class LoadedEncoder:
     tokenization: Tokenization | None
     labels: tuple[str, ...] | None
     attention: str
+    span_head: SpanHead | None = None
 
     @property
     def max_length(self) -> int:
@@ -93,6 +96,7 @@ def load_artefact(
         tokenization=manifest.tokenization,
         labels=manifest.labels,
         attention=chosen,
+        span_head=artefact.span_head,
     )
 
 

@@ -32,6 +32,7 @@ from fastformers.kernels import NativeEncoder
 from fastformers.runtime.encoder_manifest import ATTENTIONS, EncoderManifest, FileEntry, SpanHeadEntry
 from fastformers.runtime.expected_tensors import check_layout, check_values, expected_tensors
 from fastformers.runtime.golden import Golden
+from fastformers.runtime.readouts import Readout, readouts
 from fastformers.runtime.tensor_file import Tensors, read_tensors, write_tensors
 from fastformers.runtime.tokenizer_files import (
     TOKENIZER,
@@ -145,7 +146,7 @@ def save_artefact(
             plan=plan,
             attention=attention,
             tokenization=None if tokenizer is None else tokenization_of(tokenizer, plan),
-            labels=_labels(plan, config),
+            labels=_labels(readouts(plan, span_head), config),
             result=result,
             notes=notes,
             source=dict(source or {}),
@@ -195,14 +196,13 @@ def _check_arguments(plan: EncoderPlan, tensors: Tensors, attention: str) -> Non
         check_values(name, rules[name], array)
 
 
-def _labels(plan: EncoderPlan, config: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _labels(found: Mapping[str, Readout], config: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names of the logits' columns, where the configuration has one for each."""
     names = {str(key): str(label) for key, label in (config.get("id2label") or {}).items()}
-    for output in plan.outputs:
-        columns = output.steps[-1].features if output.steps else plan.hidden
-        if output.name == "logits" and names.keys() == {str(i) for i in range(columns)}:
-            return tuple(names[str(i)] for i in range(columns))
-    return None
+    if "logits" not in found:
+        return None
+    columns = [str(index) for index in range(found["logits"].columns)]
+    return tuple(names[column] for column in columns) if names.keys() == set(columns) else None
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance
-from fastformers.encoder_plan import EncoderPlan, OutputPlan
+from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import (
     ClosedError,
     ConfigError,
@@ -31,7 +31,9 @@ from fastformers.kernels import InstancePool, NativeEncoder, Ticket
 from fastformers.runtime.arrangement import Count, arrange
 from fastformers.runtime.artefact import load_artefact
 from fastformers.runtime.futures import CompletionThread, EngineFuture
+from fastformers.runtime.readouts import Readout, readouts
 from fastformers.runtime.tuning import Arrangement, Goal, Tuning, read_tuning
+from fastformers.span_head import SpanHead
 from fastformers.tokenization import RaggedBatch, Text, TextEncoder, TokenizedText, split_ragged
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class Engine:
         max_length: tokens after which texts are cut; ``None``, or more than the plan takes, is the plan's
             ``max_tokens``.
         token_types: tell the model which text of a pair a token belongs to, if it can be told.
+        span_head: of a span classifier, which reads each text as a :class:`SpanText`.
         instances: how many compute at once.
         threads: threads of each instance.
         batch_tokens: most tokens in one piece of work; longer lists of texts are cut into several.
@@ -129,6 +132,7 @@ class Engine:
         labels: Sequence[str] | None = None,
         max_length: int | None = None,
         token_types: bool = True,
+        span_head: SpanHead | None = None,
         instances: Count = "auto",
         threads: Count = "auto",
         batch_tokens: Count = "auto",
@@ -139,9 +143,11 @@ class Engine:
     ) -> None:
         self._native = native
         self._plan = plan
-        self._outputs = {output.name: output for output in plan.outputs}
-        self._labels = _checked_labels(labels, self._outputs.get("logits"))
-        self._texts = TextEncoder(tokenizer, min(max_length or plan.max_tokens, plan.max_tokens))
+        self._span_head = span_head
+        self._readouts = readouts(plan, span_head)
+        self._labels = _checked_labels(labels, self._readouts.get("logits"))
+        num_spans = 0 if span_head is None else span_head.num_spans
+        self._texts = TextEncoder(tokenizer, min(max_length or plan.max_tokens, plan.max_tokens), num_spans)
         self._token_types = token_types and plan.types > 1
         self._arrangement = arrange(instances, threads, batch_tokens, tuning, goal)
         if isinstance(queue, bool) or not isinstance(queue, int) or queue < 1:
@@ -190,6 +196,7 @@ class Engine:
             labels=artefact.labels,
             max_length=artefact.max_length,
             token_types=artefact.tokenization is None or artefact.tokenization.token_types,
+            span_head=artefact.span_head,
             instances=instances,
             threads=threads,
             batch_tokens=batch_tokens,
@@ -208,6 +215,7 @@ class Engine:
             labels=self._labels,
             max_length=self.max_length,
             token_types=self._token_types,
+            span_head=self._span_head,
             instances=arrangement.instances,
             threads=arrangement.threads,
             batch_tokens=arrangement.batch_tokens,
@@ -219,7 +227,8 @@ class Engine:
         """Returns the most probable label of each text (or pair) and its probability, in the order given.
 
         Args:
-            texts: strings, or pairs of strings as tuples; any number, any lengths.
+            texts: strings, or pairs of strings as tuples; of a span classifier :class:`fastformers.SpanText`. Any
+                number, any lengths.
 
         Raises:
             UnsupportedModelError: the model does not classify whole texts.
@@ -236,8 +245,8 @@ class Engine:
         Raises:
             UnsupportedModelError: the model has no logits.
         """
-        output = self._output("logits")
-        return self._pieces(texts, output) if output.rows == "all" else self._rows(texts, output)
+        logits = self._readout("logits")
+        return self._pieces(texts, logits) if logits.per_token else self._rows(texts, logits)
 
     def embed(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Returns the embedding of each text, float32 [n, C], pooled and normalised as the model does.
@@ -258,14 +267,18 @@ class Engine:
             docs: any number; equal scores keep their order.
 
         Raises:
-            UnsupportedModelError: the model has neither.
+            UnsupportedModelError: the model has neither, or reads marked spans.
         """
-        logits = self._outputs.get("logits")
-        if logits is not None and logits.rows != "all" and _columns(logits, self._plan) <= 2:
-            return rank(relevance(self._rows([(query, doc) for doc in docs], logits)))
-        if "embedding" not in self._outputs:
+        if self._span_head is not None:
             raise UnsupportedModelError(
-                f"rerank needs logits of 1 or 2 classes or an embedding; the model puts out {', '.join(self._outputs)}"
+                "rerank gives the model plain texts, and it reads texts with marked spans"
+            )
+        logits = self._readouts.get("logits")
+        if logits is not None and not logits.per_token and logits.columns <= 2:
+            return rank(relevance(self._rows([(query, doc) for doc in docs], logits)))
+        if "embedding" not in self._readouts:
+            raise UnsupportedModelError(
+                f"rerank needs logits of 1 or 2 classes or an embedding; the model puts out {', '.join(self._readouts)}"
             )
         vectors = self._rows([query, *docs], self._embedding())
         lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
@@ -277,7 +290,7 @@ class Engine:
         """Queues one text (or pair) and returns at once.
 
         Args:
-            text: a string, or a pair of strings as a tuple.
+            text: a string, a pair of strings as a tuple, or a :class:`fastformers.SpanText`.
             deadline_ms: milliseconds from now after which an answer is worthless: when no instance has begun by then,
                 nothing is computed and the future raises ``DeadlineError``. What was begun is completed.
             task: what the future's result is: ``"predict"`` a :class:`Prediction`, ``"logits"`` float32 [C] (or
@@ -296,19 +309,21 @@ class Engine:
             raise ConfigError(
                 f"deadline_ms is {deadline_ms!r}; allowed: None or a number of milliseconds from 0"
             )
-        output, finish = self._task(task)
+        readout, finish = self._task(task)
         with self._call():
             batch = RaggedBatch.of(self._texts.encode([text]))
             deadline = None if deadline_ms is None else deadline_ms * _MILLISECONDS
             return self._completion.submit(
-                lambda tag: self._submit(batch, output, deadline, tag), finish, keep_alive=self
+                lambda tag: self._submit(batch, readout, deadline, tag),
+                lambda arrays: finish(readout.rows(arrays[0], batch)),
+                keep_alive=self,
             )
 
     def run(self, texts: Sequence[Text], task: Task | None = None) -> Any:
         """Calls :meth:`predict`, :meth:`logits` or :meth:`embed`, as :meth:`submit` would choose.
 
         Args:
-            texts: strings, or pairs of strings as tuples.
+            texts: as there.
             task: which of them; see :meth:`submit` for the default.
         """
         calls: dict[Task, Callable[[Sequence[Text]], Any]] = {
@@ -380,43 +395,43 @@ class Engine:
 
     # --- outputs of the model -------------------------------------------------------------------------------------
 
-    def _output(self, name: str) -> OutputPlan:
-        if name not in self._outputs:
-            raise UnsupportedModelError(f"the model has no {name!r}; it puts out {', '.join(self._outputs)}")
-        return self._outputs[name]
+    def _readout(self, name: str) -> Readout:
+        if name not in self._readouts:
+            raise UnsupportedModelError(f"the model has no {name!r}; it puts out {', '.join(self._readouts)}")
+        return self._readouts[name]
 
-    def _classifier(self) -> OutputPlan:
-        output = self._output("logits")
-        if output.rows == "all":
+    def _classifier(self) -> Readout:
+        readout = self._readout("logits")
+        if readout.per_token:
             raise UnsupportedModelError("the model classifies tokens, not texts: use logits()")
-        return output
+        return readout
 
-    def _embedding(self) -> OutputPlan:
-        output = self._output("embedding")
-        if output.rows == "all":
+    def _embedding(self) -> Readout:
+        readout = self._readout("embedding")
+        if readout.per_token:
             raise UnsupportedModelError("the model embeds tokens, not texts")
-        return output
+        return readout
 
     def _checked_task(self, task: Task | None) -> Task:
         if task not in (None, "predict", "logits", "embed"):
             raise ConfigError(f"task is {task!r}; allowed: 'predict', 'logits', 'embed' or None")
         if task is not None:
             return task
-        logits = self._outputs.get("logits")
+        logits = self._readouts.get("logits")
         if logits is None:
             return "embed"
-        return "logits" if logits.rows == "all" else "predict"
+        return "logits" if logits.per_token else "predict"
 
-    def _task(self, task: Task | None) -> tuple[OutputPlan, Callable[[list[Any]], Any]]:
-        """The output that a task reads, and how its answer is made of one text's array."""
+    def _task(self, task: Task | None) -> tuple[Readout, Callable[[NDArray[Any]], Any]]:
+        """What a task reads, and how its answer is made of one text's rows."""
         chosen = self._checked_task(task)
         if chosen == "predict":
             labels = self._labels
-            return self._classifier(), lambda arrays: predictions(arrays[0], labels)[0]
+            return self._classifier(), lambda rows: predictions(rows, labels)[0]
         if chosen == "embed":
-            return self._embedding(), lambda arrays: arrays[0][0]
-        output = self._output("logits")
-        return output, lambda arrays: arrays[0] if output.rows == "all" else arrays[0][0]
+            return self._embedding(), lambda rows: rows[0]
+        readout = self._readout("logits")
+        return readout, lambda rows: rows if readout.per_token else rows[0]
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
@@ -442,21 +457,23 @@ class Engine:
                 f"process {os.getpid()}. An engine does not survive a fork; make a new one in the child"
             )
 
-    def _rows(self, texts: Sequence[Text], output: OutputPlan) -> NDArray[np.float32]:
+    def _rows(self, texts: Sequence[Text], readout: Readout) -> NDArray[np.float32]:
         """One row for each text, float32 [n, C]."""
-        arrays = [array for array, _ in self._run(texts, output)]
+        arrays = [readout.rows(array, batch) for array, batch in self._run(texts, readout)]
         if not arrays:
-            return np.empty((0, _columns(output, self._plan)), np.float32)
+            return np.empty((0, readout.columns), np.float32)
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
-    def _pieces(self, texts: Sequence[Text], output: OutputPlan) -> list[NDArray[np.float32]]:
+    def _pieces(self, texts: Sequence[Text], readout: Readout) -> list[NDArray[np.float32]]:
         """The rows of each text, float32 [tokens, C]."""
         return [
-            rows for array, batch in self._run(texts, output) for rows in np.split(array, batch.offsets[1:-1])
+            rows
+            for array, batch in self._run(texts, readout)
+            for rows in np.split(array, batch.offsets[1:-1])
         ]
 
     def _run(
-        self, texts: Sequence[Text], output: OutputPlan
+        self, texts: Sequence[Text], readout: Readout
     ) -> Iterator[tuple[NDArray[np.float32], RaggedBatch]]:
         """Computes texts in pieces, a few of them in the queue at a time; yields results in order."""
         if isinstance(texts, str):
@@ -468,10 +485,10 @@ class Engine:
                 for batch in self._batches(texts):
                     while len(flying) >= most:
                         yield self._result(flying)
-                    ticket = self._submit_or_make_room(batch, output, flying)
+                    ticket = self._submit_or_make_room(batch, readout, flying)
                     while ticket is None:
                         yield self._result(flying)
-                        ticket = self._submit_or_make_room(batch, output, flying)
+                        ticket = self._submit_or_make_room(batch, readout, flying)
                     flying.append((ticket, batch))
                 while flying:
                     yield self._result(flying)
@@ -490,21 +507,21 @@ class Engine:
         return min(self._arrangement.batch_tokens, max(_LEAST_PIECE_TOKENS, share))
 
     def _submit_or_make_room(
-        self, batch: RaggedBatch, output: OutputPlan, flying: deque[tuple[Ticket, RaggedBatch]]
+        self, batch: RaggedBatch, readout: Readout, flying: deque[tuple[Ticket, RaggedBatch]]
     ) -> Ticket | None:
         """None when the queue is full and pieces of this call will leave it; else a full queue is an error."""
         try:
-            return self._submit(batch, output)
+            return self._submit(batch, readout)
         except QueueFullError:
             if not flying:
                 raise
             return None
 
     def _submit(
-        self, batch: RaggedBatch, output: OutputPlan, deadline: float | None = None, tag: int = -1
+        self, batch: RaggedBatch, readout: Readout, deadline: float | None = None, tag: int = -1
     ) -> Ticket:
         types = batch.types if self._token_types else None
-        return self._pool.submit(batch.ids, types, batch.offsets, [output.name], deadline, tag)
+        return self._pool.submit(batch.ids, types, batch.offsets, [readout.output], deadline, tag)
 
     def _result(self, flying: deque[tuple[Ticket, RaggedBatch]]) -> tuple[NDArray[np.float32], RaggedBatch]:
         ticket, batch = flying[0]
@@ -519,14 +536,9 @@ def _end(pool: InstancePool, process: int) -> None:
         pool.join()
 
 
-def _columns(output: OutputPlan, plan: EncoderPlan) -> int:
-    return output.steps[-1].features if output.steps else plan.hidden
-
-
-def _checked_labels(labels: Sequence[str] | None, logits: OutputPlan | None) -> tuple[str, ...] | None:
+def _checked_labels(labels: Sequence[str] | None, logits: Readout | None) -> tuple[str, ...] | None:
     if labels is None or logits is None:
         return None if labels is None else tuple(labels)
-    classes = logits.steps[-1].features if logits.steps else None
-    if classes is not None and len(labels) != classes:
-        raise ConfigError(f"{len(labels)} labels for a model with {classes} classes")
+    if len(labels) != logits.columns:
+        raise ConfigError(f"{len(labels)} labels for a model with {logits.columns} classes")
     return tuple(labels)

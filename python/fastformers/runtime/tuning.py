@@ -8,13 +8,13 @@ at any time, and is ignored on a machine with another number of cores.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from fastformers.errors import FormatError
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes
 
 __all__ = ["TUNING_FILE", "Arrangement", "Goal", "Tuning", "read_tuning", "write_tuning"]
 
@@ -65,15 +65,7 @@ def write_tuning(folder: Path | str, tuning: Tuning) -> Path:
         The file's path.
     """
     path = Path(folder) / TUNING_FILE
-    text = json.dumps({"format": FORMAT_VERSION, **asdict(tuning)}, indent=2) + "\n"
-    handle, temporary = tempfile.mkstemp(prefix=".tuning-", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace_file(path, json_bytes({"format": FORMAT_VERSION, **asdict(tuning)}))
     return path
 
 

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from fastformers._optional import require
-from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.quiet_loading import quiet_loading
 from fastformers.tasks.task import Task
 
 __all__ = ["build_model"]
@@ -64,6 +65,7 @@ def build_model(
 
     Raises:
         ConfigError: the folder holds no model, or an argument is out of range or unknown to the family.
+        FormatError: transformers cannot read the config, or the weights.
         UnsupportedModelError: the checkpoint's encoder is incomplete or does not fit its config.
         MissingExtraError: transformers is not installed.
 
@@ -75,7 +77,7 @@ def build_model(
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: it must be a folder that transformers saved")
     config = _config(transformers, task, folder, dropout, activation)
-    with torch.random.fork_rng(devices=[]):
+    with quiet_loading(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _BUILDERS[task.kind](transformers, task, folder, config)
     return model.eval()
@@ -93,7 +95,7 @@ def _config(
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **labels)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{folder / 'config.json'} is refused by transformers: {error}") from error
+        raise FormatError(f"{folder / 'config.json'} is refused by transformers: {error}") from error
     config.problem_type = _PROBLEM_TYPES.get(task.kind)
     if dropout is not None:
         if not 0 <= dropout < 1:
@@ -140,7 +142,7 @@ def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
             use_safetensors=True,
         )
     except (ValueError, OSError, SafetensorError) as error:
-        raise ConfigError(f"{folder} cannot be loaded by transformers: {error}") from error
+        raise FormatError(f"{folder} cannot be loaded by transformers: {error}") from error
     mismatched = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
     prefix = f"{model.base_model_prefix}."
     for problem, names in (("lacks", found["missing_keys"]), ("has another shape of", mismatched)):

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from fastformers.errors import ConfigError
 from fastformers.tasks.example import Example
-from fastformers.tasks.spans import Span, token_span
 from fastformers.tasks.task import Task
+from fastformers.token_spans import Span, token_span
 
 __all__ = ["TRUNCATIONS", "EncodedExamples", "LostSpans", "Truncation", "encode"]
 

@@ -16,8 +16,9 @@ from fastformers.files.fields import short
 from fastformers.tasks import metrics, submission
 from fastformers.tasks.example import Example
 from fastformers.tasks.rows import Row
-from fastformers.tasks.spans import Span, word_span
+from fastformers.tasks.spans import word_span
 from fastformers.tasks.task import Split, Task, TaskFiles
+from fastformers.token_spans import Span
 
 __all__ = ["SUPERGLUE"]
 

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The folder from which a killed run goes on: who it belongs to, and one checkpoint, replaced in one step.
 
-``run.json`` says whose folder it is. ``checkpoint/`` holds ``state.json``, ``best.safetensors`` and in ``trainer/``
-what transformers' Trainer needs: weights as safetensors, optimizer, schedule and random states as torch files, which
-are read with ``weights_only=True``.
+``run.json`` says whose folder it is. ``checkpoint/`` holds ``state.json``, ``best.safetensors``, in ``trainer/`` what
+transformers' Trainer needs: weights as safetensors, optimizer, schedule and random states as torch files, which are
+read with ``weights_only=True``; and ``files.json`` with a checksum of each.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.files.unfinished import remove_unfinished
 from fastformers.training.identity import differences
+from fastformers.training.noted_files import check_files, note_files
 from fastformers.training.run_state import BestWeights, RunState
 
 __all__ = ["WEIGHTS_FILE", "WorkFolder"]
@@ -57,13 +58,14 @@ class WorkFolder:
         if not path.parent.is_dir():
             raise ConfigError(f"{path.parent} is not a folder: make it first")
         if (path / _RUN_FILE).exists():
-            self._check(identity)
+            with self._or_anew():
+                found = differences(read_json(path / _RUN_FILE), identity)
+            self._refuse(found)
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ConfigError(f"{path} holds no {_RUN_FILE}, so it is no work folder: choose another path")
         path.mkdir(exist_ok=True)
         replace_file(path / _RUN_FILE, json_bytes(dict(identity)))
-        for unfinished in path.glob(f".{_CHECKPOINT}-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        remove_unfinished(path / _CHECKPOINT)
 
     @property
     def trainer_folder(self) -> Path | None:
@@ -80,10 +82,12 @@ class WorkFolder:
         folder = self._path / _CHECKPOINT
         if not folder.is_dir():
             return RunState()
-        state = RunState.from_dict(read_json(folder / _STATE_FILE, _MOST_STATE_BYTES))
-        if (folder / _BEST_FILE).is_file():
-            best.weights = _read_weights(folder / _BEST_FILE)
-            self._best_step = state.best_step
+        with self._or_anew():
+            check_files(folder)
+            state = RunState.from_dict(read_json(folder / _STATE_FILE, _MOST_STATE_BYTES))
+            if (folder / _BEST_FILE).is_file():
+                best.weights = _read_weights(folder / _BEST_FILE)
+                self._best_step = state.best_step
         return state
 
     def load_weights(self, module: nn.Module) -> None:
@@ -92,7 +96,9 @@ class WorkFolder:
         Raises:
             FormatError: the file is missing or damaged.
         """
-        module.load_state_dict(_read_weights(self._path / _CHECKPOINT / _TRAINER / WEIGHTS_FILE))
+        with self._or_anew():
+            weights = _read_weights(self._path / _CHECKPOINT / _TRAINER / WEIGHTS_FILE)
+        module.load_state_dict(weights)
 
     @contextmanager
     def replaced_checkpoint(self, state: RunState, best: BestWeights) -> Iterator[Path]:
@@ -106,10 +112,18 @@ class WorkFolder:
             elif best.weights:
                 save_file(best.weights, folder / _BEST_FILE)
             (folder / _STATE_FILE).write_bytes(json_bytes(state.to_dict()))
+            note_files(folder)
         self._best_step = state.best_step if best.weights else None
 
-    def _check(self, identity: Mapping[str, Any]) -> None:
-        found = differences(read_json(self._path / _RUN_FILE), identity)
+    @contextmanager
+    def _or_anew(self) -> Iterator[None]:
+        """Adds to an error about damage what can be done."""
+        try:
+            yield
+        except FormatError as error:
+            raise FormatError(f"{error}: the run cannot go on; delete {self._path} to start anew") from error
+
+    def _refuse(self, found: Sequence[str]) -> None:
         if found:
             raise ConfigError(
                 f"{self._path} belongs to another run: {'; '.join(found)}. Set these as they were to go on with it, or "
@@ -121,6 +135,4 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise FormatError(
-            f"{path} is missing or damaged: {error}; delete the work folder to start anew"
-        ) from error
+        raise FormatError(f"{path} is missing or damaged ({error})") from error

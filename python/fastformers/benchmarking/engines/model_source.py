@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastformers._optional import require
 from fastformers.benchmarking.engines.batch import Batch
 from fastformers.errors import FormatError
+from fastformers.quiet_loading import quiet_loading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,8 @@ class FolderSource:
             config = transformers.AutoConfig.from_pretrained(self.folder, local_files_only=True)
             names = getattr(config, "architectures", None) or ["AutoModel"]
             model_class = getattr(transformers, names[0], transformers.AutoModel)
-            model = model_class.from_pretrained(self.folder, local_files_only=True, dtype="float32")
+            with quiet_loading():
+                model = model_class.from_pretrained(self.folder, local_files_only=True, dtype="float32")
         except (OSError, ValueError) as error:
             raise FormatError(
                 f"{self.folder} does not hold a model that transformers can load: {error}"
