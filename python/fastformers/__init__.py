@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastformers.recipes.training import evaluate, train
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
-    from fastformers.runtime.span_text import SpanText
+    from fastformers.span_text import SpanText
 
 __all__ = [
     "CompileConfig",
@@ -76,7 +76,7 @@ _HOME_OF_NAME = {
     "OrtModel": "fastformers.export.ort_model",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
-    "SpanText": "fastformers.runtime.span_text",
+    "SpanText": "fastformers.span_text",
     "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",

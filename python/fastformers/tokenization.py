@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from fastformers.errors import ConfigError, ShapeError
-from fastformers.runtime.span_text import SpanText
+from fastformers.span_text import SpanText
 from fastformers.token_spans import token_span
 
 __all__ = ["RaggedBatch", "Text", "TextEncoder", "TokenizedText", "TruncationWarning", "split_ragged"]

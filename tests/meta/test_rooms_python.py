@@ -22,6 +22,7 @@ FOUNDATION = {
     "_arrays",
     "kernels",
     "ort_library",
+    "span_text",
     "tokenization",
     "answers",
 }
@@ -49,7 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "measuring": set(),
     "ort_library": {"errors"},
-    "tokenization": {"errors"},
+    "span_text": {"errors", "token_spans"},
+    "tokenization": {"errors", "span_text", "token_spans"},
     "answers": set(),
     "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
