@@ -102,9 +102,10 @@ class Attention:
         return graph.node("GatherND", [x, self._kept["first"]], "first", batch_dims=1)
 
     def _fits_int8_attention(self, layer: LayerPlan, place: str) -> bool:
-        """ONNX Runtime's INT8 attention projects and attends in one operator, but adds nothing to the scores."""
+        """ONNX Runtime's INT8 attention projects and attends in one operator, and nothing comes between."""
         plain = f"{place}.relative_bias" not in self._tensors and layer.window < 0 and not layer.rope_base
-        return plain and self._linears.is_int8(f"{place}.qkv")
+        name = f"{place}.qkv"
+        return plain and self._linears.is_int8(name) and not self._linears.has_equal_rows(name)
 
     def _int8(self, x: str, layer: LayerPlan, place: str, bias: str) -> str:
         operands, scale, weight_scale, zero_point = self._linears.quantized_inputs(x, f"{place}.qkv")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fastformers.encoder_plan import EncoderPlan, HeadStep, OutputPlan
 from fastformers.export.attention_nodes import Attention
 from fastformers.export.builder import CONTRIB, GraphBuilder
-from fastformers.export.linear_nodes import Linears, with_folded_factors
+from fastformers.export.linear_nodes import EQUAL_ROWS, Linears, with_folded_factors
 from fastformers.export.output_nodes import write_output
 from fastformers.export.span_nodes import write_span_head
 from fastformers.span_head import SpanHead
@@ -50,7 +50,7 @@ def write_encoder(
     tensors: Mapping[str, NDArray[Any]],
     *,
     span_head: SpanHead | None = None,
-    equal_rows: bool = True,
+    equal_rows: tuple[str, ...] = EQUAL_ROWS,
     half: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> EncoderGraph:
@@ -61,7 +61,7 @@ def write_encoder(
         tensors: those that the plan names, float32 or int8.
         span_head: reads rows of marked spans; the graph then has an input ``spans``, int64 [batch, spans, 2], and the
             output ``logits``.
-        equal_rows: INT8 activations with equal ranges for all rows, see :mod:`fastformers.export.linear_nodes`.
+        equal_rows: where INT8 activations get equal ranges for all rows, see :mod:`fastformers.export.linear_nodes`.
         half: weights and products in float16; LayerNorm, softmax and means accumulate in float32.
         metadata: kept in the file.
 
@@ -83,7 +83,7 @@ class _Writer:
         tensors: Mapping[str, NDArray[Any]],
         span_head: SpanHead | None,
         graph: GraphBuilder,
-        equal_rows: bool,
+        equal_rows: tuple[str, ...],
     ) -> None:
         self.plan, self.span_head, self.graph = plan, span_head, graph
         self.tensors = with_folded_factors(tensors, [layer.heads * layer.head_size for layer in plan.layers])

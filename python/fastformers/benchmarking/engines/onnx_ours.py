@@ -10,6 +10,7 @@ from fastformers.benchmarking.engines.compiled_encoder import answers_of, encode
 from fastformers.benchmarking.engines.model_source import ModelSource
 from fastformers.benchmarking.engines.onnx_export import feed
 from fastformers.export.encoder_graph import write_encoder
+from fastformers.export.linear_nodes import EQUAL_ROWS
 from fastformers.export.session import open_session, session_options
 
 __all__ = ["load"]
@@ -27,7 +28,9 @@ def load(source: ModelSource, threads: int, ranges: str) -> Callable[[Batch], Ca
         Batch -> call, numpy in and numpy out.
     """
     encoder = encoder_of(source)
-    graph = write_encoder(encoder.plan, encoder.tensors, equal_rows=ranges == "rows").model
+    graph = write_encoder(
+        encoder.plan, encoder.tensors, equal_rows=EQUAL_ROWS if ranges == "rows" else ()
+    ).model
     session = open_session(graph.SerializeToString(), session_options(threads))
     outputs = answers_of([entry.name for entry in session.get_outputs()])[:1]
     names = [entry.name for entry in session.get_inputs()]
