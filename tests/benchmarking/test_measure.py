@@ -41,7 +41,7 @@ def test_speed_and_latency_of_a_callable_are_those_it_has() -> None:
     # Sleeping takes at least as long as asked for; how much longer is the machine's affair, so only one side is sharp.
     assert found.latency_ms.median >= 2.0
     assert found.p99_ms >= found.latency_ms.median
-    assert 100 < found.queries_per_second.median <= 500
+    assert found.queries_per_second.median <= 500
     assert found.usd_per_100m == pytest.approx(  # the formula once more: rounding of floats only
         1e8 / found.queries_per_second.median / 3600 * 0.677, rel=1e-12
     )
