@@ -16,13 +16,18 @@ from bench.accuracy.run import RESULTS, read
 
 #: Stage -> what the table calls it. Stages whose weights were cut and not trained again come last.
 ROWS = {
-    "teacher": "teacher, 6 layers",
-    "labels-only": "3 layers, labels only",
-    "student": "3 layers, distilled",
+    "teacher": "teacher, MPNet 12 x 768",
+    "teacher-int8": "the same, INT8",
+    "labels-only": "MiniLM 6 x 384, labels only",
+    "labels-only-int8": "the same, INT8",
+    "student": "MiniLM 6 x 384, distilled",
     "student-int8": "the same, INT8",
+    "student-3": "its layers 1, 3, 5, distilled",
+    "student-3-int8": "the same, INT8",
     "pruned-25": "pruned 25 %/25 %, distilled again",
     "pruned-25-int8": "the same, INT8",
     "pruned-50": "pruned 33 %/50 %, distilled again",
+    "pruned-50-int8": "the same, INT8",
     "pruned-50-magnitude": "by magnitude instead",
     "pruned-50-random": "at random instead",
     "25-weights": "pruned 25 %/25 %, not trained again",
@@ -46,7 +51,7 @@ def scores_of(lines: list[dict[str, Any]], task: str, stage: str) -> list[float]
 def tables(lines: list[dict[str, Any]]) -> str:
     """Returns both tables as Markdown: scores by stage and task, and answers that INT8 changed."""
     tasks = list(dict.fromkeys(line["task"] for line in lines))
-    seeds = {task: len(scores_of(lines, task, "teacher")) for task in tasks}
+    seeds = {task: len({line["seed"] for line in lines if line["task"] == task}) for task in tasks}
     head = [f"{task} ({seeds[task]} seed{'s'[: seeds[task] != 1]})" for task in tasks]
     text = [f"| | {' | '.join([*head, 'mean'])} |", f"|---|{'---|' * (len(tasks) + 1)}"]
     majority = [next(line["majority"] for line in lines if line["task"] == task) for task in tasks]
@@ -55,19 +60,16 @@ def tables(lines: list[dict[str, Any]]) -> str:
     )
     for stage, name in ROWS.items():
         found = [scores_of(lines, task, stage) for task in tasks]
-        if all(found):
-            cells = [*(cell(scores) for scores in found), f"{mean(mean(scores) for scores in found):.1f}"]
-            text.append(f"| {name} | {' | '.join(cells)} |")
-    changed = {
-        stage: [100 * line["changed"] for line in lines if line["stage"] == stage]
-        for stage in ("student-int8", "pruned-25-int8")
-    }
+        if any(found):
+            whole = f"{mean(mean(scores) for scores in found):.1f}" if all(found) else ""
+            text.append(f"| {name} | {' | '.join([*(cell(scores) for scores in found), whole])} |")
     text.append("")
-    for stage, shares in changed.items():
+    for stage in (stage for stage in ROWS if stage.endswith("-int8")):
+        shares = [100 * line["changed"] for line in lines if line["stage"] == stage]
         if shares:
             text.append(
-                f"INT8 changed {mean(shares):.2f} % of the answers of {ROWS[stage.removesuffix('-int8')]} "
-                f"(most in one run: {max(shares):.2f} %)."
+                f"INT8 changed {mean(shares):.2f} % of the answers of {ROWS[stage.removesuffix('-int8')]} (most in one "
+                f"run: {max(shares):.2f} %).  "
             )
     return "\n".join(text)
 
