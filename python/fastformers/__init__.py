@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
+    from fastformers.benchmarking.ladder.run import ladder
     from fastformers.benchmarking.measure import measure
     from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
     from fastformers.export.ort_model import OrtModel
@@ -54,6 +55,7 @@ __all__ = [
     "evaluate",
     "export_onnx",
     "kernels",
+    "ladder",
     "load",
     "load_pretrained_torch",
     "measure",
@@ -84,6 +86,7 @@ _HOME_OF_NAME = {
     "export_onnx": "fastformers.recipes.exporting",
     "distill": "fastformers.recipes.distilling",
     "distill_folders": "fastformers.recipes.distilling",
+    "ladder": "fastformers.benchmarking.ladder.run",
     "load": "fastformers.recipes.artefacts",
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "ort_library_path": "fastformers.ort_library",

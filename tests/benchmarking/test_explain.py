@@ -98,7 +98,7 @@ def test_layer_without_heads_or_ffn_has_no_such_work() -> None:
 
 
 def test_least_length_of_int8_products_is_the_executors(repository: Path) -> None:
-    source = (repository / "csrc" / "encoder" / "attention.cc").read_text(encoding="utf-8")
+    source = (repository / "csrc" / "ops" / "head_attention.cc").read_text(encoding="utf-8")
     found = re.search(r"kMinInt8Tokens = (\d+);", source)
     assert found is not None
     assert int(found[1]) == LEAST_INT8_TOKENS

@@ -108,7 +108,7 @@ def _measure(
     lengths = [min(len(ids), demo_ways.MOST_TOKENS) for ids in tokenizer(texts)["input_ids"]]
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with (
-        demo_ways.prepared_ways(ladder, models, instances) as ways,
+        demo_ways.prepared_ways(ladder, models.folders, instances) as ways,
         Progress(*columns, console=console, transient=True) as progress,
     ):
         count = _QUICK_TEXTS if quick else texts_that_fit(ways, texts, _MEASURING_SECONDS)

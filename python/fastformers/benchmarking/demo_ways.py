@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from fastformers.benchmarking.demo_measure import (
     one_at_a_time,
     weight_bytes,
 )
-from fastformers.benchmarking.demo_models import DemoModels
 from fastformers.quiet_loading import quiet_loading
 
 if TYPE_CHECKING:
@@ -91,13 +90,16 @@ def rungs(instances: int) -> list[Rung]:
 
 
 @contextmanager
-def prepared_ways(ladder: Sequence[Rung], models: DemoModels, instances: int) -> Iterator[list[Way]]:
+def prepared_ways(
+    ladder: Sequence[Rung], folders: Mapping[str, Path], instances: int, max_tokens: int = MOST_TOKENS
+) -> Iterator[list[Way]]:
     """Opens the models and engines of every row, until the end of the block.
 
     Args:
         ladder: the rows.
-        models: where their models are.
+        folders: where their models are, by the rows' stages.
         instances: of the rows under load.
+        max_tokens: after which every row cuts; padded rows fill up to it.
     """
     from fastformers.recipes.model_folder import open_model
 
@@ -107,67 +109,80 @@ def prepared_ways(ladder: Sequence[Rung], models: DemoModels, instances: int) ->
         ways = []
         for rung in ladder:
             if rung.stage not in opened:
-                opened[rung.stage] = open_model(models.folders[rung.stage])
-            ways.append(_KINDS[rung.kind](rung, opened[rung.stage], instances, stack))
+                opened[rung.stage] = open_model(folders[rung.stage])
+            place = _Place(opened[rung.stage], instances, max_tokens, stack)
+            ways.append(_KINDS[rung.kind](rung, place))
         yield ways
 
 
-def _torch(rung: Rung, opened: OpenedModel, padding: str | bool) -> Way:
+@dataclass(frozen=True)
+class _Place:
+    """What a row is made from."""
+
+    opened: OpenedModel
+    instances: int
+    max_tokens: int
+    stack: ExitStack
+
+
+def _torch(rung: Rung, place: _Place, padding: str | bool) -> Way:
     import torch
 
-    tokenizer = opened.tokenizer
+    tokenizer = place.opened.tokenizer
 
     @torch.inference_mode()
-    def answer(text: str) -> int:
-        batch = tokenizer(text, return_tensors="pt", truncation=True, max_length=MOST_TOKENS, padding=padding)
-        return int(opened.model(**batch).logits.argmax())
+    def answer(text: Any) -> int:
+        parts = text if isinstance(text, tuple) else (text,)
+        batch = tokenizer(
+            *parts, return_tensors="pt", truncation=True, max_length=place.max_tokens, padding=padding
+        )
+        return int(place.opened.model(**batch).logits.argmax())
 
-    return Way(rung.name, rung.meaning, weight_bytes(opened.model), one_at_a_time(answer))
-
-
-def _padded(rung: Rung, opened: OpenedModel, _: int, __: ExitStack) -> Way:
-    return _torch(rung, opened, "max_length")
-
-
-def _unpadded(rung: Rung, opened: OpenedModel, _: int, __: ExitStack) -> Way:
-    return _torch(rung, opened, False)
+    return Way(rung.name, rung.meaning, weight_bytes(place.opened.model), one_at_a_time(answer))
 
 
-def _engine(rung: Rung, opened: OpenedModel, _: int, stack: ExitStack) -> Way:
+def _padded(rung: Rung, place: _Place) -> Way:
+    return _torch(rung, place, "max_length")
+
+
+def _unpadded(rung: Rung, place: _Place) -> Way:
+    return _torch(rung, place, False)
+
+
+def _engine(rung: Rung, place: _Place) -> Way:
     from fastformers import kernels
 
-    engine = _opened_engine(opened, 1, kernels.num_threads(), stack)
+    engine = _opened_engine(place, 1, kernels.num_threads())
     return Way(
         rung.name,
         rung.meaning,
-        engine_weight_bytes(opened.model),
+        engine_weight_bytes(place.opened.model),
         one_at_a_time(lambda text: int(engine.logits([text])[0].argmax())),
     )
 
 
-def _instances(rung: Rung, opened: OpenedModel, instances: int, stack: ExitStack) -> Way:
-    engine = _opened_engine(opened, instances, 1, stack)
-    names = {label: index for index, label in enumerate(engine.labels)}
+def _instances(rung: Rung, place: _Place) -> Way:
+    engine = _opened_engine(place, place.instances, 1)
     return Way(
         rung.name,
         rung.meaning,
-        engine_weight_bytes(opened.model),
-        all_at_once(lambda text: engine.submit(text, task="predict"), lambda found: names[found.label]),
+        engine_weight_bytes(place.opened.model),
+        all_at_once(lambda text: engine.submit(text, task="logits"), lambda found: int(found.argmax())),
         under_load=True,
     )
 
 
-def _opened_engine(opened: OpenedModel, instances: int, threads: int, stack: ExitStack) -> Any:
+def _opened_engine(place: _Place, instances: int, threads: int) -> Any:
     from fastformers.runtime.engine import Engine
     from fastformers.tokenization import TruncationWarning
 
-    stack.enter_context(warnings.catch_warnings())
+    place.stack.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore", TruncationWarning)  # every row cuts there
-    folder: Path = opened.folder
-    return stack.enter_context(Engine.from_pretrained(folder, instances=instances, threads=threads))
+    engine = Engine.from_pretrained(place.opened.folder, instances=instances, threads=threads)
+    return place.stack.enter_context(engine)
 
 
-_KINDS: dict[str, Callable[[Rung, OpenedModel, int, ExitStack], Way]] = {
+_KINDS: dict[str, Callable[[Rung, _Place], Way]] = {
     "padded": _padded,
     "torch": _unpadded,
     "engine": _engine,
