@@ -89,7 +89,9 @@ def test_a_recipes_ladder_has_its_scores_and_every_form(made: tuple[Path, Path],
     assert {path.name for path in (tmp_path / "ladder").iterdir()} == FORMS
     kept = json.loads((tmp_path / "ladder" / "ladder.json").read_text(encoding="utf-8"))
     assert LadderReport.from_dict(kept) == report
-    lines = list(csv.DictReader((tmp_path / "ladder" / "ladder.csv").read_text(encoding="utf-8").splitlines()))
+    lines = list(
+        csv.DictReader((tmp_path / "ladder" / "ladder.csv").read_text(encoding="utf-8").splitlines())
+    )
     assert [line["name"] for line in lines] == [row.name for row in report.rows]
     page = (tmp_path / "ladder" / "ladder.html").read_text(encoding="utf-8")
     assert page.count("<tr>") == 6
