@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "bindings/gil.h"
 #include "bindings/register.h"
+#include "encoder/plan_names.h"
 
 namespace py = pybind11;
 
@@ -21,41 +22,20 @@ namespace {
 
 using encoder::Batch;
 using encoder::Encoder;
-using encoder::Function;
 using encoder::HeadStep;
+using encoder::kAttentionModes;
+using encoder::kFunctions;
+using encoder::kRows;
 using encoder::LayerPlan;
 using encoder::OutputPlan;
 using encoder::Plan;
 using encoder::PlanError;
-using encoder::Rows;
 using encoder::TensorTable;
 using encoder::TensorView;
+using encoder::value_of;
 
 using Ids = py::array_t<std::int32_t, py::array::c_style>;
 using Offsets = py::array_t<std::int64_t, py::array::c_style>;
-
-template <typename Value>
-struct Named {
-  const char* name;
-  Value value;
-};
-
-constexpr Named<Function> kFunctions[] = {{"none", Function::kNone}, {"relu", Function::kRelu},
-                                          {"gelu", Function::kGelu}, {"gelu_tanh", Function::kGeluTanh},
-                                          {"tanh", Function::kTanh}, {"silu", Function::kSilu}};
-constexpr Named<Rows> kRows[] = {{"all", Rows::kAll}, {"first", Rows::kFirst}, {"mean", Rows::kMean}};
-constexpr Named<AttentionMode> kAttentionModes[] = {
-    {"auto", AttentionMode::kAuto}, {"float32", AttentionMode::kFloat32}, {"int8", AttentionMode::kInt8}};
-
-template <typename Value, std::size_t kCount>
-Value value_of(const Named<Value> (&table)[kCount], const std::string& name, const char* what) {
-  std::string names;
-  for (const Named<Value>& entry : table) {
-    if (name == entry.name) return entry.value;
-    names += (names.empty() ? "" : ", ") + std::string(entry.name);
-  }
-  throw PlanError(std::string(what) + " is '" + name + "'; known: " + names);
-}
 
 // fastformers.encoder_plan has checked the plan's values; what is missing or of another type here is a bug of the caller.
 template <typename T>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "ort/attention_kernel.h"
 
+#include "encoder/plan_names.h"
 #include "ops/attention.h"
-#include "ort/attention_mode.h"
 #include "ort/tokens.h"
 
 namespace fastformers::ort {
@@ -11,7 +11,8 @@ AttentionKernel::AttentionKernel(const Ort::ConstKernelInfo& info)
     : heads_(info.GetAttribute<std::int64_t>("heads")),
       head_size_(info.GetAttribute<std::int64_t>("head_size")),
       window_(info.GetAttribute<std::int64_t>("window")),
-      mode_(attention_mode_named(info.GetAttribute<std::string>("products"))) {
+      mode_(encoder::value_of(encoder::kAttentionModes, info.GetAttribute<std::string>("products"),
+                              "products")) {
   FF_CHECK(ShapeError, heads_ >= 1 && head_size_ >= 1, "expected at least one head of one channel, got ",
            heads_, " of ", head_size_);
   const Constant<float> bias = constant<float>(info, 2, "relative_bias", true);

@@ -3,7 +3,7 @@
 
 #include <sstream>
 
-#include "ort/attention_mode.h"
+#include "encoder/plan_names.h"
 #include "ort/plan_text.h"
 #include "ort/tokens.h"
 
@@ -47,7 +47,8 @@ EncoderKernel::EncoderKernel(const Ort::ConstKernelInfo& info)
     tensors.emplace(names[i], view_of(info, kFirstTensor + i, names[i]));
   }
   encoder_ = std::make_unique<encoder::Encoder>(
-      plan_, tensors, attention_mode_named(info.GetAttribute<std::string>("products")), 0);
+      plan_, tensors,
+      encoder::value_of(encoder::kAttentionModes, info.GetAttribute<std::string>("products"), "products"), 0);
   for (const std::string& name : words(info.GetAttribute<std::string>("output_names"))) {
     outputs_.push_back(encoder_->output_index(name));
   }

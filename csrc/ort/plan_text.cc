@@ -4,27 +4,17 @@
 #include <sstream>
 
 #include "base/check.h"
+#include "encoder/plan_names.h"
 
 namespace fastformers::ort {
 namespace {
 
-using encoder::Function;
+using encoder::kFunctions;
+using encoder::kRows;
 using encoder::PlanError;
-using encoder::Rows;
 
 constexpr std::int64_t kForm = 1;
 constexpr std::int64_t kMostItems = 4096;
-
-template <typename Value>
-struct Named {
-  const char* name;
-  Value value;
-};
-
-constexpr Named<Function> kFunctions[] = {{"none", Function::kNone}, {"relu", Function::kRelu},
-                                          {"gelu", Function::kGelu}, {"gelu_tanh", Function::kGeluTanh},
-                                          {"tanh", Function::kTanh}, {"silu", Function::kSilu}};
-constexpr Named<Rows> kRows[] = {{"all", Rows::kAll}, {"first", Rows::kFirst}, {"mean", Rows::kMean}};
 
 class Reader {
  public:
@@ -43,12 +33,8 @@ class Reader {
     return found;
   }
   template <typename Value, std::size_t kCount>
-  Value named(const Named<Value> (&table)[kCount], const char* what) {
-    const auto name = value<std::string>(what);
-    for (const Named<Value>& entry : table) {
-      if (name == entry.name) return entry.value;
-    }
-    throw PlanError(std::string("the plan's ") + what + " is '" + name + "', which is not known");
+  Value named(const encoder::Named<Value> (&table)[kCount], const char* what) {
+    return encoder::value_of(table, value<std::string>(what), what);
   }
   void end() {
     std::string rest;
