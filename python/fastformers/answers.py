@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prediction", "RankedDocument", "predictions", "rank", "relevance"]
+__all__ = ["Prediction", "RankedDocument", "predictions", "rank", "relevance", "similarities"]
 
 
 class Prediction(NamedTuple):
@@ -56,6 +56,13 @@ def predictions(logits: NDArray[np.float32], labels: Sequence[str] | None) -> li
 def relevance(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Score of each pair from logits [n, 1] (the logit) or [n, 2] (probability of the second label)."""
     return logits[:, 0] if logits.shape[1] == 1 else softmax(logits)[:, 1]
+
+
+def similarities(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosine of each further row with the first, [n - 1], of embeddings [n, C]."""
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+    cosines: NDArray[np.float32] = vectors[1:] @ vectors[0] / (lengths[1:] * lengths[0])
+    return cosines
 
 
 def rank(scores: NDArray[np.float32]) -> list[RankedDocument]:

@@ -92,6 +92,12 @@ def test_embeddings_and_rankings_agree_with_the_engine(
     assert [each.score for each in ranked] == pytest.approx([each.score for each in wanted], abs=1e-5)
 
 
+def test_ranking_is_refused_where_classes_say_nothing_of_relevance(export: Export) -> None:
+    _, folder = export()  # five classes
+    with ff.OrtModel(folder) as model, pytest.raises(UnsupportedModelError, match="no sentence embedding"):
+        model.rerank("cat", ["dog", "mat"])
+
+
 def test_no_texts_are_no_answers(export: Export) -> None:
     _, folder = export()
     with ff.OrtModel(folder) as model:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastformers import kernels
-from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance
+from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance, similarities
 from fastformers.errors import ClosedError, ConfigError, FormatError, ShapeError, UnsupportedModelError
 from fastformers.export.report import DESCRIPTION_SCHEMA, description_file, model_file
 from fastformers.export.session import open_session, session_options
@@ -117,14 +117,9 @@ class OrtModel:
         """Orders documents by relevance to a query, best first; see :meth:`fastformers.Engine.rerank`."""
         if not docs:
             return []
-        if "logits" in self._outputs:
+        if self._scores_pairs():
             return rank(relevance(_stacked(self._whole_texts("logits", [(query, doc) for doc in docs]))))
-        vectors = self.embed([query, *docs]).astype(np.float64)
-        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
-        cosines: NDArray[np.float32] = (vectors[1:] @ vectors[0] / (lengths[1:] * lengths[0])).astype(
-            np.float32
-        )
-        return rank(cosines)
+        return rank(similarities(self.embed([query, *docs])))
 
     def run(
         self,
@@ -195,6 +190,12 @@ class OrtModel:
             return dict(zip(self._outputs, self._session.run(list(self._outputs), inputs), strict=True))
         except Exception as error:  # of many classes, with no common one that is public
             raise ShapeError(f"ONNX Runtime cannot compute this batch: {error}") from error
+
+    def _scores_pairs(self) -> bool:
+        """Whether there are logits of one or two classes for whole texts."""
+        shapes = {entry.name: entry.shape for entry in self._session.get_outputs()}
+        shape = shapes.get("logits", ())
+        return len(shape) == 2 and shape[1] <= 2
 
     def _named(self, name: str) -> str:
         if name not in self._outputs:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance
+from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance, similarities
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import (
     ClosedError,
@@ -280,9 +280,7 @@ class Engine:
             raise UnsupportedModelError(
                 f"rerank needs logits of 1 or 2 classes or an embedding; the model puts out {', '.join(self._readouts)}"
             )
-        vectors = self._rows([query, *docs], self._embedding())
-        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
-        return rank(vectors[1:] @ vectors[0] / (lengths[1:] * lengths[0]))
+        return rank(similarities(self._rows([query, *docs], self._embedding())))
 
     def submit(
         self, text: Text, *, deadline_ms: float | None = None, task: Task | None = None
