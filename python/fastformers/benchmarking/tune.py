@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
@@ -29,10 +30,11 @@ from fastformers.measuring import interleave, percentile
 from fastformers.runtime.arrangement import DEFAULT_BATCH_TOKENS
 from fastformers.runtime.engine import Engine
 from fastformers.runtime.tuning import Arrangement, Tuning
-from fastformers.tokenization import Text
+from fastformers.tokenization import Text, TruncationWarning
 
 __all__ = [
     "FolderEngines",
+    "InstanceProcesses",
     "MakeEngine",
     "Mode",
     "Row",
@@ -165,7 +167,7 @@ def measure_arrangements(
     with ExitStack() as stack:
         contestants: list[_Contestant] = []
         for mode, arrangement in names:
-            made = (_InThreads if mode == "threads" else _InProcesses)(make_engine, arrangement)
+            made = (_InThreads if mode == "threads" else InstanceProcesses)(make_engine, arrangement)
             stack.callback(made.close)
             contestants.append(made)
         for contestant in contestants:
@@ -256,8 +258,16 @@ class _InThreads:
         self._engine.close()
 
 
-class _InProcesses:
-    """N processes of one instance, each with its own copy of the model; texts are dealt to them in turn."""
+class InstanceProcesses:
+    """N processes of one instance, each with its own copy of the model; texts are dealt to them in turn.
+
+    Args:
+        make_engine: makes the engine in each process; picklable.
+        arrangement: processes, threads of each, tokens of a piece of work.
+
+    Raises:
+        FastformersError: a process did not start.
+    """
 
     def __init__(self, make_engine: MakeEngine, arrangement: Arrangement) -> None:
         context = multiprocessing.get_context("spawn")
@@ -276,24 +286,38 @@ class _InProcesses:
             self._receive(connection)
 
     def read(self, texts: Sequence[Text]) -> _Reading:
-        shares = [list(texts[index :: len(self._workers)]) for index in range(len(self._workers))]
+        """Takes one reading: all texts at once, then every process its share one by one."""
+        return _Reading(len(texts) / self.seconds_of(texts), tuple(self._latencies(texts)))
+
+    def seconds_of(self, texts: Sequence[Text]) -> float:
+        """Seconds until all processes have answered their shares."""
         begin = time.perf_counter()
-        for (_, connection), share in zip(self._workers, shares, strict=True):
-            connection.send(("run", share))
-        for _, connection in self._workers:
-            self._receive(connection)
-        seconds = time.perf_counter() - begin
-        for (_, connection), share in zip(self._workers, shares, strict=True):
-            connection.send(("latencies", share))
-        parts: list[list[float]] = [self._receive(connection) for _, connection in self._workers]
-        return _Reading(len(texts) / seconds, tuple(value for part in parts for value in part))
+        self._ask("run", texts)
+        return time.perf_counter() - begin
+
+    def alone(self, texts: Sequence[Text]) -> list[float]:
+        """Seconds of each text, in one of the processes while the others have nothing to do."""
+        _, connection = self._workers[0]
+        connection.send(("latencies", list(texts)))
+        latencies: list[float] = self._receive(connection)
+        return latencies
+
+    def _latencies(self, texts: Sequence[Text]) -> list[float]:
+        """Seconds of each text, one in flight in each process."""
+        parts: list[list[float]] = self._ask("latencies", texts)
+        return [value for part in parts for value in part]
+
+    def _ask(self, verb: str, texts: Sequence[Text]) -> list[Any]:
+        for index, (_, connection) in enumerate(self._workers):
+            connection.send((verb, list(texts[index :: len(self._workers)])))
+        return [self._receive(connection) for _, connection in self._workers]
 
     def memory_bytes(self) -> int:
-        for _, connection in self._workers:
-            connection.send(("memory", []))
-        return sum(self._receive(connection) for _, connection in self._workers)
+        """Weights and scratch memory of all processes together."""
+        return sum(self._ask("memory", []))
 
     def close(self) -> None:
+        """Ends the processes."""
         for process, connection in self._workers:
             connection.close()
             process.join(timeout=10)
@@ -317,6 +341,7 @@ def _serve(
     """The body of one process: an engine of one instance that answers until the connection is closed."""
     import os
 
+    warnings.simplefilter("ignore", TruncationWarning)  # told by the process that began this one
     os.sched_setaffinity(0, cpus)
     with make_engine(arrangement) as engine:
         verbs: dict[str, Callable[[Sequence[Text]], object]] = {

@@ -1,56 +1,148 @@
 # SPDX-License-Identifier: MIT
-"""``fastformers ladder``: what each technique adds, measured on this machine, as a table, a picture and JSON."""
+"""``fastformers ladder``: what each technique adds, step by step, on your models or on the paper's shapes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from fastformers.errors import ConfigError
 
 __all__ = ["ladder"]
 
 
 def ladder(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write into.")
+        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder of results.")
     ],
     recipe: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Output folder of 'recipe run'; with --data.")
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+            help="Output folder of `recipe run`; of several tasks' recipes, all in one table.",
+        ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="The recipe's data.")] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, metavar="DIR", help="Instead: the uncompressed model."),
+    ] = None,
+    student: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, metavar="DIR", help="A smaller model; repeatable."),
+    ] = None,
+    pruned: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, metavar="DIR", help="A pruned student; repeatable."),
+    ] = None,
     preset: Annotated[
-        str | None, typer.Option(metavar="table3", help="The paper's shapes, random weights; with --texts.")
+        str | None,
+        typer.Option(metavar="NAME", help="Instead: table3, the paper's shapes with random weights."),
     ] = None,
-    texts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="BoolQ's val.jsonl, other .jsonl, or a text a line.")
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            "--texts",
+            exists=True,
+            metavar="DIR|FILE",
+            help="The task's data; of a preset also a text file, one text a line.",
+        ),
     ] = None,
-    instances: Annotated[
-        int | None, typer.Option(help="Of the rows under load; one on each core without.")
+    baseline_sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Time the uncompressed model on a random sample of N texts only."),
     ] = None,
-    sample: Annotated[
-        int | None, typer.Option(min=2, help="Texts to draw at random; of the preset 40 without.")
+    most_texts: Annotated[
+        int | None, typer.Option(metavar="N", help="Measure on an even sample of N texts.")
     ] = None,
+    batch_size: Annotated[int, typer.Option(help="Texts of a request.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Threads of a call; else one a core.")] = None,
+    instances: Annotated[int | None, typer.Option(help="Instances under load; else one a core.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of all rows, at least 3.")] = 5,
+    comparisons: Annotated[
+        bool,
+        typer.Option(
+            "--comparisons",
+            help="Also rows beside the ladder: INT8 layers in PyTorch, per tensor, all rows, processes.",
+        ),
+    ] = False,
     price: Annotated[
-        str | None, typer.Option(metavar="NAME|USD", help="Machine (cost --list) or US dollars an hour.")
+        str | None,
+        typer.Option(metavar="NAME|USD", help="Of the machine (`cost --list`), or US dollars an hour."),
     ] = None,
-    utilisation: Annotated[float, typer.Option(help="Share of the paid time with queries.")] = 1.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    utilisation: Annotated[float, typer.Option(help="Share of the paid time that is used.")] = 1.0,
+    energy: Annotated[
+        str, typer.Option(metavar="METHOD", help="auto, rapl, nvml, estimate:tdp or off.")
+    ] = "auto",
+    table_of_instances: Annotated[
+        bool,
+        typer.Option(
+            "--instances-table",
+            help="Instead: every split of the cores into instances, as threads and as processes.",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Throw readings of another ladder in OUT away.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
 ) -> None:
-    """Measure padded PyTorch, dynamic length, student, INT8 engine, instances and prunings beside each other."""
-    from fastformers.benchmarking.ladder.run import ladder as measure_ladder
+    """Measure PyTorch, dynamic length, distilled, INT8 engine, instances and pruned beside each other."""
+    from rich.console import Console
 
-    report = measure_ladder(
-        output,
-        recipe=recipe,
-        data=data,
-        preset=preset,
-        texts=texts,
+    from fastformers.benchmarking.ladder import instances as instances_module
+    from fastformers.benchmarking.ladder.run import climb, systems_of
+    from fastformers.benchmarking.ladder.settings import LadderSettings
+    from fastformers.benchmarking.ladder.table import show
+    from fastformers.benchmarking.ladder.tasks_table import climb_tasks, show_tasks
+
+    settings = LadderSettings(
+        rounds=rounds,
+        threads=threads,
         instances=instances,
-        sample=sample,
+        batch_size=batch_size,
+        baseline_sample=baseline_sample,
+        most_texts=most_texts,
+        comparisons=comparisons,
         price=price,
         utilisation=utilisation,
-        tell=None if as_json else typer.echo,
+        energy=energy,
     )
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\n\nSaved in {output}")
+    if recipe and len(recipe) > 1:
+        if data is None:
+            raise ConfigError("a ladder needs data to answer: the folder that holds all tasks' data")
+        side_by_side = climb_tasks(recipe, data, output, settings, overwrite=overwrite, tell=_tell)
+        _print(side_by_side.to_dict(), as_json, lambda: show_tasks(Console(), side_by_side))
+        return
+    systems = systems_of(
+        recipe=recipe[0] if recipe else None,
+        teacher=teacher,
+        students=student or (),
+        pruned=pruned or (),
+        preset=preset,
+        data=data,
+    )
+    if table_of_instances:
+        found = instances_module.instances_table(systems, output, settings, tell=_tell)
+        _print(found.to_dict(), as_json, lambda: instances_module.show_instances(Console(), found))
+        return
+    report = climb(systems, output, settings, overwrite=overwrite, tell=_tell)
+    _print(report.to_dict(), as_json, lambda: show(Console(), report))
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _print(content: dict[str, Any], as_json: bool, show: Callable[[], None]) -> None:
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        show()

@@ -1,219 +1,310 @@
 # SPDX-License-Identifier: MIT
-"""``ladder``: measures all rows together, round by round, and writes the report in every form."""
+"""``ladder``: what each technique adds, measured beside each other on one task, with cost and energy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from fastformers import kernels
+from fastformers import __version__, kernels
 from fastformers._optional import require
-from fastformers.benchmarking.cost import usd_per_100m
-from fastformers.benchmarking.demo_measure import Run, Way, deal_rounds, measure_ways
-from fastformers.benchmarking.demo_report import Row
-from fastformers.benchmarking.demo_ways import prepared_ways
-from fastformers.benchmarking.energy import energy_meter
+from fastformers.benchmarking.ladder.journal import Journal
+from fastformers.benchmarking.ladder.models import LadderModels
+from fastformers.benchmarking.ladder.outputs import write_outputs
+from fastformers.benchmarking.ladder.preset import preset_systems
+from fastformers.benchmarking.ladder.queries import deal, queries_of, sample_by_length
 from fastformers.benchmarking.ladder.report import LadderReport, LadderRow
-from fastformers.benchmarking.ladder.systems import Systems, from_recipe
-from fastformers.benchmarking.ladder.table3 import table3
+from fastformers.benchmarking.ladder.rounds import Plan, Taken, take_rounds
+from fastformers.benchmarking.ladder.rungs import Rung, comparisons_of, rungs_of
+from fastformers.benchmarking.ladder.scores import Scores
+from fastformers.benchmarking.ladder.settings import LadderSettings
+from fastformers.benchmarking.ladder.summary import Facts, row_of
+from fastformers.benchmarking.ladder.systems import Systems, folder_systems, recipe_systems
+from fastformers.benchmarking.ladder.ways import WAYS, Contestant, open_contestant
 from fastformers.benchmarking.machine import machine_facts
-from fastformers.benchmarking.plots.ladder import draw_ladder
-from fastformers.benchmarking.price_table import price_of
+from fastformers.benchmarking.price_table import Price, price_of
 from fastformers.errors import ConfigError
-from fastformers.files.replaced_file import replace_file
-from fastformers.files.strict_json import json_bytes
+from fastformers.files.digests import sha256_of
+from fastformers.measuring import percentile
+from fastformers.recipes.scoring import encode_for
 
-__all__ = ["JSON_FILE", "ladder"]
+__all__ = ["climb", "ladder", "systems_of"]
 
-JSON_FILE = "ladder.json"
-_NOISY = 0.1
-#: Texts of the preset: the padded model takes more than a second for each.
-_SAMPLE = 40
-_QUERIES = 1e8
+Tell = Callable[[str], None]
+
+_METHOD = (
+    "From text to answer, tokenizing included, in requests of {batch} text{s}. {rounds} rounds; each runs every row "
+    "over its share of the texts, all shares with the same mix of lengths, the order of the rows turned each round, "
+    "the first call after each switch not counted. Speed-ups are medians of the ratio inside a round. Latency is of a "
+    "single query with nothing else in flight."
+)
 
 
 def ladder(
     output: str | Path,
     *,
     recipe: str | Path | None = None,
-    data: str | Path | None = None,
+    teacher: str | Path | None = None,
+    students: Sequence[str | Path] = (),
+    pruned: Sequence[str | Path] = (),
     preset: str | None = None,
-    texts: str | Path | None = None,
-    instances: int | None = None,
-    sample: int | None = None,
-    price: str | float | None = None,
-    utilisation: float = 1.0,
-    seed: int = 42,
-    tell: Callable[[str], None] | None = None,
+    data: str | Path | None = None,
+    settings: LadderSettings | None = None,
+    overwrite: bool = False,
+    tell: Tell = print,
 ) -> LadderReport:
-    """Measures what each technique adds: padded PyTorch, dynamic length, student, INT8 engine, instances, prunings.
+    """Measures step by step what each technique adds, and writes tables and pictures of it.
 
-    All rows answer the same texts, one at a time (instances: all handed in at once), tokenizing included, in
-    interleaved rounds; a step is the median of the ratios inside a round. See the paper's Table 3.
+    Rows: the uncompressed model in PyTorch, padded to a fixed length; the same on the tokens that texts have; each
+    student; the last student compiled; the same in several instances; each pruned student. Models come from one of
+    ``recipe``, ``teacher`` with ``students``, and ``preset``.
 
     Args:
-        output: folder to write into, made if need be: ``ladder.json``, ``.csv``, ``.md``, ``.png``,
-            ``.svg`` and ``.html``.
-        recipe: folder that ``fastformers recipe run`` made; with ``data``.
-        data: the recipe's data; its validation set is answered.
-        preset: ``"table3"``: the paper's shapes with random weights, on ``texts``.
-        texts: of the preset: BoolQ's ``val.jsonl``, or any file of texts.
-        instances: of the rows under load; ``None`` for one on each core.
-        sample: texts to draw at random; ``None`` for all, of the preset 40.
-        price: name in the price table, or US dollars an hour.
-        utilisation: share of the paid time in which queries are answered.
-        seed: of the sample, and of random weights.
-        tell: takes a line about what is done.
+        output: folder of results; made if need be. A run that was interrupted goes on there.
+        recipe: output folder of a recipe that ran to its end.
+        teacher: folder of the uncompressed model.
+        students: folders of smaller ones.
+        pruned: folders of pruned students.
+        preset: ``"table3"``: the shapes of the paper's Table 3 with random weights; no scores then.
+        data: folder of the task's data; of a preset also a text file, one text a line.
+        settings: how it is measured.
+        overwrite: throw readings of another ladder in ``output`` away.
+        tell: takes one line at a time while it runs.
+
+    Returns:
+        The report, also saved as ``ladder.json``, ``.csv``, ``.md``, ``.html``, ``.png`` and ``.svg``.
 
     Raises:
-        ConfigError: arguments that contradict each other, more instances than cores, no texts, or a recipe that has
-            not run.
-        FormatError: a file is missing or damaged.
-        MissingExtraError: torch, transformers or matplotlib is not installed.
+        ConfigError: models or data are missing, come from two places, or do not fit each other.
+        FormatError: a file is damaged.
+        MissingExtraError: the extra ``train`` is not installed.
 
     Example:
-        >>> print(ff.ladder("out", preset="table3", texts="BoolQ/val.jsonl", price=0.677))  # doctest: +SKIP
+        >>> report = ff.ladder("out", preset="table3", data="superglue")  # doctest: +SKIP
+        >>> report.rows[-1].total_speedup.median  # doctest: +SKIP
     """
-    for module in ("torch", "transformers", "matplotlib"):
-        require(module, "train", "the ladder")
-    chosen_price = None if price is None else price_of(price)
-    cores = kernels.default_threads()
-    count = cores if instances is None else instances
-    if not 1 <= count <= cores:
-        raise ConfigError(f"instances is {count}, and there are {cores} cores: choose 1 to {cores}")
-    folder = Path(output)
-    if not folder.absolute().parent.is_dir():
-        raise ConfigError(f"{folder.absolute().parent} does not exist: make it first")
-    say = tell or (lambda _: None)
-    systems = _systems(folder, recipe, data, preset, texts, count, sample, seed, say)
-    say(f"measuring {len(systems.rungs)} rows on {len(systems.texts)} of {systems.texts_in_all} texts")
-    rows, rounds, energy = _measured(systems, count)
-    report = LadderReport(
-        title=systems.title,
-        metric=systems.metric,
-        texts=systems.texts_in_all,
-        measured=len(systems.texts),
-        rounds=rounds,
-        batch_size=1,
-        instances=count,
-        price=None if chosen_price is None else chosen_price.to_dict(),
-        machine=machine_facts().to_dict(),
-        rows=tuple(
-            _row(systems, place, row, energy[row.name], chosen_price, utilisation)
-            for place, row in enumerate(rows)
-        ),
-        notes=systems.notes,
+    require("transformers", "train", "the ladder")
+    chosen = settings or LadderSettings()
+    systems = systems_of(
+        recipe=recipe,
+        teacher=teacher,
+        students=students,
+        pruned=pruned,
+        preset=preset,
+        data=data,
+        seed=chosen.seed,
     )
-    _save(report, folder)
+    return climb(systems, output, chosen, overwrite=overwrite, tell=tell)
+
+
+def systems_of(
+    *,
+    recipe: str | Path | None = None,
+    teacher: str | Path | None = None,
+    students: Sequence[str | Path] = (),
+    pruned: Sequence[str | Path] = (),
+    preset: str | None = None,
+    data: str | Path | None = None,
+    seed: int = 0,
+) -> Systems:
+    """Finds the models of a ladder; arguments and errors as :func:`ladder`."""
+    sources = {"recipe": recipe, "teacher": teacher, "preset": preset}
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) != 1:
+        found = f", not {' and '.join(given)} together" if given else ""
+        raise ConfigError(f"a ladder needs one of recipe, teacher (with students) and preset{found}")
+    if teacher is None and (students or pruned):
+        raise ConfigError(f"students and pruned go with teacher, not with {given[0]}")
+    if data is None:
+        raise ConfigError("a ladder needs data to answer: the folder of the task's data")
+    if recipe is not None:
+        return recipe_systems(recipe, data)
+    if teacher is not None:
+        return folder_systems(teacher, students, pruned, data)
+    return preset_systems(str(preset), data, seed=seed)
+
+
+def climb(
+    systems: Systems,
+    output: str | Path,
+    settings: LadderSettings,
+    *,
+    overwrite: bool = False,
+    tell: Tell = print,
+) -> LadderReport:
+    """Measures a ladder of given models; see :func:`ladder`."""
+    price = None if settings.price is None else price_of(settings.price)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    models = LadderModels(systems, folder / "models")
+    run = _Run(systems, settings, models)
+    journal = Journal(
+        folder / "rounds.jsonl", run.key, [rung.name for rung in run.all_rungs], overwrite=overwrite
+    )
+    tell(f"{systems.title}: {len(run.queries):,} texts, {len(run.all_rungs)} rows, {settings.rounds} rounds")
+    with ExitStack() as stack:
+        stack.enter_context(_threads(settings.thread_count))
+        contestants: dict[str, Contestant] = {}
+        for rung in run.all_rungs:
+            tell(f"preparing: {rung.name}")
+            contestants[rung.name] = open_contestant(rung, models, settings, stack)
+        taken = take_rounds(contestants, run.plan, journal, tell)
+        memory = {name: contestant.memory_mb() for name, contestant in contestants.items()}
+        scores = run.scores(contestants, folder, tell)
+    report = run.report(taken, memory, scores, price)
+    for note in write_outputs(report, folder):
+        tell(note)
     return report
 
 
-def _systems(
-    folder: Path,
-    recipe: str | Path | None,
-    data: str | Path | None,
-    preset: str | None,
-    texts: str | Path | None,
-    instances: int,
-    sample: int | None,
-    seed: int,
-    say: Callable[[str], None],
-) -> Systems:
-    if (recipe is None) == (preset is None):
-        raise ConfigError("name a recipe's folder or a preset, one of them")
-    if recipe is not None:
-        if data is None:
-            raise ConfigError("a recipe's ladder needs the data of its task: data=...")
-        systems = from_recipe(Path(recipe), Path(data), instances, sample, seed)
-        folder.mkdir(exist_ok=True)
-        return systems
-    if preset != "table3":
-        raise ConfigError(f"preset is {preset!r}; allowed: 'table3'")
-    if texts is None:
-        raise ConfigError("the preset needs texts: BoolQ's val.jsonl, or any file with a text a line")
-    work = folder / "models"
-    work.mkdir(parents=True, exist_ok=True)
-    say("making the models of the preset, random weights, where they are not there from before")
-    return table3(Path(texts), work, instances, _SAMPLE if sample is None else sample, seed)
+class _Run:
+    """What is measured, decided before anything is."""
+
+    def __init__(self, systems: Systems, settings: LadderSettings, models: LadderModels) -> None:
+        self._systems, self._settings = systems, settings
+        teacher = models.opened(systems.teacher)
+        encoded = encode_for(teacher, systems.examples)
+        self.max_length = teacher.required_task().max_length
+        self._cut = encoded.truncated
+        self.queries = queries_of(
+            encoded.examples, encoded.lengths, systems.task, settings.most_texts, settings.seed
+        )
+        self.rungs = rungs_of(systems, settings, self.max_length)
+        beside = comparisons_of(systems, settings, self.rungs) if settings.comparisons else []
+        self.beside = [rung for rung in beside if WAYS[rung.way].covers(systems, settings)]
+        self.all_rungs = [*self.rungs, *self.beside]
+        self._shares = {rung.name: self._share(rung) for rung in self.all_rungs}
+
+    def _share(self, rung: Rung) -> list[list[int]]:
+        """Indices of the texts that a row answers in each round."""
+        lengths, sample = self.queries.lengths, self._settings.baseline_sample
+        count = min(sample, len(lengths)) if rung.slow and sample is not None else len(lengths)
+        return deal(sample_by_length(lengths, count, self._settings.seed), self._settings.rounds)
+
+    @property
+    def plan(self) -> Plan:
+        texts = self.queries.texts
+        shares = {
+            name: [[texts[index] for index in of_round] for of_round in rounds]
+            for name, rounds in self._shares.items()
+        }
+        return Plan(shares, self._settings.rounds, self._settings.energy)
+
+    @property
+    def data_key(self) -> str:
+        """Names the texts and their labels."""
+        return sha256_of(
+            repr([(each.text, each.text_pair, each.label) for each in self.queries.examples]).encode()
+        )
+
+    @property
+    def key(self) -> str:
+        """Names everything that a reading depends on."""
+        machine = machine_facts()
+        assert machine.cpu is not None
+        priced = ("price", "utilisation")
+        facts = {
+            "rows": [[rung.name, rung.way, rung.model.identity] for rung in self.all_rungs],
+            "data": self.data_key,
+            "settings": {
+                name: value for name, value in self._settings.to_dict().items() if name not in priced
+            },
+            "machine": [machine.cpu.model, machine.cpu.active_isa, machine.environment],
+            "packages": [__version__, machine.packages["torch"], machine.packages["transformers"]],
+        }
+        return sha256_of(json.dumps(facts, sort_keys=True).encode())
+
+    def scores(
+        self, contestants: Mapping[str, Contestant], folder: Path, tell: Tell
+    ) -> dict[str, float | None]:
+        if not self._systems.trained:
+            return dict.fromkeys(contestants)
+        tell(f"scoring on {len(self.queries):,} examples")
+        scores = Scores(folder, self.queries.examples, self.data_key)
+        return {rung.name: scores.of(rung, contestants[rung.name]) for rung in self.all_rungs}
+
+    def report(
+        self,
+        taken: Taken,
+        memory: Mapping[str, float],
+        scores: Mapping[str, float | None],
+        price: Price | None,
+    ) -> LadderReport:
+        settings, systems = self._settings, self._systems
+        task = systems.task
+        paper = dict(zip((rung.name for rung in self.rungs), systems.paper, strict=False))
+
+        def rows(rungs: Sequence[Rung]) -> tuple[LadderRow, ...]:
+            return tuple(
+                row_of(
+                    rung,
+                    taken.readings,
+                    self.rungs[0].name,
+                    self._facts(rung, memory, scores, paper),
+                    price,
+                    settings.utilisation,
+                )
+                for rung in rungs
+            )
+
+        return LadderReport(
+            title=systems.title,
+            task=None if task is None else task.name,
+            metric=task.main_metric if task is not None and systems.trained else None,
+            texts=self.queries.total,
+            tokens={**_lengths_in_words(self.queries.lengths), "cut": self._cut},
+            method=_METHOD.format(
+                batch=settings.batch_size, s="s"[: settings.batch_size != 1], rounds=settings.rounds
+            ),
+            settings={**settings.to_dict(), "max_length": self.max_length},
+            machine=machine_facts().to_dict(),
+            price=price,
+            utilisation=settings.utilisation,
+            repeated=taken.repeated,
+            rows=rows(self.rungs),
+            comparisons=rows(self.beside),
+        )
+
+    def _facts(
+        self,
+        rung: Rung,
+        memory: Mapping[str, float],
+        scores: Mapping[str, float | None],
+        paper: Mapping[str, float],
+    ) -> Facts:
+        shares = self._shares[rung.name]
+        return Facts(
+            kind=WAYS[rung.way].kind,
+            score=scores[rung.name],
+            memory_mb=memory[rung.name],
+            sample=len({index for of_round in shares for index in of_round}),
+            texts=self.queries.total,
+            timed=[[(self.queries.lengths[index], index) for index in of_round] for of_round in shares],
+            paper_speedup=paper.get(rung.name),
+        )
 
 
-def _measured(systems: Systems, instances: int) -> tuple[list[Row], int, dict[str, tuple[float | None, str]]]:
-    """The rows, the number of rounds, and each row's joules a query with the method."""
-    with prepared_ways(systems.rungs, systems.folders, instances, systems.max_tokens) as ways:
-        lengths = [len(text if isinstance(text, str) else " ".join(text)) for text in systems.texts]
-        metered = [_Metered(way) for way in ways]
-        measured = [replace(each.way, run=each.run) for each in metered]
-        labels = systems.labels or [0] * len(systems.texts)
-        rows = measure_ways(measured, systems.texts, labels, lengths)
-    return rows, len(deal_rounds(lengths)), {each.way.name: each.joules_per_query() for each in metered}
+def _lengths_in_words(lengths: Sequence[int]) -> dict[str, float]:
+    return {
+        "shortest": min(lengths),
+        "median": percentile(lengths, 50),
+        "mean": sum(lengths) / len(lengths),
+        "longest": max(lengths),
+    }
 
 
-class _Metered:
-    """A way whose runs are metered for energy."""
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Gives torch and our own calls so many threads, inside the block."""
+    import torch
 
-    def __init__(self, way: Way) -> None:
-        self.way = way
-        self._joules: float | None = 0.0
-        self._queries = 0
-        self._method = "unavailable"
-
-    def run(self, texts: Any) -> Run:
-        """Answers texts as the way does."""
-        with energy_meter() as meter:
-            result = self.way.run(texts)
-        reading = meter.reading
-        self._method = reading.method
-        self._queries += len(result.seconds)
-        known = reading.joules is not None and self._joules is not None
-        self._joules = self._joules + reading.joules if known else None  # type: ignore[operator]
-        return result
-
-    def joules_per_query(self) -> tuple[float | None, str]:
-        """Returns joules of a query and how they were found."""
-        if self._joules is None or not self._queries:
-            return None, self._method
-        return self._joules / self._queries, self._method
-
-
-def _row(
-    systems: Systems,
-    place: int,
-    row: Row,
-    energy: tuple[float | None, str],
-    price: Any,
-    utilisation: float,
-) -> LadderRow:
-    rung = systems.rungs[place]
-    rate = row.queries_per_second.median
-    joules, method = energy
-    return LadderRow(
-        name=row.name,
-        meaning=row.meaning,
-        kind=rung.kind,
-        score=systems.scores.get(rung.stage),
-        queries_per_second=row.queries_per_second,
-        latency_ms=row.latency_ms,
-        p99_ms=row.p99_ms,
-        total_seconds=systems.texts_in_all / rate,
-        step_speedup=row.step_speedup,
-        total_speedup=row.total_speedup,
-        memory_mb=row.model_mb,
-        usd_per_100m=None if price is None else usd_per_100m(1.0 / rate, price.usd_per_hour, utilisation),
-        joules_per_100m=None if joules is None else joules * _QUERIES,
-        energy_method=method,
-        extrapolated=len(systems.texts) < systems.texts_in_all,
-        noisy=row.queries_per_second.count > 1 and row.step_speedup.relative > _NOISY,
-    )
-
-
-def _save(report: LadderReport, folder: Path) -> None:
-    content = report.to_dict()
-    replace_file(folder / JSON_FILE, json_bytes(content))
-    replace_file(folder / "ladder.csv", report.csv().encode("utf-8"))
-    replace_file(folder / "ladder.md", report.markdown().encode("utf-8"))
-    for ending in ("png", "svg"):
-        draw_ladder(content, folder / f"ladder.{ending}")
-    page = report.html((folder / "ladder.svg").read_text(encoding="utf-8"))
-    replace_file(folder / "ladder.html", page.encode("utf-8"))
+    of_torch, ours = torch.get_num_threads(), kernels.num_threads()
+    torch.set_num_threads(count)
+    kernels.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(of_torch)
+        kernels.set_num_threads(ours)

@@ -1,175 +1,276 @@
 # SPDX-License-Identifier: MIT
-"""What a ladder measures: models in folders, the rows made of them, and the texts that all rows answer."""
+"""The models of a ladder: a teacher, students, pruned students, from folders or from a recipe's output."""
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastformers.benchmarking.demo_ways import Rung
-from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError
+from fastformers.files.digests import sha256_of, sha256_of_file
 from fastformers.files.strict_json import read_json
+from fastformers.recipes.model_folder import OpenedModel, open_model
+from fastformers.recipes.recipe_plan import Ledger
 from fastformers.recipes.recipe_run import REPORT
-from fastformers.tasks import TaskFile, load_examples
+from fastformers.tasks import Example, Task, load_examples
 
-__all__ = ["Systems", "from_recipe", "instances_words", "read_pairs", "sampled"]
+__all__ = ["Noted", "SystemModel", "Systems", "folder_systems", "recipe_systems"]
 
-_MOST_REPORT_BYTES = 64 << 20
-_TRAINED = ("train", "distill")
+_HASHED = (".json", ".safetensors", ".txt")
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A score that a recipe found, with the answers by which it can be checked.
+
+    Attributes:
+        score: 0 to 100.
+        answers: to its validation set.
+    """
+
+    score: float
+    answers: tuple[int | float, ...]
+
+
+@dataclass(frozen=True)
+class SystemModel:
+    """One model.
+
+    Attributes:
+        name: for rows and files.
+        open: loads it as a torch model.
+        identity: changes with its weights.
+        folder: where it came from; ``None`` for one that is made up.
+        compiled: folder of its compiled encoder; ``None`` where the ladder has to make it.
+        noted: its score; ``None`` where it has to be found.
+        compiled_noted: that of its compiled encoder.
+    """
+
+    name: str
+    open: Callable[[], OpenedModel]
+    identity: str
+    folder: Path | None = None
+    compiled: Path | None = None
+    noted: Noted | None = None
+    compiled_noted: Noted | None = None
 
 
 @dataclass(frozen=True)
 class Systems:
-    """Everything a ladder needs besides the machine.
+    """What a ladder climbs.
 
     Attributes:
         title: of the report.
-        rungs: the rows, slowest first.
-        folders: stage -> folder of its model.
-        scores: stage -> the task's score, 0 to 100; ``None`` where weights are random.
-        metric: what the score is the mean of; empty without scores.
-        texts: that are answered: strings, or pairs of them.
-        labels: index of the right label of each text; ``None`` where they have none.
-        texts_in_all: from which ``texts`` were drawn.
-        max_tokens: after which every row cuts, and to which the first one pads.
-        notes: what the reader must know.
+        teacher: the model to begin with.
+        students: smaller ones, in order; the last is compiled and pruned.
+        pruned: pruned students, in order.
+        examples: what is answered.
+        task: of which they are; ``None`` for plain texts.
+        trained: the weights mean something: rows get a score.
+        data: folder of the task's data, whose training texts calibrate INT8 layers; ``None`` without.
+        paper: cumulative speed-ups of the published rows, where the rows are those.
     """
 
     title: str
-    rungs: Sequence[Rung]
-    folders: Mapping[str, Path]
-    scores: Mapping[str, float | None]
-    metric: str
-    texts: Sequence[Any]
-    labels: Sequence[int] | None
-    texts_in_all: int
-    max_tokens: int
-    notes: tuple[str, ...] = ()
+    teacher: SystemModel
+    students: tuple[SystemModel, ...]
+    pruned: tuple[SystemModel, ...]
+    examples: tuple[Example, ...]
+    task: Task | None
+    trained: bool
+    data: Path | None = None
+    paper: tuple[float, ...] = field(default=())
 
 
-def instances_words(instances: int) -> str:
-    """Returns "1 instance", "2 instances"."""
-    return f"{instances} instance{'s'[: instances != 1]}"
-
-
-def sampled(items: Sequence[Any], count: int | None, seed: int) -> list[Any]:
-    """Draws a random sample without replacement, in the order given; all of them when there are no more."""
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[index] for index in sorted(random.Random(seed).sample(range(len(items)), count))]
-
-
-def from_recipe(
-    output: Path, data: Path, instances: int, sample: int | None = None, seed: int = 42
+def folder_systems(
+    teacher: str | Path,
+    students: Sequence[str | Path],
+    pruned: Sequence[str | Path],
+    data: str | Path,
+    split: str = "val",
 ) -> Systems:
-    """Makes the rows of a recipe's result: its first model padded and not, its students, its compiled models.
+    """Takes models from folders that fastformers trained.
 
     Args:
-        output: folder that ``fastformers recipe run`` made.
-        data: the task's files; the validation set is answered.
-        instances: of the rows under load.
-        sample: texts to draw from the validation set; ``None`` for all.
-        seed: of the sample.
+        teacher: folder of the model to begin with.
+        students: folders of smaller models.
+        pruned: folders of pruned students.
+        data: folder of the task's data.
+        split: which part of it is answered.
 
     Raises:
-        ConfigError: the recipe has not run to its end, compiled nothing, or its task is a regression.
-        FormatError: a file is missing or damaged.
-        UnsupportedModelError: the task marks spans in its texts.
+        ConfigError: a folder holds no model, names no task, or another task than the teacher's.
+        FormatError: the data is missing or malformed.
     """
-    if not (output / REPORT).is_file():
-        raise ConfigError(f"{output} holds no {REPORT}: run the recipe to its end first")
-    report = read_json(output / REPORT, _MOST_REPORT_BYTES)
-    rows = report.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise FormatError(f"{output / REPORT} has no rows")
-    stages = {row["name"]: row for row in rows}
-    compiled = [name for name, row in stages.items() if row["kind"] == "compile"]
-    if not compiled:
-        raise ConfigError(f"the recipe of {output} compiles no model: add a stage of kind 'compile'")
-    first = next(iter(stages))
-    task_file = TaskFile.load(output / first)
-    task = task_file.task
-    if task.kind == "regression":
-        raise ConfigError(f"{task.name} is a regression: a ladder compares classifiers")
-    examples = load_examples(task, data, "val")
-    if any(example.spans for example in examples):
-        raise UnsupportedModelError(
-            f"{task.name} marks spans in its texts, which a ladder does not measure yet"
-        )
-    chosen = sampled(examples, sample, seed)
+    opened = open_model(teacher)
+    task = opened.required_task().task
+    for folder in (*students, *pruned):
+        _check_task(Path(folder), task)
     return Systems(
-        title=f"{task.name}: {report.get('recipe', output.name)}",
-        rungs=_rungs(stages, compiled, task_file.max_length, instances),
-        folders={name: output / name for name in stages},
-        scores={name: float(row["score"]) for name, row in stages.items()},
-        metric=task.main_metric,
-        texts=[e.text if e.text_pair is None else (e.text, e.text_pair) for e in chosen],
-        labels=[int(example.label) for example in chosen],
-        texts_in_all=len(examples),
-        max_tokens=task_file.max_length,
-        notes=("scores: of the whole validation set, as the recipe's report has them",),
+        title=f"{task.name} ladder",
+        teacher=_model(Path(teacher)),
+        students=tuple(_model(Path(folder)) for folder in students),
+        pruned=tuple(_model(Path(folder)) for folder in pruned),
+        examples=_labelled(task, data, split),
+        task=task,
+        trained=True,
+        data=Path(data),
     )
 
 
-def _rungs(
-    stages: Mapping[str, Mapping[str, Any]], compiled: Sequence[str], max_tokens: int, instances: int
-) -> list[Rung]:
-    names = list(stages)
-    first = names[0]
-    before_pruning = next(
-        (at for at, name in enumerate(names) if stages[name]["kind"] == "prune"), len(names)
-    )
-    students = [n for n in names[1:before_pruning] if stages[n]["kind"] in _TRAINED]
-    several = instances_words(instances)
-    return [
-        Rung(
-            f"{first}, padded",
-            f"PyTorch float32, every text filled up to {max_tokens} tokens",
-            first,
-            "padded",
-        ),
-        Rung("dynamic length", "the same model computes only the tokens that a text has", first, "torch"),
-        *(Rung(name, "another model, in PyTorch float32", name, "torch") for name in students),
-        Rung(f"{compiled[0]}, engine", "the whole encoder in one native call, INT8", compiled[0], "engine"),
-        *(
-            Rung(f"{name}, {several}", "under load: all texts handed in at once", name, "instances")
-            for name in compiled
-        ),
-    ]
+def recipe_systems(output: str | Path, data: str | Path) -> Systems:
+    """Takes models from the output folder of a recipe that ran to its end.
 
-
-def read_pairs(path: Path) -> list[Any]:
-    """Reads texts, or pairs of texts, that have no labels.
+    The first trained stage is the teacher, what was distilled before anything was pruned are the students, what was
+    distilled (or, without that, pruned) after are the pruned students. A compiled stage belongs to the model whose
+    answers are most like its own; what has no compiled stage is compiled by the ladder.
 
     Args:
-        path: ``.jsonl`` with ``passage`` and ``question`` (BoolQ's form), or ``text`` and perhaps ``text_pair``; or
-            plain text, one a line.
+        output: the recipe's folder.
+        data: folder of the data it ran on.
 
     Raises:
-        FormatError: a line is malformed; names it.
-        ConfigError: there is no text.
+        ConfigError: the recipe did not run to its end, or a stage's folder is missing.
+        FormatError: a file is damaged.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path} is no file: name one with a text a line, or .jsonl")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not lines:
-        raise ConfigError(f"{path} holds no text")
-    if path.suffix != ".jsonl":
-        return lines
-    return [_pair(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+    folder = Path(output)
+    stages = _stages(folder)
+    if not any(stage.kind == "train" for stage in stages):
+        raise ConfigError(
+            f"{folder}: no stage trained a teacher; name the folders with --teacher and --student"
+        )
+    teacher = next(stage for stage in stages if stage.kind == "train")
+    floats, compiled = _roles(stages, teacher)
+    models = {
+        stage.name: _stage_model(folder, stage, _counterpart(stage, floats, compiled)) for stage in floats
+    }
+    first_pruned = next((n for n, stage in enumerate(floats) if stage.kind == "prune"), len(floats))
+    students = [stage for stage in floats[1:first_pruned] if stage.kind == "distill"]
+    after = floats[first_pruned:]
+    pruned = [
+        stage for stage, following in _with_next(after) if stage.kind == "distill" or following != "distill"
+    ]
+    task = open_model(folder / teacher.name).required_task().task
+    return Systems(
+        title=f"{task.name} ladder",
+        teacher=models[teacher.name],
+        students=tuple(models[stage.name] for stage in students),
+        pruned=tuple(models[stage.name] for stage in pruned),
+        examples=_labelled(task, data, "val"),
+        task=task,
+        trained=True,
+        data=Path(data),
+    )
 
 
-def _pair(line: str, place: str) -> Any:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{place}: not JSON: {error}") from error
-    for first, second in (("passage", "question"), ("text", "text_pair")):
-        if isinstance(value, dict) and isinstance(value.get(first), str):
-            other = value.get(second)
-            return (value[first], other) if isinstance(other, str) else value[first]
-    raise FormatError(f'{place}: expected "passage" and "question", or "text" and perhaps "text_pair"')
+@dataclass(frozen=True)
+class _Stage:
+    name: str
+    kind: str
+    noted: Noted
+
+
+def _stages(folder: Path) -> list[_Stage]:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: it must be the output of `fastformers recipe run`")
+    if not (folder / REPORT).is_file():
+        raise ConfigError(
+            f"{folder} holds no {REPORT}: the recipe has not run to its end; run it again, it goes on where it stopped"
+        )
+    ledger = Ledger(folder)
+    stages = []
+    for row in _rows(read_json(folder / REPORT), folder / REPORT):
+        name = row["name"]
+        entry = ledger.entry(name)
+        if not (folder / name).is_dir() or "answers" not in entry:
+            raise ConfigError(
+                f"{folder}: the stage {name!r} is missing; run the recipe again: it makes what is missing"
+            )
+        stages.append(_Stage(name, row["kind"], Noted(row["score"], tuple(entry["answers"]))))
+    return stages
+
+
+def _rows(report: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
+    rows = report.get("rows")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise FormatError(f"{path} has no rows")
+    fields = (("name", str), ("kind", str), ("score", (int, float)))
+    for row in rows:
+        for name, kind in fields:
+            if not isinstance(row.get(name), kind):
+                raise FormatError(f"{path}: a row without {name}")
+    return rows
+
+
+def _roles(stages: Sequence[_Stage], teacher: _Stage) -> tuple[list[_Stage], list[_Stage]]:
+    """Float stages from the teacher on, and compiled ones."""
+    known = stages[stages.index(teacher) :]
+    return (
+        [stage for stage in known if stage.kind in ("train", "distill", "prune")],
+        [stage for stage in known if stage.kind == "compile"],
+    )
+
+
+def _counterpart(model: _Stage, floats: Sequence[_Stage], compiled: Sequence[_Stage]) -> _Stage | None:
+    """The compiled stage that was made of a model: the one that has no float stage more like it."""
+    return next((each for each in reversed(compiled) if _nearest(each, floats) is model), None)
+
+
+def _nearest(stage: _Stage, floats: Sequence[_Stage]) -> _Stage:
+    def likeness(other: _Stage) -> float:
+        pairs = zip(stage.noted.answers, other.noted.answers, strict=False)
+        return -sum(abs(one - two) if isinstance(one, float) else one != two for one, two in pairs)
+
+    return max(reversed(floats), key=likeness)
+
+
+def _with_next(stages: Sequence[_Stage]) -> list[tuple[_Stage, str]]:
+    kinds = [stage.kind for stage in stages[1:]]
+    return list(zip(stages, [*kinds, ""], strict=True))
+
+
+def _stage_model(folder: Path, stage: _Stage, compiled: _Stage | None) -> SystemModel:
+    return _model(
+        folder / stage.name,
+        noted=stage.noted,
+        compiled=None if compiled is None else folder / compiled.name,
+        compiled_noted=None if compiled is None else compiled.noted,
+    )
+
+
+def _model(folder: Path, **fields: Any) -> SystemModel:
+    return SystemModel(
+        name=folder.name, open=lambda: open_model(folder), identity=_digest(folder), folder=folder, **fields
+    )
+
+
+def _check_task(folder: Path, task: Task) -> None:
+    from fastformers.tasks import TASK_FILE, TaskFile
+
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: it must hold a model")
+    if not (folder / TASK_FILE).is_file():
+        raise ConfigError(f"{folder} holds no {TASK_FILE}: take a folder that fastformers trained")
+    found = TaskFile.load(folder).task
+    if (found.name, found.labels) != (task.name, task.labels):
+        raise ConfigError(
+            f"{folder} answers {found.name}, and the teacher {task.name}: all rows need one task"
+        )
+
+
+def _labelled(task: Task, data: str | Path, split: str) -> tuple[Example, ...]:
+    examples = tuple(load_examples(task, data, split))
+    if any(example.label is None for example in examples):
+        raise ConfigError(
+            f"the {split} set of {task.name} in {data} has no labels: no score can be found on it"
+        )
+    return examples
+
+
+def _digest(folder: Path) -> str:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: it must hold a model")
+    files = sorted(path for path in folder.iterdir() if path.suffix in _HASHED and path.is_file())
+    return sha256_of("".join(f"{file.name} {sha256_of_file(file)}\n" for file in files).encode("utf-8"))

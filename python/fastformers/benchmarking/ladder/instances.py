@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: MIT
+"""Instances x threads over the cores there are (the paper's Table 2), for a large and a small model.
+
+Instances as threads of one process over one copy of the weights, and as processes with a copy each. Every text is a
+piece of work of its own, as at batch size 1.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastformers import kernels
+from fastformers.benchmarking.ladder.models import LadderModels
+from fastformers.benchmarking.ladder.queries import queries_of
+from fastformers.benchmarking.ladder.settings import LadderSettings
+from fastformers.benchmarking.ladder.systems import SystemModel, Systems
+from fastformers.benchmarking.machine import machine_facts
+from fastformers.benchmarking.tune import (
+    FolderEngines,
+    Row,
+    arrangements_to_try,
+    measure_arrangements,
+    tuning_of,
+)
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes
+from fastformers.recipes.scoring import encode_for
+from fastformers.runtime.tuning import Arrangement
+from fastformers.tokenization import TruncationWarning
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["InstancesReport", "InstancesRow", "instances_markdown", "instances_table", "show_instances"]
+
+SCHEMA = "fastformers-instances/1"
+
+_ONE_TEXT = 1
+_BYTES_PER_MB = 1e6
+_HEADINGS = ("instances x threads", "as", "total s", "queries/s", "p50 ms", "p99 ms", "MB", "best for")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstancesRow:
+    """One arrangement of one model.
+
+    Attributes:
+        model: name.
+        mode: ``"threads"``: instances share one copy of the weights; ``"processes"``: a process and a copy for each.
+        instances: how many compute at once.
+        threads: of each.
+        total_seconds: of all texts.
+        queries_per_second: median over the rounds.
+        p50_ms: latency with one query in flight for each instance, median over the texts.
+        p99_ms: its 99th percentile.
+        memory_mb: weights and scratch of all instances together, in 10^6 bytes.
+        best: what ``fastformers tune`` picks: ``"throughput"``, ``"latency"``, both or neither.
+    """
+
+    model: str
+    mode: str
+    instances: int
+    threads: int
+    total_seconds: float
+    queries_per_second: float
+    p50_ms: float
+    p99_ms: float
+    memory_mb: float
+    best: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstancesReport:
+    """All arrangements.
+
+    Attributes:
+        title: short.
+        texts: that were answered in every round.
+        total: texts that ``total_seconds`` are of.
+        rounds: how many.
+        machine: what :func:`fastformers.benchmarking.machine.machine_facts` found.
+        rows: of the large model, then of the small one.
+    """
+
+    title: str
+    texts: int
+    total: int
+    rounds: int
+    machine: dict[str, Any]
+    rows: tuple[InstancesRow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON values, schema ``fastformers-instances/1``."""
+        rows = [{**asdict(row), "best": list(row.best)} for row in self.rows]
+        return {"schema": SCHEMA, **asdict(self), "rows": rows}
+
+
+def instances_table(
+    systems: Systems,
+    output: str | Path,
+    settings: LadderSettings,
+    *,
+    processes: bool = True,
+    tell: Callable[[str], None] = print,
+) -> InstancesReport:
+    """Measures every split of the cores into instances, for the uncompressed model and the most pruned one.
+
+    Args:
+        systems: the models.
+        output: folder of results; ``instances.json`` and ``instances.md`` are written there.
+        settings: rounds, and how many of the texts.
+        processes: measure a process for each instance, too.
+        tell: takes one line at a time.
+
+    Raises:
+        ConfigError, UnsupportedModelError, FormatError: a model cannot be compiled or served.
+
+    Example:
+        >>> instances_table(preset_systems("table3", "superglue"), "out", LadderSettings(most_texts=100))
+    """
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    models = LadderModels(systems, folder / "models")
+    encoded = encode_for(models.opened(systems.teacher), systems.examples)
+    queries = queries_of(encoded.examples, encoded.lengths, systems.task, settings.most_texts, settings.seed)
+    arrangements = arrangements_to_try(kernels.default_threads(), [_ONE_TEXT])
+    rows: list[InstancesRow] = []
+    for model in _large_and_small(systems):
+        tell(
+            f"{model.name}: {len(arrangements)} arrangements, {len(queries):,} texts, {settings.rounds} rounds"
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)  # every arrangement cuts at the same length
+            measured = measure_arrangements(
+                FolderEngines(models.compiled(model)),
+                queries.texts,
+                arrangements,
+                rounds=settings.rounds,
+                modes=("threads", "processes") if processes else ("threads",),
+            )
+        rows += [_row(model.name, row, _winners(measured), queries.total) for row in measured]
+    report = InstancesReport(
+        title=f"Instances x threads: {systems.title}",
+        texts=len(queries),
+        total=queries.total,
+        rounds=settings.rounds,
+        machine=machine_facts().to_dict(),
+        rows=tuple(rows),
+    )
+    replace_file(folder / "instances.json", json_bytes(report.to_dict()))
+    replace_file(folder / "instances.md", instances_markdown(report).encode("utf-8"))
+    tell(f"Saved in {folder}: instances.json, instances.md")
+    return report
+
+
+def _large_and_small(systems: Systems) -> list[SystemModel]:
+    every = [systems.teacher, *systems.students, *systems.pruned]
+    return every[:1] if len(every) == 1 else [every[0], every[-1]]
+
+
+def _winners(measured: Sequence[Row]) -> Mapping[str, Arrangement]:
+    tuning = tuning_of(measured)
+    return {"throughput": tuning.throughput, "latency": tuning.latency}
+
+
+def _row(model: str, row: Row, winners: Mapping[str, Arrangement], texts: int) -> InstancesRow:
+    best = [goal for goal, arrangement in winners.items() if arrangement == row.arrangement]
+    return InstancesRow(
+        model=model,
+        mode=row.mode,
+        instances=row.arrangement.instances,
+        threads=row.arrangement.threads,
+        total_seconds=texts / row.texts_per_second,
+        queries_per_second=row.texts_per_second,
+        p50_ms=row.p50_ms,
+        p99_ms=row.p99_ms,
+        memory_mb=row.memory_bytes / _BYTES_PER_MB,
+        best=tuple(best) if row.mode == "threads" else (),
+    )
+
+
+def instances_markdown(report: InstancesReport) -> str:
+    """Returns a table for each model, and the notes."""
+    lines = [f"# {report.title}", ""]
+    for model, rows in _by_model(report).items():
+        lines += [f"## {model}", "", f"| {' | '.join(_HEADINGS)} |", f"|{' --: |' * len(_HEADINGS)}"]
+        lines += [*(f"| {' | '.join(_cells(row))} |" for row in rows), ""]
+    return "\n".join([*lines, *(f"{note}  " for note in _notes(report))]) + "\n"
+
+
+def show_instances(console: Console, report: InstancesReport) -> None:
+    """Prints a table for each model, and the notes."""
+    from rich.table import Table
+
+    console.print(report.title, style="bold", highlight=False)
+    for model, rows in _by_model(report).items():
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="left" if heading in ("as", "best for") else "right")
+        for row in rows:
+            table.add_row(*_cells(row))
+        console.print(f"\n{model}", highlight=False)
+        console.print(table)
+    console.print()
+    for note in _notes(report):
+        console.print(note, highlight=False, markup=False)
+
+
+def _by_model(report: InstancesReport) -> dict[str, list[InstancesRow]]:
+    models = dict.fromkeys(row.model for row in report.rows)
+    return {model: [row for row in report.rows if row.model == model] for model in models}
+
+
+def _cells(row: InstancesRow) -> list[str]:
+    return [
+        f"{row.instances} x {row.threads}",
+        row.mode,
+        f"{row.total_seconds:,.2f}",
+        f"{row.queries_per_second:,.1f}",
+        f"{row.p50_ms:.2f}",
+        f"{row.p99_ms:.2f}",
+        f"{row.memory_mb:,.1f}",
+        ", ".join(row.best),
+    ]
+
+
+def _notes(report: InstancesReport) -> list[str]:
+    cpu = report.machine["cpu"]
+    cores = cpu["physical_cores"]
+    sampled = f" Total: of all {report.total:,} texts, extrapolated." if report.total > report.texts else ""
+    return [
+        f"{cpu['model']}, {cores} core{'s'[: cores != 1]}; kernels {cpu['active_isa']}.",
+        f"INT8 engine, one text a request; medians of {report.rounds} rounds over {report.texts:,} texts.{sampled} "
+        "Threads: instances share one copy of the weights. Processes: a copy each. Best: what `fastformers tune` "
+        "picks among the threads. Latency: one request in flight for each instance.",
+    ]

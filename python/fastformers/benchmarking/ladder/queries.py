@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""The texts of a ladder: what each row answers, and which of them in which round.
+
+Every round gets the same mix of lengths, so that rounds differ by the machine and not by the texts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fastformers.span_text import SpanText
+from fastformers.tasks import Example, Task
+from fastformers.tokenization import Text
+
+__all__ = ["Queries", "deal", "queries_of", "sample_by_length", "text_of"]
+
+_LEAST_IN_A_ROUND = 8
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What is asked.
+
+    Attributes:
+        examples: labelled or not.
+        texts: the same as an engine takes them.
+        lengths: tokens of each, as the uncompressed model cuts them.
+        total: texts of the set, of which these may be a sample.
+    """
+
+    examples: tuple[Example, ...]
+    texts: tuple[Text, ...]
+    lengths: tuple[int, ...]
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def queries_of(
+    examples: Sequence[Example],
+    lengths: Sequence[int],
+    task: Task | None,
+    most_texts: int | None,
+    seed: int,
+) -> Queries:
+    """Makes queries of examples.
+
+    Args:
+        examples: at least one.
+        lengths: tokens of each.
+        task: of which they are; says in which text a span lies.
+        most_texts: take an even sample over the lengths; ``None`` takes all.
+        seed: of that sample.
+    """
+    chosen = list(range(len(examples)))
+    if most_texts is not None and most_texts < len(examples):
+        chosen = sorted(sample_by_length(lengths, most_texts, seed))
+    kept = tuple(examples[index] for index in chosen)
+    return Queries(
+        kept, tuple(text_of(each, task) for each in kept), tuple(lengths[i] for i in chosen), len(examples)
+    )
+
+
+def text_of(example: Example, task: Task | None) -> Text:
+    """Returns an example as an engine takes it: a text, a pair, or a text with marked spans."""
+    if example.spans:
+        span_texts = None if task is None else task.span_texts
+        return SpanText(example.text, example.spans, example.text_pair, span_texts)
+    return example.text if example.text_pair is None else (example.text, example.text_pair)
+
+
+def sample_by_length(lengths: Sequence[int], count: int, seed: int) -> list[int]:
+    """Draws texts evenly over the lengths: one at random out of each of ``count`` equal stretches, sorted by length.
+
+    Args:
+        lengths: of all texts.
+        count: how many to draw, at most as many as there are.
+        seed: of the drawing.
+
+    Returns:
+        Indices, the shortest text first.
+
+    Example:
+        >>> sample_by_length([5, 1, 3, 2], 4, seed=0)
+        [1, 3, 2, 0]
+    """
+    by_length = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    draw = random.Random(seed)
+    bounds = [place * len(by_length) // count for place in range(count + 1)]
+    return [by_length[draw.randrange(low, high)] for low, high in pairwise(bounds)]
+
+
+def deal(by_length: Sequence[int], rounds: int) -> list[list[int]]:
+    """Deals texts to rounds like cards, there and back, so that all rounds get the same mix of lengths.
+
+    Args:
+        by_length: indices of texts, sorted by their length.
+        rounds: how many. Where a round would get fewer than 8 texts, every round gets all of them.
+
+    Example:
+        >>> deal(range(16), 2)
+        [[0, 3, 4, 7, 8, 11, 12, 15], [1, 2, 5, 6, 9, 10, 13, 14]]
+    """
+    if len(by_length) < rounds * _LEAST_IN_A_ROUND:
+        return [list(by_length) for _ in range(rounds)]
+    hands: list[list[int]] = [[] for _ in range(rounds)]
+    for place, index in enumerate(by_length):
+        turn, seat = divmod(place, rounds)
+        hands[seat if turn % 2 == 0 else rounds - 1 - seat].append(index)
+    return hands

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Measures the rows of a ladder beside each other: a block of every row in each round, the order turned each time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fastformers.benchmarking.energy import energy_meter
+from fastformers.benchmarking.ladder.journal import Journal, Reading
+from fastformers.benchmarking.ladder.ways import Contestant
+from fastformers.measuring import round_order, spread
+from fastformers.tokenization import Text
+
+__all__ = ["NOISY", "Plan", "Taken", "spread_of", "take_rounds"]
+
+#: Interquartile range over the rounds, divided by the median, from which a row counts as noisy.
+NOISY = 0.10
+
+_WARM_UP_TEXTS = 3
+Tell: TypeAlias = Callable[[str], None]
+Readings: TypeAlias = "dict[str, list[Reading]]"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which texts each row answers in each round.
+
+    Attributes:
+        texts: row to rounds to texts.
+        rounds: how many.
+        energy: method of the meter.
+    """
+
+    texts: Mapping[str, Sequence[Sequence[Text]]]
+    rounds: int
+    energy: str
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was measured.
+
+    Attributes:
+        readings: row to its readings, one a round.
+        repeated: all rounds were taken twice because a row spread over 10 %; these are the quieter ones.
+    """
+
+    readings: Readings
+    repeated: bool
+
+
+def spread_of(readings: Sequence[Reading]) -> float:
+    """Interquartile range of the seconds of a query over the rounds, divided by the median."""
+    return spread([reading.seconds_per_query for reading in readings]).relative
+
+
+def take_rounds(contestants: Mapping[str, Contestant], plan: Plan, journal: Journal, tell: Tell) -> Taken:
+    """Takes the rounds that the journal does not hold, and all of them once more when a row spread over 10 %.
+
+    Args:
+        contestants: by row, in order.
+        plan: texts.
+        journal: notes each reading.
+        tell: takes a line a round.
+    """
+    for name, contestant in contestants.items():
+        contestant.alone(plan.texts[name][0][:_WARM_UP_TEXTS])
+    _fill(contestants, plan, journal, plan.rounds, tell)
+    first = _set(journal, contestants, 0, plan.rounds)
+    worst = max(first, key=lambda name: spread_of(first[name]))
+    if spread_of(first[worst]) <= NOISY:
+        return Taken(first, repeated=False)
+    tell(
+        f"the readings of {worst!r} spread over {100 * spread_of(first[worst]):.0f} %: all rounds are taken once more"
+    )
+    _fill(contestants, plan, journal, 2 * plan.rounds, tell)
+    again = _set(journal, contestants, plan.rounds, 2 * plan.rounds)
+    return Taken(min(first, again, key=_worst_spread), repeated=True)
+
+
+def _fill(
+    contestants: Mapping[str, Contestant], plan: Plan, journal: Journal, rounds: int, tell: Tell
+) -> None:
+    begun, found = time.perf_counter(), len(journal.rounds)
+    if 0 < found < rounds:
+        tell(f"{found} of {rounds} rounds are there from an earlier run")
+    for index in range(found, rounds):
+        for name in round_order(list(contestants), index):
+            texts = plan.texts[name][index % plan.rounds]
+            journal.note(index, name, _read(contestants[name], texts, plan.energy))
+        minutes = (time.perf_counter() - begun) / 60
+        left = minutes / (index + 1 - found) * (rounds - index - 1)
+        tell(f"round {index + 1} of {rounds}: {minutes:.1f} min, about {left:.1f} min to go")
+
+
+def _read(contestant: Contestant, texts: Sequence[Text], energy: str) -> Reading:
+    contestant.alone(texts[:1])  # the first call after a switch pays for the caches of the row before
+    meter = energy_meter(energy)
+    with meter:
+        if contestant.under_load:
+            seconds = contestant.timed(texts)
+        else:
+            alone = contestant.alone(texts)
+            seconds = sum(alone)
+    if contestant.under_load:
+        alone = contestant.alone(texts)
+    return Reading(seconds, len(texts), tuple(alone), meter.reading.joules, meter.reading.method)
+
+
+def _set(journal: Journal, rows: Mapping[str, Contestant], first: int, end: int) -> Readings:
+    return {name: [each[name] for each in journal.rounds[first:end]] for name in rows}
+
+
+def _worst_spread(readings: Readings) -> float:
+    return max(map(spread_of, readings.values()))

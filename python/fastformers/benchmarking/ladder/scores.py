@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""The task's metric of a row's model: found once, kept in ``scores.json``, or taken from the recipe that found it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastformers.benchmarking.ladder.rungs import Rung
+from fastformers.benchmarking.ladder.systems import Noted
+from fastformers.benchmarking.ladder.ways import Contestant
+from fastformers.errors import FormatError
+from fastformers.files.replaced_file import replace_file
+from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.recipes.scoring import score_model
+from fastformers.tasks import Example
+
+__all__ = ["Scores"]
+
+_FILE = "scores.json"
+_CHECKED_EXAMPLES = 16
+_LIKENESS = 1e-3  # of numbers predicted in batches of other shapes
+
+
+class Scores:
+    """Scores of a ladder's models on its examples.
+
+    Args:
+        folder: where ``scores.json`` is kept.
+        examples: all labelled.
+        data: names those examples.
+    """
+
+    def __init__(self, folder: Path, examples: Sequence[Example], data: str) -> None:
+        self._file = folder / _FILE
+        self._examples, self._data = examples, data
+        self._known: dict[str, Any] = read_json(self._file) if self._file.exists() else {}
+
+    def of(self, rung: Rung, contestant: Contestant) -> float:
+        """Returns the score of a row, 0 to 100.
+
+        Raises:
+            FormatError: ``scores.json`` is damaged.
+        """
+        key = f"{rung.model.name}, {contestant.precision}, {rung.model.identity[:16]}, {self._data[:16]}"
+        if key not in self._known:
+            self._known[key] = self._find(rung, contestant)
+            replace_file(self._file, json_bytes(self._known))
+        score = self._known[key]
+        if not isinstance(score, int | float):
+            raise FormatError(f"{self._file}: the score of {key!r} is {score!r}: delete the file")
+        return float(score)
+
+    def _find(self, rung: Rung, contestant: Contestant) -> float:
+        opened = contestant.scored()
+        noted = {"float32": rung.model.noted, "int8": rung.model.compiled_noted}.get(contestant.precision)
+        if noted is not None and self._holds(noted, opened):
+            return noted.score
+        return score_model(opened, self._examples).score
+
+    def _holds(self, noted: Noted, opened: Any) -> bool:
+        """Whether a noted score is of these examples: as many, and the same answers to some of them."""
+        if len(noted.answers) != len(self._examples):
+            return False
+        stride = max(1, len(self._examples) // _CHECKED_EXAMPLES)
+        found = score_model(opened, self._examples[::stride])
+        pairs = zip(found.answers, noted.answers[::stride], strict=True)
+        return all(abs(one - two) <= _LIKENESS for one, two in pairs)

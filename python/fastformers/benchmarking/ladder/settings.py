@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What a ladder is measured with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastformers import kernels
+from fastformers.benchmarking.cost import checked_utilisation
+from fastformers.errors import ConfigError
+
+__all__ = ["LadderSettings"]
+
+_LEAST_ROUNDS = 3
+_LEAST_SAMPLE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderSettings:
+    """How a ladder is measured.
+
+    Attributes:
+        rounds: in each of which every row is measured once, at least 3; medians and quartiles are over them.
+        threads: of every row that computes one request at a time; ``None`` for one a core.
+        instances: of the rows under load, one thread each; ``None`` for one a core.
+        batch_size: texts of a request.
+        baseline_sample: texts that the rows of the uncompressed model are timed on, at least 8; ``None`` for all.
+        most_texts: measure on an even sample of so many texts; ``None`` for all.
+        comparisons: also measure the rows beside the ladder, see ``rungs``.
+        price: of the machine: a name of ``fastformers cost --list`` or US dollars an hour; ``None`` states no cost.
+        utilisation: share of the paid time in which queries are answered, in (0, 1].
+        energy: method of :func:`fastformers.benchmarking.energy.energy_meter`.
+        seed: draws samples and random weights.
+
+    Raises:
+        ConfigError: a number is out of range, or more instances or threads are asked for than there are cores.
+    """
+
+    rounds: int = 5
+    threads: int | None = None
+    instances: int | None = None
+    batch_size: int = 1
+    baseline_sample: int | None = None
+    most_texts: int | None = None
+    comparisons: bool = False
+    price: str | float | None = None
+    utilisation: float = 1.0
+    energy: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        for name, least in (("rounds", _LEAST_ROUNDS), ("batch_size", 1), ("seed", 0)):
+            _whole(name, getattr(self, name), least)
+        for name, least in (("baseline_sample", _LEAST_SAMPLE), ("most_texts", 1)):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), least)
+        cores = kernels.default_threads()
+        for name in ("threads", "instances"):
+            value = getattr(self, name)
+            if value is None:
+                object.__setattr__(self, name, cores)
+                continue
+            _whole(name, value, 1)
+            if value > cores:
+                raise ConfigError(
+                    f"{name} is {value}, and this process has {cores} core{'s'[: cores != 1]} "
+                    f"(`fastformers doctor` says why): ask for at most {cores}"
+                )
+        checked_utilisation(self.utilisation)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads, as decided."""
+        assert self.threads is not None
+        return self.threads
+
+    @property
+    def instance_count(self) -> int:
+        """Instances, as decided."""
+        assert self.instances is not None
+        return self.instances
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON values."""
+        return asdict(self)
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} is {value!r}; allowed: a whole number from {least}")

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers ladder``: a table on standard output, progress on standard error, statuses for what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ladder_models import save_data, save_systems
+
+from fastformers import kernels
+from fastformers.cli import main
+from fastformers.cli.exit_codes import ExitCode
+
+CORES = kernels.default_threads()
+
+
+def exit_status(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    data = save_data(tmp_path_factory.mktemp("data"))
+    folders = save_systems(tmp_path_factory.mktemp("models"), data)
+    options = ("--teacher", "teacher"), ("--student", "student"), ("--pruned", "pruned")
+    named = [part for option, name in options for part in (option, folders[name])]
+    return [*named, "--data", data, "--rounds", 3, "--most-texts", 8, "--energy", "off", "--threads", 1]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of both runs: the second finds all rounds there."""
+    return tmp_path_factory.mktemp("ladder") / "out"
+
+
+def test_the_table_goes_to_standard_output_and_the_rest_does_not(
+    models: list[object], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status("ladder", *models, "-o", out) == ExitCode.OK
+    printed = capsys.readouterr()
+    assert "PyTorch, padded" in printed.out
+    assert "preparing" not in printed.out
+    assert "round 3 of 3" in printed.err
+    assert exit_status("cost", out / "ladder.json", "--price", 0.5) == ExitCode.OK
+    assert exit_status("plot", out / "ladder.json", "-o", out / "bars.png") == ExitCode.OK
+
+
+def test_json_is_all_that_is_printed(
+    models: list[object], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status("ladder", *models, "-o", out, "--json") == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["schema"] == "fastformers-ladder/1"
+
+
+def test_every_split_of_the_cores_is_in_the_instances_table(
+    models: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert exit_status("ladder", *models, "-o", out, "--instances-table", "--json") == ExitCode.OK
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    arrangements = {(row["model"], row["mode"], row["instances"], row["threads"]) for row in rows}
+    assert len(arrangements) == len(rows)
+    for model in ("teacher", "pruned"):
+        for mode in ("threads", "processes"):
+            assert {(model, mode, CORES, 1), (model, mode, 1, CORES)} <= arrangements
+        assert {goal for row in rows if row["model"] == model for goal in row["best"]} == {
+            "throughput",
+            "latency",
+        }
+    assert (out / "instances.md").read_text(encoding="utf-8").count("| processes |") == len(rows) // 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "table3"], "needs data"),
+        (["--instances", str(CORES + 1), "--preset", "table3"], f"ask for at most {CORES}"),
+        (["--rounds", "1", "--preset", "table3"], "rounds is 1"),
+        ([], "needs one of recipe"),
+    ],
+)
+def test_wrong_usage_is_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert exit_status("ladder", "-o", tmp_path / "out", *arguments) == ExitCode.USAGE
+    assert message in capsys.readouterr().err
