@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
 from fastformers import kernels
@@ -21,9 +22,9 @@ from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.plots.ladder_rows import read_rungs
 from fastformers.benchmarking.saved_speeds import cost_report
 from fastformers.errors import ConfigError, FormatError
-from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.model_folder import open_model, save_model
 from fastformers.recipes.scoring import score_model
-from fastformers.tasks import load_examples
+from fastformers.tasks import TaskFile, build_model, get_task, load_examples
 
 Quick = Callable[..., LadderSettings]
 CORES = kernels.default_threads()
@@ -196,6 +197,39 @@ def test_a_file_in_the_way_is_left_alone(
     with pytest.raises(FormatError, match="move it away"):
         climbed(folders, data, tmp_path, quick())
     assert (tmp_path / "rounds.jsonl").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_texts_with_marked_spans_climb_too(tmp_path: Path, quick: Quick) -> None:
+    words = "the cat sat on mat dog ran bank river money".split()
+    rows = [
+        {
+            "word": "bank",
+            "sentence1": f"bank {words[place % 10]} cat",
+            "sentence2": "money bank",
+            **{"start1": 0, "end1": 4, "start2": 6, "end2": 10, "idx": place, "label": place % 2 == 0},
+        }
+        for place in range(12)
+    ]
+    for split in ("train", "val"):
+        lines = (json.dumps(row) for row in rows)
+        (tmp_path / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    tokenizer, task = word_pieces(words), get_task("wic")
+    folders = {}
+    for name, layers in (("teacher", 2), ("student", 1)):
+        checkpoint = save_checkpoint(tmp_path / f"{name}-base", tokenizer, num_hidden_layers=layers)
+        folders[name] = tmp_path / name
+        save_model(build_model(task, checkpoint, seed=0), folders[name], tokenizer, TaskFile(task, 24))
+    report = ff.ladder(
+        tmp_path / "out",
+        teacher=folders["teacher"],
+        students=[folders["student"]],
+        data=tmp_path,
+        settings=quick(comparisons=True),
+        tell=silent,
+    )
+    assert report.task == "wic"
+    assert all(row.score is not None for row in report.rows)
+    assert {row.kind for row in report.comparisons} == {"engine", "processes"}
 
 
 def test_larger_requests_are_measured_too(

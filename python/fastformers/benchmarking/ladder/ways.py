@@ -264,15 +264,19 @@ def _processes(opening: _Opening) -> Contestant:
     )
 
 
+def _without_spans(systems: Systems, _: LadderSettings) -> bool:
+    """A head over spans reads all rows anyway, and texts for calibration come without spans."""
+    return not (systems.task and systems.task.span_texts)
+
+
 WAYS: dict[str, Way] = {
     "padded": Way(_padded, "torch"),
     "dynamic": Way(_dynamic, "torch"),
-    "quantized": Way(partial(_quantized, activation="per_token"), "torch"),
-    "per_tensor": Way(partial(_quantized, activation="per_tensor"), "torch"),
+    "quantized": Way(partial(_quantized, activation="per_token"), "torch", _without_spans),
+    "per_tensor": Way(partial(_quantized, activation="per_tensor"), "torch", _without_spans),
     "engine": Way(_engine, "engine"),
     "one_thread": Way(partial(_engine, threads=1), "engine"),
-    # A head over spans reads all rows anyway.
-    "all_rows": Way(_all_rows, "engine", lambda systems, _: not (systems.task and systems.task.span_texts)),
+    "all_rows": Way(_all_rows, "engine", _without_spans),
     "instances": Way(_instances, "instances"),
     "processes": Way(_processes, "processes", lambda _, settings: settings.batch_size == 1),
 }
