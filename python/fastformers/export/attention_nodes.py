@@ -20,7 +20,7 @@ _HIDDEN_SCORE = -10_000.0
 
 
 class Attention:
-    """Writes the attention of each layer, up to the bias of its output projection.
+    """Writes the attention of each layer, up to its output projection.
 
     Args:
         graph: where to.
@@ -51,7 +51,7 @@ class Attention:
         biased = f"layers.{number}.relative_bias" in self._tensors
         return not (self._plan.pre_norm or biased or layer.window >= 0 or layer.rope_base or not layer.heads)
 
-    def write(self, x: str, number: int, first_only: bool) -> tuple[str, str]:
+    def write(self, x: str, number: int, first_only: bool) -> tuple[str, str | None, str]:
         """Writes a layer's attention.
 
         Args:
@@ -60,8 +60,8 @@ class Attention:
             first_only: only first tokens are read afterwards.
 
         Returns:
-            The output projection's product, [batch, queries, hidden], empty for a layer without heads; and the rows of
-            x that it belongs to.
+            The output projection's product, [batch, queries, hidden], empty for a layer without heads; the projection's
+            bias where that is still to be added; and the rows of x that both belong to.
         """
         layer, place = self._plan.layers[number], f"layers.{number}"
         asking = x
@@ -69,11 +69,12 @@ class Attention:
             row = self.first(x)
             asking = self._graph.node("Unsqueeze", [row, self._graph.number([1], np.int64)], place)
         if not layer.heads:
-            return "", asking
+            return "", self._linears.bias(f"{place}.output"), asking
         bias = self._linears.bias(f"{place}.qkv") or ""
         self._graph.fused["attention"] += 1
         if asking == x and bias and self._fits_int8_attention(layer, place):
-            return self._linears.product(self._int8(x, layer, place, bias), f"{place}.output"), x
+            mixed = self._int8(x, layer, place, bias)
+            return *self._linears.product_and_bias(mixed, f"{place}.output"), x
         width = layer.heads * layer.head_size
         parts = [slice(part * width, (part + 1) * width) for part in range(3)]
         sources = (asking, x, x)
@@ -91,7 +92,7 @@ class Attention:
             num_heads=layer.heads,
             mask_filter_value=_HIDDEN_SCORE,
         )
-        return self._linears.product(mixed, f"{place}.output"), asking
+        return *self._linears.product_and_bias(mixed, f"{place}.output"), asking
 
     def first(self, x: str) -> str:
         """Takes each text's first token that the mask keeps: [batch, length, C] -> [batch, C]."""

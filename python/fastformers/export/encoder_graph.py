@@ -120,11 +120,18 @@ class _Writer:
         gelu = plan.activation in ("gelu", "gelu_tanh") and not plan.gated
         wanted = {
             "attention": sum(layer.heads > 0 for layer in plan.layers),
-            "skip + LayerNorm": len(plan.layers) * (1 if plan.pre_norm else 2),
+            "skip + LayerNorm": self._norms_with_sums() if graph.float_type != 1 else 0,
             "bias + GELU": sum(layer.intermediate > 0 for layer in plan.layers) if gelu else 0,
-            "embeddings + LayerNorm": int(plan.positions > 0 and plan.embedding == plan.hidden),
+            "embeddings + LayerNorm": int(
+                graph.float_type != 1 and plan.positions > 0 and plan.embedding == plan.hidden
+            ),
         }
         return {name: (graph.fused[name], count) for name, count in wanted.items() if count}
+
+    def _norms_with_sums(self) -> int:
+        layers = self.plan.layers
+        after_ffn = 0 if self.plan.pre_norm else sum(layer.intermediate > 0 for layer in layers)
+        return sum(layer.heads > 0 for layer in layers) + after_ffn
 
     def _positions(self) -> str:
         """Numbers the tokens that the mask keeps, as the engine does: padding on either side changes nothing."""
@@ -143,7 +150,10 @@ class _Writer:
             plan.embedding != plan.hidden
         ):  # ONNX Runtime infers the fused operator's width from the wrong table
             return self.linears.with_bias(self._embedding_sum(), "embeddings.projection")
-        return self._fused_embeddings() if plan.positions and plain else self._embedding_sum()
+        fuses = (
+            self.graph.float_type != 1 and plan.positions and plain
+        )  # on CPUs the parts are faster, as in norms
+        return self._fused_embeddings() if fuses else self._embedding_sum()
 
     def _fused_embeddings(self) -> str:
         graph, tensors = self.graph, self.tensors
@@ -183,11 +193,13 @@ class _Writer:
             x = graph.node(
                 "Mul", [graph.node("Cast", [x], "embeddings", to=graph.float_type), scale], "embeddings"
             )
+        terms = [x]
         if plan.types:
-            x = graph.node("Add", [x, self._rows_of("embeddings.type", self.types)], "embeddings")
+            terms.append(self._rows_of("embeddings.type", self.types))
         if plan.positions:
-            x = graph.node("Add", [x, self._rows_of("embeddings.position", self.positions)], "embeddings")
-        return self._norm(x, "embeddings.norm")
+            terms.append(self._rows_of("embeddings.position", self.positions))
+        total = graph.node("Sum", terms, "embeddings") if len(terms) > 1 else x
+        return self._norm(total, "embeddings.norm")
 
     def _rows_of(self, name: str, indices: str) -> str:
         table = self.graph.constant(name, self.tensors[name])
@@ -197,24 +209,30 @@ class _Writer:
         place, plan = f"layers.{number}", self.plan
         if plan.pre_norm:
             normed = self._norm(x, f"{place}.attention_norm")
-            mixed, _ = self.attention.write(normed, number, False)
-            x, normed = self._added_norm(mixed, x, f"{place}.output", f"{place}.ffn_norm")
-            down, bias = self._ffn(normed, number), self.linears.bias(f"{place}.down")
-            for added in filter(None, (down, bias)):
+            mixed, bias, _ = self.attention.write(normed, number, False)
+            x, normed = self._added_norm(mixed, bias, x, f"{place}.ffn_norm")
+            for added in filter(None, self._ffn(normed, number)):
                 x = self.graph.node("Add", [x, added], place)
             return x
-        mixed, x = self.attention.write(x, number, first_only)
-        _, x = self._added_norm(mixed, x, f"{place}.output", f"{place}.attention_norm")
-        down = self._ffn(x, number)
-        return self._added_norm(down, x, f"{place}.down", f"{place}.ffn_norm")[1]
+        mixed, bias, x = self.attention.write(x, number, first_only)
+        _, x = self._added_norm(mixed, bias, x, f"{place}.attention_norm")
+        return self._added_norm(*self._ffn(x, number), x, f"{place}.ffn_norm")[1]
 
-    def _added_norm(self, y: str, x: str, linear: str, norm: str) -> tuple[str, str]:
-        """Returns (x + y + the linear layer's bias, the norm of that); ``y`` may be empty: only the bias is added."""
-        graph, bias = self.graph, self.linears.bias(linear)
-        if not y:
-            total = x if bias is None else graph.node("Add", [x, bias], linear)
-            graph.fused["skip + LayerNorm"] += 1
+    def _added_norm(self, y: str, bias: str | None, x: str, norm: str) -> tuple[str, str]:
+        """Returns (x + y + bias, the norm of that); ``y`` may be empty and ``bias`` ``None``.
+
+        ONNX Runtime's operator for both at once takes 6 to 8 times as long as the two on a CPU (``bench/onnx/norms``),
+        and a session turns ``Add`` and LayerNorm into it; ``Sum`` it leaves alone. GPUs have a fast one, so float16
+        graphs keep it.
+        """
+        terms = [term for term in (y, x, bias or "") if term]
+        if self.graph.float_type == 1 or not y:
+            total = self.graph.node("Sum", terms, norm) if len(terms) > 1 else x
             return total, self._norm(total, norm)
+        return self._skip_norm(y, bias, x, norm)
+
+    def _skip_norm(self, y: str, bias: str | None, x: str, norm: str) -> tuple[str, str]:
+        graph = self.graph
         inputs = [y, x, graph.constant(f"{norm}.weight", self.tensors[f"{norm}.weight"])]
         norm_bias = self.tensors.get(f"{norm}.bias")
         inputs.append("" if norm_bias is None else graph.constant(f"{norm}.bias", norm_bias))
@@ -230,28 +248,28 @@ class _Writer:
         graph.fused["skip + LayerNorm"] += 1
         return graph.further(made, 3), made
 
-    def _ffn(self, x: str, number: int) -> str:
-        """The feed-forward network up to the bias of its second matrix; empty when the layer has no neurons."""
+    def _ffn(self, x: str, number: int) -> tuple[str, str | None]:
+        """The feed-forward network's product, empty when the layer has no neurons, and the bias still to be added."""
         place, plan, graph = f"layers.{number}", self.plan, self.graph
         if plan.layers[number].intermediate == 0:
-            return ""
+            return "", self.linears.bias(f"{place}.down")
         if plan.gated:
             between = self.linears.with_bias(x, f"{place}.up")
             a = graph.node("Split", [between], f"{place}.up", outputs=2, axis=-1)
             gated = graph.node(
                 "Mul", [self._activated(a, plan.activation, place), graph.further(a, 1)], place
             )
-            return self.linears.product(gated, f"{place}.down")
-        bias, name = self.linears.bias(f"{place}.up"), f"{place}.up"
-        up = self.linears.product(x, name)
+            return self.linears.product_and_bias(gated, f"{place}.down")
+        name = f"{place}.up"
+        up, bias = self.linears.product_and_bias(x, name)
         fused = {"gelu": "BiasGelu", "gelu_tanh": "FastGelu"}.get(plan.activation)
         if fused is not None and bias is not None:
-            graph.fused["bias + GELU"] += 1
             up = graph.node(fused, [up, bias], name, domain=CONTRIB)
         else:
             up = up if bias is None else graph.node("Add", [up, bias], name)
             up = self._activated(up, plan.activation, name)
-        return self.linears.product(up, f"{place}.down")
+        graph.fused["bias + GELU"] += fused is not None
+        return self.linears.product_and_bias(up, f"{place}.down")
 
     def _activated(self, x: str, activation: str, place: str) -> str:
         graph = self.graph

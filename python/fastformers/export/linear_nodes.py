@@ -77,8 +77,15 @@ class Linears:
 
     def with_bias(self, x: str, name: str) -> str:
         """Returns x W^T + bias."""
-        product, bias = self.product(x, name), self.bias(name)
+        product, bias = self.product_and_bias(x, name)
         return product if bias is None else self.graph.node("Add", [product, bias], name)
+
+    def product_and_bias(self, x: str, name: str) -> tuple[str, str | None]:
+        """Returns x W^T and the bias that is still to be added; ``None`` when there is none or the product has it."""
+        bias = self.bias(name)
+        if bias is None or not self.is_int8(name) or self.has_equal_rows(name):
+            return self.product(x, name), bias
+        return self._int8(x, name, slice(None), self.tensors[f"{name}.weight"], bias), None
 
     def is_int8(self, name: str) -> bool:
         """Says whether the layer's weights are INT8."""
@@ -99,14 +106,21 @@ class Linears:
         scale = self.graph.constant(f"{name}.scale", self.tensors[f"{name}.scale"])
         return [prepared.quantized, matrix], prepared.scale, scale, prepared.zero_point
 
-    def _int8(self, x: str, name: str, columns: slice, weight: NDArray[Any]) -> str:
+    def _int8(self, x: str, name: str, columns: slice, weight: NDArray[Any], bias: str = "") -> str:
         graph = self.graph
         prepared = self._prepare(x, name)
         matrix = graph.constant(_part(f"{name}.weight", columns), weight.T)
         scale = graph.constant(_part(f"{name}.scale", columns), self.tensors[f"{name}.scale"][columns])
         product = graph.node(
             "MatMulIntegerToFloat",
-            [prepared.quantized, matrix, prepared.scale, scale, prepared.zero_point],
+            [
+                prepared.quantized,
+                matrix,
+                prepared.scale,
+                scale,
+                prepared.zero_point,
+                *(["", bias] if bias else []),
+            ],
             name,
             domain=CONTRIB,
         )
