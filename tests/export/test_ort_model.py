@@ -21,6 +21,7 @@ from fastformers.errors import (
     ShapeError,
     UnsupportedModelError,
 )
+from fastformers.modules.span_classifier import SpanClassifier
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -90,6 +91,31 @@ def test_embeddings_and_rankings_agree_with_the_engine(
         ranked, wanted = found.rerank("the cat", TEXTS), engine.rerank("the cat", TEXTS)
     assert [each.doc for each in ranked] == [each.doc for each in wanted]
     assert [each.score for each in ranked] == pytest.approx([each.score for each in wanted], abs=1e-5)
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_texts_with_marked_spans_get_the_engines_answers(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, instances: int
+) -> None:
+    model = SpanClassifier(make_model("bert"), 2, 3, 0.0, "zero").eval()
+    config = ff.CompileConfig(int8=None, attention="float32")
+    ff.export_onnx(model, tmp_path / "out", "fp32", tokenizer=tokenizer, config=config)
+    ff.save_pretrained(ff.compile(model, config), tmp_path / "engine", tokenizer)
+    texts: list[Any] = [
+        ff.SpanText("the cat sat on the mat", [(4, 7), (19, 22)]),
+        ff.SpanText("good dog", [(0, 4), (2, 7)], "who ran", span_texts=(0, 1)),
+    ] * 20
+    with (
+        ff.OrtModel(tmp_path / "out", instances=instances) as found,
+        ff.Engine.from_pretrained(tmp_path / "engine") as engine,
+    ):
+        # Sums in another order.
+        np.testing.assert_allclose(found.logits(texts), engine.logits(texts), atol=1e-5)
+        assert [each.label for each in found.predict(texts)] == [each.label for each in engine.predict(texts)]
+        with pytest.raises(ShapeError, match="reads 2 marked spans of each text"):
+            found.predict(["good dog"])
+        with pytest.raises(UnsupportedModelError, match="marked spans"):
+            found.rerank("cat", ["dog"])
 
 
 def test_ranking_is_refused_where_classes_say_nothing_of_relevance(export: Export) -> None:

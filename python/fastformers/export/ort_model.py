@@ -82,14 +82,17 @@ class OrtModel:
         self._inputs: tuple[str, ...] = tuple(description["inputs"])
         self._token_types: bool = description["token_types"]
         self._labels = None if description["labels"] is None else tuple(description["labels"])
-        self._texts = _text_encoder(folder, description)
         options = session_options(self.threads, shared_cores=instances > 1, native=native)
         self._session = open_session(folder / model_file(self.precision), options)
+        self._num_spans = _spans_read(self._session)
+        self._texts = _text_encoder(folder, description, self._num_spans)
         self._pool = ThreadPoolExecutor(instances) if instances > 1 else None
         self._closed = False
 
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """Returns the most probable label of each text (or pair) and its probability, in the order given.
+
+        A span model reads :class:`fastformers.SpanText`, here as everywhere.
 
         Raises:
             UnsupportedModelError: the model does not classify whole texts.
@@ -114,7 +117,15 @@ class OrtModel:
         return _stacked(self._whole_texts(self._embedding(), texts))
 
     def rerank(self, query: str, docs: Sequence[str]) -> list[RankedDocument]:
-        """Orders documents by relevance to a query, best first; see :meth:`fastformers.Engine.rerank`."""
+        """Orders documents by relevance to a query, best first; see :meth:`fastformers.Engine.rerank`.
+
+        Raises:
+            UnsupportedModelError: the model has neither scores nor embeddings, or reads marked spans.
+        """
+        if self._num_spans:
+            raise UnsupportedModelError(
+                "rerank gives the model plain texts, and it reads texts with marked spans"
+            )
         if not docs:
             return []
         if self._scores_pairs():
@@ -219,8 +230,6 @@ class OrtModel:
 
     def _rows(self, name: str, texts: Sequence[Text]) -> list[NDArray[np.float32]]:
         """An output of each text, [C], or [tokens, C], in the order given."""
-        if "spans" in self._inputs:
-            raise UnsupportedModelError("the model reads marked spans: call run() with token ids and spans")
         if self._texts is None:
             raise ConfigError(
                 f"the folder has no {_TOKENIZER}: export with tokenizer=..., or call run() with token ids"
@@ -248,6 +257,8 @@ class OrtModel:
             arrays["attention_mask"][row, : len(text)] = 1
             if self._token_types:
                 arrays["token_type_ids"][row, : len(text)] = text.types
+        if self._num_spans:
+            arrays["spans"] = np.stack([text.spans for text in texts if text.spans is not None])
         return {name: arrays[name] for name in self._inputs}
 
 
@@ -294,7 +305,13 @@ def _description(folder: Path, precision: str | None) -> dict[str, Any]:
     return description
 
 
-def _text_encoder(folder: Path, description: dict[str, Any]) -> TextEncoder | None:
+def _spans_read(session: Any) -> int:
+    """Spans of a text that the graph reads; 0 for one that reads none."""
+    shapes = {entry.name: entry.shape for entry in session.get_inputs()}
+    return int(shapes["spans"][1]) if "spans" in shapes else 0
+
+
+def _text_encoder(folder: Path, description: dict[str, Any], num_spans: int) -> TextEncoder | None:
     from tokenizers import Tokenizer
 
     path = folder / _TOKENIZER
@@ -304,4 +321,4 @@ def _text_encoder(folder: Path, description: dict[str, Any]) -> TextEncoder | No
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         raise FormatError(f"{path} is refused by tokenizers: {error}") from error
-    return TextEncoder(tokenizer, description["max_length"])
+    return TextEncoder(tokenizer, description["max_length"], num_spans)
