@@ -204,6 +204,15 @@ def test_the_claim_is_that_of_the_fastest_row() -> None:
     assert "1.2 points" in title
 
 
+@pytest.mark.parametrize("row", [0, -1])
+def test_nothing_is_claimed_of_a_noisy_first_or_fastest_row(row: int) -> None:
+    report = ladder(SCORES)
+    report["rows"][row]["noisy"] = True
+    texts = drawn_texts(ladder_figure(report))
+    assert not any("times the speed" in text for text in texts)
+    assert any("not quiet" in text and text.startswith("BoolQ:") for text in texts)
+
+
 def test_axes_have_units() -> None:
     for figure, across, up in (
         (ladder_figure(ladder(SCORES)), "queries per second", "accuracy (of 100)"),

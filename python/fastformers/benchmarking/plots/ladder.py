@@ -218,6 +218,8 @@ def _bar_label(rung: Rung) -> str:
 def _claim(report: Mapping[str, Any], rungs: Sequence[Rung], change: str) -> str:
     best = max(rungs, key=lambda rung: rung.speedup.median)
     about = report.get("title") or report.get("task") or "Ladder"
+    if best.noisy or rungs[0].noisy:
+        return f"{about}: readings of a machine that was not quiet"
     return f"{about}: up to {_times(best.speedup.median)} times the speed{change}"
 
 
