@@ -16,8 +16,18 @@ if TYPE_CHECKING:
     from fastformers import compat, errors, kernels
     from fastformers.benchmarking.ladder.run import ladder
     from fastformers.benchmarking.measure import measure
-    from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
+    from fastformers.config import (
+        CompileConfig,
+        DistillConfig,
+        Fp16Config,
+        Int8Config,
+        PruneConfig,
+        TorchConfig,
+        TrainConfig,
+    )
     from fastformers.export.ort_model import OrtModel
+    from fastformers.gpu.half import to_fp16
+    from fastformers.gpu.torch_model import TorchModel
     from fastformers.modules import PackedLinear
     from fastformers.ort_library import ort_library_path
     from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
@@ -39,11 +49,14 @@ __all__ = [
     "DistillConfig",
     "Encoder",
     "Engine",
+    "Fp16Config",
     "Int8Config",
     "OrtModel",
     "PackedLinear",
     "PruneConfig",
     "SpanText",
+    "TorchConfig",
+    "TorchModel",
     "TrainConfig",
     "__version__",
     "compat",
@@ -66,6 +79,7 @@ __all__ = [
     "recipe",
     "save_pretrained",
     "search",
+    "to_fp16",
     "train",
 ]
 
@@ -74,11 +88,14 @@ _HOME_OF_NAME = {
     "DistillConfig": "fastformers.config",
     "Encoder": "fastformers.rewriting",
     "Engine": "fastformers.runtime.engine",
+    "Fp16Config": "fastformers.config",
     "Int8Config": "fastformers.config",
     "OrtModel": "fastformers.export.ort_model",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
     "SpanText": "fastformers.span_text",
+    "TorchConfig": "fastformers.config",
+    "TorchModel": "fastformers.gpu.torch_model",
     "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",
@@ -97,6 +114,7 @@ _HOME_OF_NAME = {
     "recipe": "fastformers.recipes.recipe_run",
     "save_pretrained": "fastformers.recipes.artefacts",
     "search": "fastformers.recipes.recipe_search",
+    "to_fp16": "fastformers.gpu.half",
     "train": "fastformers.recipes.training",
 }
 _SUBMODULES = frozenset({"compat", "errors", "kernels"})

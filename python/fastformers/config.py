@@ -22,6 +22,8 @@ __all__ = [
     "CompileConfig",
     "Device",
     "DistillConfig",
+    "Fp16Attention",
+    "Fp16Config",
     "HiddenDistance",
     "Int8Config",
     "Pooling",
@@ -30,6 +32,8 @@ __all__ = [
     "PruneRanking",
     "PruneScores",
     "Rounding",
+    "TorchConfig",
+    "TorchPadding",
     "TrainConfig",
 ]
 
@@ -43,6 +47,8 @@ PruneRanking = Literal["layer", "global"]
 PruneScores = Literal["first_order", "magnitude", "activation", "random"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
+Fp16Attention = Literal["sdpa", "eager"]
+TorchPadding = Literal["buckets", "longest", "fixed"]
 
 _ROUNDINGS = ("nearest", "compensated")
 _ACTIVATION_RANGES = ("per_token", "per_tensor")
@@ -54,6 +60,8 @@ _PRUNE_RANKINGS = ("layer", "global")
 _PRUNE_SCORES = ("first_order", "magnitude", "activation", "random")
 _PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 _DEVICES = ("auto", "cpu", "cuda")
+_FP16_ATTENTIONS = ("sdpa", "eager")
+_TORCH_PADDINGS = ("buckets", "longest", "fixed")
 
 
 _ConfigT = TypeVar("_ConfigT", bound="_Config")
@@ -392,6 +400,81 @@ class DistillConfig(_Config):
     def looks_at_tokens(self) -> bool:
         """Whether any loss compares what is inside the models, token by token."""
         return bool(self.embeddings or self.hidden_states or self.attention)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fp16Config(_Config):
+    """How :func:`fastformers.to_fp16` makes a model run in half.
+
+    Attributes:
+        attention: ``"sdpa"``: torch's fused attention, which keeps scores and softmax in float32 and never writes them
+            down. ``"eager"``: transformers' own, for comparison; its scores are rounded to half.
+        align: fill heads and feed-forward widths that are no multiple of 8 up with zeros, as the matrix units of GPUs
+            want them; the answers stay the same. Matters for pruned models and for heads of 26 channels.
+        min_cosine: the smallest cosine, -1 to 1, between a text's mean hidden state in half and in float32; checked
+            on texts, where some are given. Missed: :class:`fastformers.errors.GateError`. ``None`` only reports.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range.
+
+    Example:
+        >>> Fp16Config(min_cosine=0.9999).attention
+        'sdpa'
+    """
+
+    attention: Fp16Attention = "sdpa"
+    align: bool = True
+    min_cosine: float | None = 0.999
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        _require(self.attention in _FP16_ATTENTIONS, self, "attention", _one_of(_FP16_ATTENTIONS))
+        _require(isinstance(self.align, bool), self, "align", "True or False")
+        if self.min_cosine is not None:
+            _require_number(self, "min_cosine", -1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchConfig(_Config):
+    """How :class:`fastformers.TorchModel` cuts texts into batches and runs them.
+
+    Attributes:
+        batch_size: texts of a batch; 256 was best on the paper's GPU.
+        max_length: tokens after which a text is cut; ``None``: what tokenizer and model take.
+        padding: ``"buckets"``: batches of texts of similar length, each padded to its longest. ``"longest"``: in the
+            order given, padded to the batch's longest (the paper's "dynamic length"). ``"fixed"``: in the order given,
+            padded to ``max_length`` (its baseline).
+        length_step: lengths of batches are multiples of this, so that there are few shapes.
+        compile: run the model through ``torch.compile``; the first batches then take long.
+        cuda_graphs: record each shape of batch once and replay it, which saves the launch of every single kernel;
+            take a ``length_step`` of 32 or more with it, for each shape holds memory. Needs a model on a GPU.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range, or ``compile`` and ``cuda_graphs`` together.
+
+    Example:
+        >>> TorchConfig(padding="longest").batch_size
+        256
+    """
+
+    batch_size: int = 256
+    max_length: int | None = None
+    padding: TorchPadding = "buckets"
+    length_step: int = 8
+    compile: bool = False
+    cuda_graphs: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        _require_count(self, "batch_size", 1 << 20)
+        _require_count(self, "length_step", 1 << 20)
+        if self.max_length is not None:
+            _require_count(self, "max_length", 1 << 20, least=2)
+        _require(self.padding in _TORCH_PADDINGS, self, "padding", _one_of(_TORCH_PADDINGS))
+        for name in ("compile", "cuda_graphs"):
+            _require(isinstance(getattr(self, name), bool), self, name, "True or False")
+        one = not (self.compile and self.cuda_graphs)
+        _require(one, self, "cuda_graphs", "True only without compile")
 
 
 def _plain(value: Any) -> Any:

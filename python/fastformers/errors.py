@@ -44,7 +44,7 @@ class DtypeError(FastformersError, TypeError):
 
 
 class DeviceError(FastformersError, ValueError):
-    """A tensor lives on a device other than the CPU."""
+    """A tensor lives on another device than the one that is needed, or that device is not there."""
 
 
 class NonFiniteError(FastformersError, ValueError):

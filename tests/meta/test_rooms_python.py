@@ -35,6 +35,7 @@ TECHNIQUES = {
     "training",
     "export",
     "runtime",
+    "gpu",
 }
 BELOW_TECHNIQUES = FOUNDATION | {"modules"}
 

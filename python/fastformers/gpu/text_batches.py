@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""Texts as padded batches of tensors: which texts go together, how long a batch is, and what a model reads of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastformers.config import TorchConfig
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.gpu.mpnet_attention import FusedMPNetAttention
+from fastformers.modules.encoder_names import MODERNBERT, MPNET, EncoderParts, parts_of
+from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.tasks import length_batches
+from fastformers.tokenization import Text, TextEncoder, TokenizedText
+
+__all__ = ["Batch", "TextBatches", "batches_of", "most_tokens", "takes_attended_keys"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts that are computed together.
+
+    Attributes:
+        texts: their places in what was given.
+        length: tokens that each is padded to.
+    """
+
+    texts: tuple[int, ...]
+    length: int
+
+
+def batches_of(lengths: Sequence[int], config: TorchConfig, longest: int) -> list[Batch]:
+    """Cuts texts into batches.
+
+    Args:
+        lengths: tokens of each text, 1 to ``longest``.
+        config: size of a batch and how it is padded.
+        longest: tokens that the model takes; no batch is longer.
+
+    Returns:
+        Batches in which each text occurs once; the longest first where similar lengths go together.
+
+    Example:
+        >>> batches_of([3, 20, 9], TorchConfig(batch_size=2), longest=64)
+        [Batch(texts=(1, 2), length=24), Batch(texts=(0,), length=8)]
+    """
+    places = range(len(lengths))
+    groups: list[Sequence[int]]
+    if config.padding == "buckets":
+        groups = list(length_batches(lengths, config.batch_size))
+    else:
+        groups = [
+            places[start : start + config.batch_size] for start in range(0, len(lengths), config.batch_size)
+        ]
+
+    def length_of(group: Sequence[int]) -> int:
+        if config.padding == "fixed":
+            return longest
+        most = max(lengths[place] for place in group)
+        return min(longest, -(-most // config.length_step) * config.length_step)
+
+    return [Batch(tuple(group), length_of(group)) for group in groups]
+
+
+def most_tokens(parts: EncoderParts, tokenizer: Any) -> int:
+    """Tokens that a tokenizer and an encoder both take.
+
+    Args:
+        parts: the encoder.
+        tokenizer: of transformers.
+    """
+    path = parts.names.embeddings.position
+    table = None if path is None else parts.encoder.get_submodule(path)
+    positions = int(parts.encoder.config.max_position_embeddings)
+    if isinstance(table, nn.Embedding):
+        first = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's kind counts from there
+        positions = table.num_embeddings - first
+    return min(int(tokenizer.model_max_length), positions)
+
+
+class TextBatches:
+    """Tokenizes texts for one model and pads them.
+
+    Args:
+        model: of a family known, or a span classifier.
+        tokenizer: the model's, a fast one of transformers.
+        max_length: tokens after which a text is cut; ``None``: what both take.
+
+    Attributes:
+        max_length: as decided.
+
+    Raises:
+        UnsupportedModelError: the family is not known, or the tokenizer has no fast version.
+        ConfigError: the tokenizer has no padding token, or the model takes fewer tokens.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, max_length: int | None = None) -> None:
+        self._parts = parts_of(model)
+        core = getattr(tokenizer, "backend_tokenizer", None)
+        if core is None:
+            raise UnsupportedModelError(
+                f"{type(tokenizer).__name__} is not a fast tokenizer: use use_fast=True"
+            )
+        if tokenizer.pad_token_id is None:
+            raise ConfigError(
+                f"{type(tokenizer).__name__} has no padding token: set tokenizer.pad_token first"
+            )
+        most = most_tokens(self._parts, tokenizer)
+        if max_length is not None and max_length > most:
+            raise ConfigError(f"max_length is {max_length}, and the model takes {most} tokens")
+        self.max_length = max_length or most
+        spans = int(model.config.num_spans) if isinstance(model, SpanClassifier) else 0
+        self._encoder = TextEncoder(core, self.max_length, spans)
+        self._padding = {
+            "input_ids": int(tokenizer.pad_token_id),
+            "token_type_ids": int(getattr(tokenizer, "pad_token_type_id", 0)),
+        }
+        self._reads_types = (
+            "token_type_ids" in tokenizer.model_input_names
+            and "token_type_ids" in inspect.signature(model.forward).parameters
+            and _token_types(self._parts) > 1
+        )
+
+    def encode(self, texts: Sequence[Text]) -> list[TokenizedText]:
+        """Tokenizes texts; errors as :meth:`fastformers.tokenization.TextEncoder.encode`."""
+        return self._encoder.encode(texts)
+
+    def tensors(self, texts: Sequence[TokenizedText], length: int, device: torch.device) -> dict[str, Tensor]:
+        """Pads texts on the right.
+
+        Args:
+            texts: at least one, none longer than ``length``.
+            length: tokens.
+            device: where the tensors go.
+
+        Returns:
+            The model's arguments: int64 ``input_ids`` and ``attention_mask`` [texts, length]; ``token_type_ids`` and
+            ``spans`` where the model reads them.
+        """
+        lengths = np.array([len(text) for text in texts])
+        mask = np.arange(length) < lengths[:, None]
+        arrays: dict[str, Any] = {
+            "input_ids": self._filled("input_ids", texts, mask, "ids"),
+            "attention_mask": mask.astype(np.int64),
+        }
+        if self._reads_types:
+            arrays["token_type_ids"] = self._filled("token_type_ids", texts, mask, "types")
+        if texts[0].spans is not None:
+            arrays["spans"] = np.stack([text.spans for text in texts if text.spans is not None])
+        return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
+
+    def _filled(
+        self, name: str, texts: Sequence[TokenizedText], mask: np.ndarray[Any, Any], part: str
+    ) -> Any:
+        filled = np.full(mask.shape, self._padding[name], np.int64)
+        filled[mask] = np.concatenate([getattr(text, part) for text in texts])
+        return filled
+
+
+def _token_types(parts: EncoderParts) -> int:
+    path = parts.names.embeddings.type
+    table = None if path is None else parts.encoder.get_submodule(path)
+    return table.num_embeddings if isinstance(table, nn.Embedding) else 0
+
+
+def takes_attended_keys(model: nn.Module) -> bool:
+    """Whether attention takes a boolean mask [texts, 1, 1, tokens] as it is, True for what is attended to.
+
+    transformers then neither waits for the GPU to see whether anything is masked, nor computes differently when nothing
+    is. ModernBERT makes a second mask, of a window, out of the one it is given, and needs it in two dimensions.
+
+    Args:
+        model: of a family known.
+    """
+    parts = parts_of(model)
+    if parts.names is MODERNBERT:
+        return False
+    if parts.names is MPNET:
+        attention = parts.layers[0].get_submodule(parts.names.block.attention)
+        return isinstance(attention, FusedMPNetAttention)
+    return getattr(parts.encoder.config, "_attn_implementation", None) == "sdpa"
