@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -61,7 +61,11 @@ def ladder(
     most_texts: Annotated[
         int | None, typer.Option(metavar="N", help="Measure on an even sample of N texts.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Texts of a request.")] = 1,
+    device: Annotated[
+        Literal["cpu", "cuda"],
+        typer.Option(help="cuda: the rows of a GPU instead, in large batches up to pruned in half."),
+    ] = "cpu",
+    batch_size: Annotated[int | None, typer.Option(help="Texts of a request; else 1, on a GPU 256.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a call; else one a core.")] = None,
     instances: Annotated[int | None, typer.Option(help="Instances under load; else one a core.")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of all rows, at least 3.")] = 5,
@@ -94,7 +98,7 @@ def ladder(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> None:
-    """Measure PyTorch, dynamic length, distilled, INT8 engine, instances and pruned beside each other."""
+    """Measure PyTorch, dynamic length, distilled, INT8 engine (GPU: half), instances and pruned beside each other."""
     from rich.console import Console
 
     from fastformers.benchmarking.ladder import instances as instances_module
@@ -107,6 +111,7 @@ def ladder(
         rounds=rounds,
         threads=threads,
         instances=instances,
+        device=device,
         batch_size=batch_size,
         baseline_sample=baseline_sample,
         most_texts=most_texts,
@@ -129,6 +134,8 @@ def ladder(
         preset=preset,
         data=data,
     )
+    if table_of_instances and device != "cpu":
+        raise ConfigError("--instances-table splits the cores of a CPU: leave --device out")
     if table_of_instances:
         found = instances_module.instances_table(systems, output, settings, tell=_tell)
         _print(found.to_dict(), as_json, lambda: instances_module.show_instances(Console(), found))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from fastformers.recipes.model_folder import OpenedModel
 from fastformers.tasks import EncodedExamples, Example, encode, evaluate, predict_logits
@@ -63,6 +64,13 @@ def score_model(opened: OpenedModel, examples: Sequence[Example]) -> Scored:
     """
     encoded = encode_for(opened, examples)
     task = opened.required_task().task
-    logits = predict_logits(opened.model, encoded, _BATCH)
+    logits = predict_logits(opened.model, encoded, _BATCH, _device_of(opened.model))
     answers = logits[:, 0] if task.kind == "regression" else np.argmax(logits, 1)
     return Scored(evaluate(task, encoded.examples, logits), answers.tolist(), len(encoded.dropped))
+
+
+def _device_of(model: Any) -> Any:
+    """Where a torch model is; compiled encoders have no parameters and are on the CPU."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    first = next(parameters, None)
+    return "cpu" if first is None else first.device

@@ -25,7 +25,7 @@ class Reading:
     Attributes:
         seconds: that the round's queries took together.
         queries: how many they were.
-        alone: seconds of each query, nothing else in flight.
+        alone: seconds of each query, nothing else in flight; of large batches, of some of them.
         joules: energy of ``seconds``; ``None`` where it could not be read.
         energy_method: how it was found.
     """

@@ -17,7 +17,7 @@ from fastformers.tokenization import Text
 
 __all__ = ["Queries", "deal", "queries_of", "sample_by_length", "text_of"]
 
-_LEAST_IN_A_ROUND = 8
+_LEAST_REQUESTS = 8
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,19 @@ def sample_by_length(lengths: Sequence[int], count: int, seed: int) -> list[int]
     return [by_length[draw.randrange(low, high)] for low, high in pairwise(bounds)]
 
 
-def deal(by_length: Sequence[int], rounds: int) -> list[list[int]]:
+def deal(by_length: Sequence[int], rounds: int, request_size: int = 1) -> list[list[int]]:
     """Deals texts to rounds like cards, there and back, so that all rounds get the same mix of lengths.
 
     Args:
         by_length: indices of texts, sorted by their length.
-        rounds: how many. Where a round would get fewer than 8 texts, every round gets all of them.
+        rounds: how many.
+        request_size: texts of a request. Where a round would get fewer than 8 requests, every round gets all texts.
 
     Example:
         >>> deal(range(16), 2)
         [[0, 3, 4, 7, 8, 11, 12, 15], [1, 2, 5, 6, 9, 10, 13, 14]]
     """
-    if len(by_length) < rounds * _LEAST_IN_A_ROUND:
+    if len(by_length) < rounds * _LEAST_REQUESTS * request_size:
         return [list(by_length) for _ in range(rounds)]
     hands: list[list[int]] = [[] for _ in range(rounds)]
     for place, index in enumerate(by_length):

@@ -27,7 +27,8 @@ class LadderRow:
         latency_ms: of a single query, nothing else in flight, from text to answer: over the texts.
         p99_ms: 99th percentile of the same.
         total_seconds: of all texts.
-        total_interval: 95 % confidence interval of ``total_seconds`` where it is extrapolated, else ``None``.
+        total_interval: 95 % confidence interval of ``total_seconds`` where it is extrapolated, else ``None``; ``None``
+            too of large batches, for it comes from times of single texts.
         sample: texts that were timed.
         against: name of the row that ``step_speedup`` is measured from; empty for the first.
         step_speedup: times as fast as that row, round by round.
@@ -76,7 +77,7 @@ class LadderReport:
             ``cut``.
         method: how it was measured, in words.
         settings: rounds, threads, instances and so on.
-        machine: what :func:`fastformers.benchmarking.machine.machine_facts` found.
+        machine: what :func:`fastformers.benchmarking.machine.machine_facts` found; of a GPU ladder also ``gpu``.
         price: of the machine; ``None`` without one.
         utilisation: share of the paid time in which queries are answered.
         repeated: all rounds were taken twice because a row spread over 10 %.
@@ -107,8 +108,13 @@ class LadderReport:
 
     @property
     def machine_line(self) -> str:
-        """Names processor, cores, threads, kernels and torch in one line."""
-        cpu, settings = self.machine["cpu"], self.settings
+        """Names what was measured on in one line: processor, cores, threads and kernels, or GPU; and torch."""
+        cpu, settings, gpu = self.machine["cpu"], self.settings, self.machine.get("gpu")
+        if gpu is not None:
+            return (
+                f"{gpu['name']}, CUDA {gpu['cuda']}, TF32 {'on' if gpu['tf32'] else 'off'}; texts tokenized on "
+                f"{cpu['model']}; torch {self.machine['packages']['torch']}"
+            )
         cores, threads, instances = cpu["physical_cores"], settings["threads"], settings["instances"]
         return (
             f"{cpu['model']}, {cores} core{'s'[: cores != 1]}; {threads} thread{'s'[: threads != 1]}, or "

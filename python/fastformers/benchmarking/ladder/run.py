@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from fastformers import __version__, kernels
 from fastformers._optional import require
+from fastformers.benchmarking.ladder.forms import FORMS, Form
 from fastformers.benchmarking.ladder.journal import Journal
 from fastformers.benchmarking.ladder.models import LadderModels
 from fastformers.benchmarking.ladder.outputs import write_outputs
@@ -17,7 +19,7 @@ from fastformers.benchmarking.ladder.preset import preset_systems
 from fastformers.benchmarking.ladder.queries import deal, queries_of, sample_by_length
 from fastformers.benchmarking.ladder.report import LadderReport, LadderRow
 from fastformers.benchmarking.ladder.rounds import Plan, Taken, take_rounds
-from fastformers.benchmarking.ladder.rungs import Rung, comparisons_of, rungs_of
+from fastformers.benchmarking.ladder.rungs import Rung
 from fastformers.benchmarking.ladder.scores import Scores
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.summary import Facts, row_of
@@ -27,19 +29,13 @@ from fastformers.benchmarking.machine import machine_facts
 from fastformers.benchmarking.price_table import Price, price_of
 from fastformers.errors import ConfigError
 from fastformers.files.digests import sha256_of
+from fastformers.gpu.devices import device_facts
 from fastformers.measuring import percentile
 from fastformers.recipes.scoring import encode_for
 
 __all__ = ["climb", "ladder", "systems_of"]
 
 Tell = Callable[[str], None]
-
-_METHOD = (
-    "From text to answer, tokenizing included, in requests of {batch} text{s}. {rounds} rounds; each runs every row "
-    "over its share of the texts, all shares with the same mix of lengths, the order of the rows turned each round, "
-    "the first call after each switch not counted. Speed-ups are medians of the ratio inside a round. Latency is of a "
-    "single query with nothing else in flight."
-)
 
 
 def ladder(
@@ -58,8 +54,10 @@ def ladder(
     """Measures step by step what each technique adds, and writes tables and pictures of it.
 
     Rows: the uncompressed model in PyTorch, padded to a fixed length; the same on the tokens that texts have; each
-    student; the last student compiled; the same in several instances; each pruned student. Models come from one of
-    ``recipe``, ``teacher`` with ``students``, and ``preset``.
+    student; the last student compiled; the same in several instances; each pruned student. With
+    ``LadderSettings(device="cuda")``, in batches of 256: padded; dynamic length; texts of similar length together; each
+    student; the last student in half; each pruned student in half. Models come from one of ``recipe``, ``teacher`` with
+    ``students``, and ``preset``.
 
     Args:
         output: folder of results; made if need be. A run that was interrupted goes on there.
@@ -133,13 +131,23 @@ def climb(
     *,
     overwrite: bool = False,
     tell: Tell = print,
+    form: Form | None = None,
 ) -> LadderReport:
-    """Measures a ladder of given models; see :func:`ladder`."""
+    """Measures a ladder of given models; see :func:`ladder`.
+
+    Args:
+        systems: the models.
+        output: folder of results.
+        settings: how it is measured.
+        overwrite: throw readings of another ladder in ``output`` away.
+        tell: takes one line at a time.
+        form: which rows; ``None`` for those of the settings' device. Those of a GPU can be run on a CPU, for trials.
+    """
     price = None if settings.price is None else price_of(settings.price)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     models = LadderModels(systems, folder / "models")
-    run = _Run(systems, settings, models)
+    run = _Run(systems, settings, models, form or FORMS[settings.device])
     journal = Journal(
         folder / "rounds.jsonl", run.key, [rung.name for rung in run.all_rungs], overwrite=overwrite
     )
@@ -162,8 +170,8 @@ def climb(
 class _Run:
     """What is measured, decided before anything is."""
 
-    def __init__(self, systems: Systems, settings: LadderSettings, models: LadderModels) -> None:
-        self._systems, self._settings = systems, settings
+    def __init__(self, systems: Systems, settings: LadderSettings, models: LadderModels, form: Form) -> None:
+        self._systems, self._settings, self._form = systems, settings, form
         teacher = models.opened(systems.teacher)
         encoded = encode_for(teacher, systems.examples)
         self.max_length = teacher.required_task().max_length
@@ -171,8 +179,8 @@ class _Run:
         self.queries = queries_of(
             encoded.examples, encoded.lengths, systems.task, settings.most_texts, settings.seed
         )
-        self.rungs = rungs_of(systems, settings, self.max_length)
-        beside = comparisons_of(systems, settings, self.rungs) if settings.comparisons else []
+        self.rungs = form.rungs(systems, settings, self.max_length)
+        beside = form.comparisons(systems, settings, self.rungs) if settings.comparisons else []
         self.beside = [rung for rung in beside if WAYS[rung.way].covers(systems, settings)]
         self.all_rungs = [*self.rungs, *self.beside]
         self._shares = {rung.name: self._share(rung) for rung in self.all_rungs}
@@ -181,7 +189,8 @@ class _Run:
         """Indices of the texts that a row answers in each round."""
         lengths, sample = self.queries.lengths, self._settings.baseline_sample
         count = min(sample, len(lengths)) if rung.slow and sample is not None else len(lengths)
-        return deal(sample_by_length(lengths, count, self._settings.seed), self._settings.rounds)
+        settings = self._settings
+        return deal(sample_by_length(lengths, count, settings.seed), settings.rounds, settings.request_size)
 
     @property
     def plan(self) -> Plan:
@@ -190,7 +199,9 @@ class _Run:
             name: [[texts[index] for index in of_round] for of_round in rounds]
             for name, rounds in self._shares.items()
         }
-        return Plan(shares, self._settings.rounds, self._settings.energy)
+        settings = self._settings
+        on_gpu = settings.device == "cuda" and settings.energy == "auto"
+        return Plan(shares, settings.rounds, "nvml" if on_gpu else settings.energy)
 
     @property
     def data_key(self) -> str:
@@ -211,10 +222,19 @@ class _Run:
             "settings": {
                 name: value for name, value in self._settings.to_dict().items() if name not in priced
             },
-            "machine": [machine.cpu.model, machine.cpu.active_isa, machine.environment],
+            "machine": [machine.cpu.model, machine.cpu.active_isa, machine.environment, self._gpu],
             "packages": [__version__, machine.packages["torch"], machine.packages["transformers"]],
         }
         return sha256_of(json.dumps(facts, sort_keys=True).encode())
+
+    @property
+    def _gpu(self) -> dict[str, Any] | None:
+        """Facts of the GPU that rows are computed on; ``None`` on a CPU."""
+        if self._settings.device != "cuda":
+            return None
+        import torch
+
+        return device_facts(torch.device("cuda"))
 
     def scores(
         self, contestants: Mapping[str, Contestant], folder: Path, tell: Tell
@@ -234,7 +254,8 @@ class _Run:
     ) -> LadderReport:
         settings, systems = self._settings, self._systems
         task = systems.task
-        paper = dict(zip((rung.name for rung in self.rungs), systems.paper, strict=False))
+        published = systems.paper if self._form.published else ()
+        paper = dict(zip((rung.name for rung in self.rungs), published, strict=False))
 
         def rows(rungs: Sequence[Rung]) -> tuple[LadderRow, ...]:
             return tuple(
@@ -255,11 +276,11 @@ class _Run:
             metric=task.main_metric if task is not None and systems.trained else None,
             texts=self.queries.total,
             tokens={**_lengths_in_words(self.queries.lengths), "cut": self._cut},
-            method=_METHOD.format(
+            method=self._form.method.format(
                 batch=settings.batch_size, s="s"[: settings.batch_size != 1], rounds=settings.rounds
             ),
             settings={**settings.to_dict(), "max_length": self.max_length},
-            machine=machine_facts().to_dict(),
+            machine=machine_facts().to_dict() | ({} if self._gpu is None else {"gpu": self._gpu}),
             price=price,
             utilisation=settings.utilisation,
             repeated=taken.repeated,

@@ -11,7 +11,7 @@ from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.errors import ConfigError
 
-__all__ = ["Rung", "comparisons_of", "rungs_of"]
+__all__ = ["Rung", "check_names", "comparisons_of", "rungs_of", "student_name"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
     Raises:
         ConfigError: two models have the same name.
     """
-    _check_names(systems)
+    check_names(systems)
     teacher, threads = systems.teacher, settings.thread_count
     several = f"{settings.instance_count} instance{'s'[: settings.instance_count != 1]}"
     rungs = [
@@ -72,7 +72,7 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
     ]
     for student in systems.students:
         meaning = "a smaller model, trained to answer as the first does (ff.distill); PyTorch float32"
-        rungs.append(Rung(_student_name(systems, student), meaning, student, "dynamic", rungs[-1].name))
+        rungs.append(Rung(student_name(systems, student), meaning, student, "dynamic", rungs[-1].name))
     last = rungs[-1].model
     rungs += [
         Rung(
@@ -156,11 +156,17 @@ def _threads(count: int) -> str:
     return f"{count} thread{'s'[: count != 1]}"
 
 
-def _student_name(systems: Systems, student: SystemModel) -> str:
+def student_name(systems: Systems, student: SystemModel) -> str:
+    """Names the row of a student."""
     return "distilled student" if len(systems.students) == 1 else f"distilled: {student.name}"
 
 
-def _check_names(systems: Systems) -> None:
+def check_names(systems: Systems) -> None:
+    """Checks that no two models have the same name.
+
+    Raises:
+        ConfigError: two have.
+    """
     names = [model.name for model in (systems.teacher, *systems.students, *systems.pruned)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

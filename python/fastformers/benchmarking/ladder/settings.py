@@ -12,6 +12,8 @@ from fastformers.errors import ConfigError
 
 __all__ = ["LadderSettings"]
 
+#: Where rows are computed -> texts of a request unless told otherwise; 256 was best on the paper's GPU.
+_TEXTS_OF_A_REQUEST = {"cpu": 1, "cuda": 256}
 _LEAST_ROUNDS = 3
 _LEAST_SAMPLE = 8
 
@@ -24,23 +26,28 @@ class LadderSettings:
         rounds: in each of which every row is measured once, at least 3; medians and quartiles are over them.
         threads: of every row that computes one request at a time; ``None`` for one a core.
         instances: of the rows under load, one thread each; ``None`` for one a core.
-        batch_size: texts of a request.
+        device: ``"cpu"``, or ``"cuda"`` for the rows of a GPU: large batches, half precision, no engine.
+        batch_size: texts of a request; ``None`` for 1, on a GPU 256.
         baseline_sample: texts that the rows of the uncompressed model are timed on, at least 8; ``None`` for all.
+            Not on a GPU.
         most_texts: measure on an even sample of so many texts; ``None`` for all.
         comparisons: also measure the rows beside the ladder, see ``rungs``.
         price: of the machine: a name of ``fastformers cost --list`` or US dollars an hour; ``None`` states no cost.
         utilisation: share of the paid time in which queries are answered, in (0, 1].
-        energy: method of :func:`fastformers.benchmarking.energy.energy_meter`.
+        energy: method of :func:`fastformers.benchmarking.energy.energy_meter`; ``"auto"`` on a GPU is ``"nvml"``.
         seed: draws samples and random weights.
 
     Raises:
-        ConfigError: a number is out of range, or more instances or threads are asked for than there are cores.
+        ConfigError: a number is out of range, more instances or threads are asked for than there are cores, or a GPU is
+            asked for what only a CPU does.
+        DeviceError: ``device`` is ``"cuda"``, and torch cannot use a GPU.
     """
 
     rounds: int = 5
     threads: int | None = None
     instances: int | None = None
-    batch_size: int = 1
+    device: str = "cpu"
+    batch_size: int | None = None
     baseline_sample: int | None = None
     most_texts: int | None = None
     comparisons: bool = False
@@ -51,6 +58,9 @@ class LadderSettings:
 
     def __post_init__(self) -> None:
         """Checks every field."""
+        self._check_device()
+        if self.batch_size is None:
+            object.__setattr__(self, "batch_size", _TEXTS_OF_A_REQUEST[self.device])
         for name, least in (("rounds", _LEAST_ROUNDS), ("batch_size", 1), ("seed", 0)):
             _whole(name, getattr(self, name), least)
         for name, least in (("baseline_sample", _LEAST_SAMPLE), ("most_texts", 1)):
@@ -69,6 +79,27 @@ class LadderSettings:
                     f"(`fastformers doctor` says why): ask for at most {cores}"
                 )
         checked_utilisation(self.utilisation)
+
+    def _check_device(self) -> None:
+        if self.device not in _TEXTS_OF_A_REQUEST:
+            raise ConfigError(f"device is {self.device!r}; allowed: {', '.join(_TEXTS_OF_A_REQUEST)}")
+        if self.device == "cpu":
+            return
+        for name, instead in (
+            ("instances", "a GPU computes one batch after the other"),
+            ("baseline_sample", "measure on fewer texts with most_texts"),
+        ):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"{name} is for rows on a CPU: {instead}")
+        from fastformers.gpu.devices import check_cuda  # imports torch, which settings for a CPU do not need
+
+        check_cuda()
+
+    @property
+    def request_size(self) -> int:
+        """Texts of a request, as decided."""
+        assert self.batch_size is not None
+        return self.batch_size
 
     @property
     def thread_count(self) -> int:

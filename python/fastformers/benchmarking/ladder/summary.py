@@ -66,6 +66,7 @@ def row_of(
     queries = sum(reading.queries for reading in own)
     mean = sum(reading.seconds for reading in own) / queries
     extrapolated = facts.sample < facts.texts
+    single = all(len(reading.alone) == reading.queries for reading in own)
     milliseconds = [1e3 * value for reading in own for value in reading.alone]
     speed = spread([1 / reading.seconds_per_query for reading in own])
     joules = [reading.joules for reading in own]
@@ -79,7 +80,7 @@ def row_of(
         latency_ms=spread(milliseconds),
         p99_ms=percentile(milliseconds, 99),
         total_seconds=mean * facts.texts,
-        total_interval=total_interval(own, facts.timed, facts.texts) if extrapolated else None,
+        total_interval=total_interval(own, facts.timed, facts.texts) if extrapolated and single else None,
         sample=facts.sample,
         against=rung.against,
         step_speedup=_times_faster(readings, rung.against or rung.name, rung.name),

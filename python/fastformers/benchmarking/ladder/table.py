@@ -116,15 +116,15 @@ def notes_of(report: LadderReport) -> list[str]:
 def _extrapolations(report: LadderReport) -> str:
     """Says of how many texts the marked rows were timed, and how sure their totals are."""
     rows = [row for row in (*report.rows, *report.comparisons) if row.extrapolated]
+    told = f"* Timed on a random sample, even over the lengths; the total of all {report.texts:,} texts is extrapolated"
     parts = [
         f"{row.name}: {row.sample:,} texts, {_number(low)} to {_number(high)} s"
         for row in rows
-        for low, high in [row.total_interval or (row.total_seconds, row.total_seconds)]
+        for low, high in ([] if row.total_interval is None else [row.total_interval])
     ]
-    return (
-        f"* Timed on a random sample, even over the lengths; the total of all {report.texts:,} texts is extrapolated, "
-        f"with its 95 % confidence: {'; '.join(parts)}."
-    )
+    if not parts:  # large batches
+        return f"{told} from {max((row.sample for row in rows), default=0):,}."
+    return f"{told}, with its 95 % confidence: {'; '.join(parts)}."
 
 
 def text_table(report: LadderReport) -> str:

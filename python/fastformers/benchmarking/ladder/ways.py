@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a row answers, as a table: padded and dynamic torch, INT8 layers in torch, the engine, instances, processes.
+"""How a row answers, as a table: torch, INT8 layers in torch, the engine, instances, processes, large batches on a GPU.
 
 All start from text and tokenize it themselves, each call for itself, as a service would.
 """
@@ -21,7 +21,10 @@ from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import Systems
 from fastformers.benchmarking.subjects import Subject, subject_of
 from fastformers.benchmarking.tune import FolderEngines, InstanceProcesses
+from fastformers.config import Fp16Config, TorchConfig, TorchPadding
 from fastformers.encoder_plan import OutputPlan
+from fastformers.gpu.half import to_fp16
+from fastformers.gpu.torch_model import TorchModel
 from fastformers.kernels import NativeEncoder
 from fastformers.quantization.memory import model_bytes
 from fastformers.quantization.twin import quantized_twin
@@ -54,6 +57,8 @@ class Contestant:
         under_load: ``timed`` computes several requests at once, so ``alone`` must be measured apart.
         scored: opens the model whose score is the row's.
         precision: names that score among those of the same model.
+        in_large_batches: the whole round is answered at once, so it is warmed up as a whole, and ``alone`` is asked of
+            a few texts only.
     """
 
     timed: Callable[[Sequence[Text]], float]
@@ -62,6 +67,7 @@ class Contestant:
     under_load: bool
     scored: Callable[[], OpenedModel]
     precision: str
+    in_large_batches: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def _torch(opening: _Opening, model: Any, fixed_length: int | None, precision: s
     subject = Subject(opening.rung.name, lambda text: answer([text]), answer)
     return _one_at_a_time(
         subject,
-        opening.settings.batch_size,
+        opening.settings.request_size,
         lambda: model_bytes(model) / _BYTES_PER_MB,
         lambda: replace(opening.opened, model=model),
         precision,
@@ -207,7 +213,7 @@ def _engine(opening: _Opening, threads: int | None = None) -> Contestant:
 def _engine_alone(opening: _Opening, engine: Engine, precision: str) -> Contestant:
     return _one_at_a_time(
         subject_of(engine, None, 1),
-        opening.settings.batch_size,
+        opening.settings.request_size,
         lambda: engine.memory().total_bytes / _BYTES_PER_MB,
         lambda: opening.models.compiled_model(opening.rung.model),
         precision,
@@ -229,7 +235,7 @@ def _all_rows(opening: _Opening) -> Contestant:
 
 
 def _instances(opening: _Opening) -> Contestant:
-    instances, batch = opening.settings.instance_count, opening.settings.batch_size
+    instances, batch = opening.settings.instance_count, opening.settings.request_size
     engine = opening.stack.enter_context(
         Engine.from_pretrained(opening.models.compiled(opening.rung.model), instances=instances, threads=1)
     )
@@ -264,6 +270,34 @@ def _processes(opening: _Opening) -> Contestant:
     )
 
 
+# --- large batches, on a GPU ------------------------------------------------------------------------------------------
+
+
+def _large_batches(opening: _Opening, padding: TorchPadding, half: Fp16Config | None = None) -> Contestant:
+    """The whole round at once: tokenized, cut into batches and computed on the settings' device."""
+    import torch
+
+    opened = opening.opened
+    model: Any = opened.model.to(torch.device(opening.settings.device))
+    if half is not None:
+        model = to_fp16(model, half)
+    config = TorchConfig(
+        batch_size=opening.settings.request_size,
+        max_length=opening.task_file().max_length,
+        padding=padding,
+    )
+    answering = TorchModel(model, opened.tokenizer, config)
+    return Contestant(
+        timed=partial(_seconds_of, answering.logits),
+        alone=partial(_alone, lambda text: answering.logits([text])),
+        memory_mb=lambda: answering.memory_bytes / _BYTES_PER_MB,
+        under_load=True,
+        scored=lambda: replace(opened, model=model),
+        precision="float32" if half is None else f"float16 {half.attention}",
+        in_large_batches=True,
+    )
+
+
 def _without_spans(systems: Systems, _: LadderSettings) -> bool:
     """A head over spans reads all rows anyway, and texts for calibration come without spans."""
     return not (systems.task and systems.task.span_texts)
@@ -279,6 +313,14 @@ WAYS: dict[str, Way] = {
     "all_rows": Way(_all_rows, "engine", _without_spans),
     "instances": Way(_instances, "instances"),
     "processes": Way(_processes, "processes", lambda _, settings: settings.batch_size == 1),
+    "batches_padded": Way(partial(_large_batches, padding="fixed"), "torch"),
+    "batches_dynamic": Way(partial(_large_batches, padding="longest"), "torch"),
+    "batches": Way(partial(_large_batches, padding="buckets"), "torch"),
+    "half": Way(partial(_large_batches, padding="buckets", half=Fp16Config()), "torch"),
+    "half_eager": Way(
+        partial(_large_batches, padding="buckets", half=Fp16Config(attention="eager")), "torch"
+    ),
+    "half_unfilled": Way(partial(_large_batches, padding="buckets", half=Fp16Config(align=False)), "torch"),
 }
 
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""The rows of a ladder on a GPU: the paper's large batches, from padded float32 to pruned in half (its section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastformers.benchmarking.ladder.rungs import Rung, check_names, student_name
+from fastformers.benchmarking.ladder.settings import LadderSettings
+from fastformers.benchmarking.ladder.systems import Systems
+
+__all__ = ["gpu_comparisons_of", "gpu_rungs_of"]
+
+_PADDED, _DYNAMIC, _BUCKETS, _HALF = (
+    "PyTorch, padded",
+    "dynamic length",
+    "similar lengths together",
+    "half precision",
+)
+
+
+def gpu_rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> list[Rung]:
+    """Lists the rows of the ladder; arguments and errors as :func:`fastformers.benchmarking.ladder.rungs.rungs_of`."""
+    check_names(systems)
+    teacher, size = systems.teacher, settings.request_size
+    rungs = [
+        Rung(
+            _PADDED,
+            f"{teacher.name} in PyTorch float32, batches of {size}: every text is filled up to {max_length} tokens",
+            teacher,
+            "batches_padded",
+            "",
+        ),
+        Rung(
+            _DYNAMIC,
+            "the same model; a batch is filled up to its longest text",
+            teacher,
+            "batches_dynamic",
+            _PADDED,
+        ),
+        Rung(_BUCKETS, "the same; texts of similar length share a batch", teacher, "batches", _DYNAMIC),
+    ]
+    for student in systems.students:
+        meaning = "a smaller model, trained to answer as the first does (ff.distill); PyTorch float32"
+        rungs.append(Rung(student_name(systems, student), meaning, student, "batches", rungs[-1].name))
+    meaning = "weights and products are half, attention is fused (ff.to_fp16)"
+    rungs.append(Rung(_HALF, meaning, rungs[-1].model, "half", rungs[-1].name))
+    for pruned in systems.pruned:
+        meaning = "heads and neurons taken out (ff.prune_); half as in the row above"
+        rungs.append(Rung(pruned.name, meaning, pruned, "half", _HALF))
+    return rungs
+
+
+def gpu_comparisons_of(systems: Systems, settings: LadderSettings, rungs: Sequence[Rung]) -> list[Rung]:
+    """Lists the rows beside the ladder: each differs from a row of it by one choice.
+
+    Args:
+        systems: the models.
+        settings: as for the ladder.
+        rungs: the ladder.
+    """
+    half = next(rung for rung in rungs if rung.way == "half")
+    found = [
+        Rung(
+            "half, eager attention",
+            "attention step by step, scores written down in half",
+            half.model,
+            "half_eager",
+            _HALF,
+        )
+    ]
+    if half.model is not systems.teacher:
+        found.append(
+            Rung(
+                f"{systems.teacher.name}, half precision",
+                "the uncompressed model in half: what it gains without distillation",
+                systems.teacher,
+                "half",
+                _BUCKETS,
+            )
+        )
+    found += [
+        Rung(
+            f"{pruned.name}, not filled up",
+            "heads and neurons as they were left, not filled up with zeros to multiples of 8",
+            pruned,
+            "half_unfilled",
+            pruned.name,
+        )
+        for pruned in systems.pruned
+    ]
+    return found
