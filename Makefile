@@ -26,7 +26,7 @@ CXX_FILES = $(shell find csrc tests/cpp -name '*.h' -o -name '*.cc')
 PACKAGE_FILES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \
 	-not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format types bench-kernels bench-table fuzz fuzz-artefacts build-fuzz soak wheel clean
+.PHONY: help demo test lint format types bench-kernels bench-table bench-gpu fuzz fuzz-artefacts build-fuzz soak wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-table: $(STAMPS)/bench ## time our kernels against other libraries, in one
 	mkdir -p bench/results
 	$(BIN)/python -m bench.kernels.run --threads 1 2 --json bench/results/table-$(NOW).json
 	$(BIN)/python -m bench.kernels.report bench/results/table-$(NOW).json
+
+bench-gpu: $(STAMPS)/test ## measure half precision and the ladder on a GPU, 8 minutes; needs a CUDA build of torch
+	$(BIN)/python -m bench.gpu.run
 
 fuzz: build-fuzz ## random kernel cases under ASan and UBSan on every instruction set; FUZZ_CASES of them
 	build/fuzz/tests/cpp/fuzz_kernels --isa all --cases $(FUZZ_CASES) --seed $(FUZZ_SEED)

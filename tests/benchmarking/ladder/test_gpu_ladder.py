@@ -51,12 +51,12 @@ def report(folders: dict[str, Path], data: Path, out: Path) -> LadderReport:
 
 def test_rows_climb_from_padded_float32_to_pruned_in_half(report: LadderReport) -> None:
     assert [(row.name, row.kind, row.against) for row in report.rows] == [
-        ("PyTorch, padded", "torch", ""),
-        ("dynamic length", "torch", "PyTorch, padded"),
-        ("similar lengths together", "torch", "dynamic length"),
-        ("distilled student", "torch", "similar lengths together"),
-        ("half precision", "torch", "distilled student"),
-        ("pruned", "torch", "half precision"),
+        ("PyTorch, padded", "batches", ""),
+        ("dynamic length", "batches", "PyTorch, padded"),
+        ("similar lengths together", "batches", "dynamic length"),
+        ("distilled student", "batches", "similar lengths together"),
+        ("half precision", "batches", "distilled student"),
+        ("pruned", "batches", "half precision"),
     ]
 
 

@@ -28,7 +28,7 @@ from fastformers.modules.layer_shapes import LayerShape, resize_
 from fastformers.recipes.model_folder import OpenedModel
 from fastformers.tasks import Example, Task, TaskFile, get_task, load_examples
 
-__all__ = ["PRESETS", "preset_systems"]
+__all__ = ["PRESETS", "preset_systems", "preset_table", "systems_of_shapes"]
 
 PRESETS = ("table3",)
 
@@ -50,10 +50,29 @@ def preset_systems(name: str, texts: str | Path, *, seed: int = 0) -> Systems:
         FormatError: the texts are missing or malformed.
         MissingExtraError: the package whose tokenizer is used is not installed.
     """
+    return systems_of_shapes(preset_table(name), texts, seed=seed)
+
+
+def preset_table(name: str) -> dict[str, Any]:
+    """Returns the shapes of a preset, as ``data/ladders`` has them.
+
+    Raises:
+        ConfigError: no such preset.
+    """
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
     path = files("fastformers") / "data" / "ladders" / f"{name}.toml"
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def systems_of_shapes(table: Mapping[str, Any], texts: str | Path, *, seed: int = 0) -> Systems:
+    """Makes models of given shapes; arguments and errors as :func:`preset_systems`.
+
+    Args:
+        table: as :func:`preset_table` returns it.
+        texts: what is answered.
+        seed: of the random weights.
+    """
     task = get_task(table["task"])
     transformers = require("transformers", "torch", "the ladder")
     tokenizer = transformers.AutoTokenizer.from_pretrained(find_model(), local_files_only=True)

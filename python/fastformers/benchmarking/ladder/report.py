@@ -21,7 +21,7 @@ class LadderRow:
     Attributes:
         name: what tables and pictures call it.
         meaning: what it does, in words that need no other reading.
-        kind: ``"torch"``, ``"engine"``, ``"instances"`` or ``"processes"``.
+        kind: ``"torch"``, ``"engine"``, ``"instances"``, ``"processes"`` or ``"batches"`` (torch, large batches).
         score: the task's metric, 0 to 100; ``None`` for random weights.
         queries_per_second: median and quartiles over the rounds.
         latency_ms: of a single query, nothing else in flight, from text to answer: over the texts.

@@ -302,7 +302,9 @@ class _Run:
             memory_mb=memory[rung.name],
             sample=len({index for of_round in shares for index in of_round}),
             texts=self.queries.total,
-            timed=[[(self.queries.lengths[index], index) for index in of_round] for of_round in shares],
+            timed=[]
+            if WAYS[rung.way].kind == "batches"
+            else [[(self.queries.lengths[index], index) for index in of_round] for of_round in shares],
             paper_speedup=paper.get(rung.name),
         )
 

@@ -31,7 +31,8 @@ class Facts:
         memory_mb: in 10^6 bytes.
         sample: texts timed.
         texts: of the whole set.
-        timed: (tokens, index) of the texts timed, round by round.
+        timed: (tokens, index) of the texts timed, round by round; empty where texts are computed in large batches, so
+            that the times of single ones say nothing of the total.
         paper_speedup: published, or ``None``.
     """
 
@@ -66,7 +67,6 @@ def row_of(
     queries = sum(reading.queries for reading in own)
     mean = sum(reading.seconds for reading in own) / queries
     extrapolated = facts.sample < facts.texts
-    single = all(len(reading.alone) == reading.queries for reading in own)
     milliseconds = [1e3 * value for reading in own for value in reading.alone]
     speed = spread([1 / reading.seconds_per_query for reading in own])
     joules = [reading.joules for reading in own]
@@ -80,7 +80,9 @@ def row_of(
         latency_ms=spread(milliseconds),
         p99_ms=percentile(milliseconds, 99),
         total_seconds=mean * facts.texts,
-        total_interval=total_interval(own, facts.timed, facts.texts) if extrapolated and single else None,
+        total_interval=total_interval(own, facts.timed, facts.texts)
+        if extrapolated and facts.timed
+        else None,
         sample=facts.sample,
         against=rung.against,
         step_speedup=_times_faster(readings, rung.against or rung.name, rung.name),

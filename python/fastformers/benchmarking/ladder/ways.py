@@ -313,14 +313,14 @@ WAYS: dict[str, Way] = {
     "all_rows": Way(_all_rows, "engine", _without_spans),
     "instances": Way(_instances, "instances"),
     "processes": Way(_processes, "processes", lambda _, settings: settings.batch_size == 1),
-    "batches_padded": Way(partial(_large_batches, padding="fixed"), "torch"),
-    "batches_dynamic": Way(partial(_large_batches, padding="longest"), "torch"),
-    "batches": Way(partial(_large_batches, padding="buckets"), "torch"),
-    "half": Way(partial(_large_batches, padding="buckets", half=Fp16Config()), "torch"),
+    "batches_padded": Way(partial(_large_batches, padding="fixed"), "batches"),
+    "batches_dynamic": Way(partial(_large_batches, padding="longest"), "batches"),
+    "batches": Way(partial(_large_batches, padding="buckets"), "batches"),
+    "half": Way(partial(_large_batches, padding="buckets", half=Fp16Config()), "batches"),
     "half_eager": Way(
         partial(_large_batches, padding="buckets", half=Fp16Config(attention="eager")), "torch"
     ),
-    "half_unfilled": Way(partial(_large_batches, padding="buckets", half=Fp16Config(align=False)), "torch"),
+    "half_unfilled": Way(partial(_large_batches, padding="buckets", half=Fp16Config(align=False)), "batches"),
 }
 
 
