@@ -441,9 +441,9 @@ class TorchConfig(_Config):
     Attributes:
         batch_size: texts of a batch; 256 was best on the paper's GPU.
         max_length: tokens after which a text is cut; ``None``: what tokenizer and model take.
-        padding: ``"buckets"``: batches of texts of similar length, each padded to its longest. ``"longest"``: in the
-            order given, padded to the batch's longest (the paper's "dynamic length"). ``"fixed"``: in the order given,
-            padded to ``max_length`` (its baseline).
+        padding: ``"buckets"``: batches of texts of similar length, each padded to its longest; where lengths fall fast
+            a batch has fewer texts, down to an eighth. ``"longest"``: in the order given, padded to the batch's longest
+            (the paper's "dynamic length"). ``"fixed"``: in the order given, padded to ``max_length`` (its baseline).
         length_step: lengths of batches are multiples of this, so that there are few shapes.
         compile: run the model through ``torch.compile``; the first batches then take long.
         cuda_graphs: record each shape of batch once and replay it, which saves the launch of every single kernel;

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from ladder_models import save_data, save_systems
 
 from fastformers import kernels
@@ -75,6 +76,16 @@ def test_every_split_of_the_cores_is_in_the_instances_table(
     assert (out / "instances.md").read_text(encoding="utf-8").count("| processes |") == len(rows) // 2
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU here")
+def test_a_gpu_that_is_not_there_is_status_1(
+    models: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert exit_status("ladder", *models, "--device", "cuda", "-o", out) == ExitCode.FAILED
+    assert "device is 'cuda', and torch" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -82,6 +93,8 @@ def test_every_split_of_the_cores_is_in_the_instances_table(
         (["--instances", str(CORES + 1), "--preset", "table3"], f"ask for at most {CORES}"),
         (["--rounds", "1", "--preset", "table3"], "rounds is 1"),
         ([], "needs one of recipe"),
+        (["--device", "cuda", "--instances", "1", "--preset", "table3"], "for rows on a CPU"),
+        (["--device", "cuda", "--baseline-sample", "60", "--preset", "table3"], "for rows on a CPU"),
     ],
 )
 def test_wrong_usage_is_status_2(

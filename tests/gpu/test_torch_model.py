@@ -117,6 +117,20 @@ def test_padding_modes_differ_in_what_they_compute() -> None:
     assert [computed(padding) for padding in PADDINGS] == [144, 256, 512]
 
 
+def test_batches_end_where_lengths_fall_unless_they_are_recorded() -> None:
+    lengths = [100] * 3 + [79] * 2 + [70] * 4
+    plain = batches_of(lengths, ff.TorchConfig(batch_size=8), longest=128)
+    assert [(len(batch.texts), batch.length) for batch in plain] == [(3, 104), (6, 80)]
+    recorded = batches_of(lengths, ff.TorchConfig(batch_size=8, cuda_graphs=True), longest=128)
+    assert [len(batch.texts) for batch in recorded] == [8, 1]
+
+
+def test_small_batches_are_not_cut_below_an_eighth() -> None:
+    lengths = [100, 50, 49, 48, 10, 10]
+    batches = batches_of(lengths, ff.TorchConfig(batch_size=32), longest=128)
+    assert [len(batch.texts) for batch in batches] == [4, 2]
+
+
 def test_no_batch_is_longer_than_the_model_takes() -> None:
     assert batches_of([30], ff.TorchConfig(length_step=32), longest=30)[0].length == 30
 

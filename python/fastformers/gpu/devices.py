@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What there is to know about the device that a model is on: which GPU, how much memory, when its work is done."""
+"""What there is to know about the device that a model is on: which GPU, how much memory a call takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from fastformers.errors import DeviceError
 
-__all__ = ["PeakMemory", "check_cuda", "device_facts", "device_of", "synchronise"]
+__all__ = ["PeakMemory", "check_cuda", "device_facts", "device_of"]
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -41,12 +41,6 @@ def check_cuda() -> None:
     raise DeviceError(
         "device is 'cuda', and torch sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES, or use a CPU"
     )
-
-
-def synchronise(device: torch.device) -> None:
-    """Waits until a device has done what it was told; nothing to wait for on a CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:

