@@ -58,7 +58,9 @@ def test_every_row_of_the_table_is_dated_and_says_where_it_comes_from() -> None:
         assert row.date[:2] == "20"
         assert row.source
         assert row.vcpus >= 1
-        most = 0.5 if row.full_name.startswith(("aws:g", "aws:p")) else 0.1  # of machines with a GPU, and without
+        most = (
+            0.5 if row.full_name.startswith(("aws:g", "aws:p")) else 0.1
+        )  # of machines with a GPU, and without
         assert 0.01 < row.usd_per_hour / row.vcpus < most, row.full_name
 
 
