@@ -13,6 +13,7 @@ import torch
 
 import fastformers as ff
 from fastformers.errors import ConfigError, DeviceError, ShapeError, UnsupportedModelError
+from fastformers.gpu import torch_model
 from fastformers.gpu.devices import check_cuda
 from fastformers.gpu.text_batches import batches_of, takes_attended_keys
 from fastformers.tokenization import TruncationWarning
@@ -173,6 +174,31 @@ def test_the_model_is_compiled_once_for_all_shapes(
     compiled = ff.TorchModel(half, tokenizer, ff.TorchConfig(batch_size=5, compile=True)).logits(texts)
     np.testing.assert_array_equal(compiled, np.asarray(plain) + 1)
     assert asked == [{"dynamic": True}]
+
+
+def test_recorded_batches_are_full_and_have_masks_of_keys(
+    make_model: Make, tokenizer: Any, texts: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+
+    class Unrecorded:
+        """Calls the model as recording does, without a GPU."""
+
+        def __init__(self, model: Any) -> None:
+            self._model = model
+
+        def __call__(self, **inputs: Any) -> Any:
+            shapes.add((tuple(inputs["input_ids"].shape), tuple(inputs["attention_mask"].shape)))
+            assert inputs["attention_mask"].dtype == torch.bool
+            return self._model(**inputs).logits
+
+    monkeypatch.setattr(torch_model, "GraphedModel", Unrecorded)
+    half = ff.to_fp16(make_model("bert", "classification"))
+    plain = ff.TorchModel(half, tokenizer, ff.TorchConfig(batch_size=8)).logits(texts)
+    config = ff.TorchConfig(batch_size=8, cuda_graphs=True, length_step=24)
+    recorded = ff.TorchModel(half, tokenizer, config).logits(texts)
+    assert shapes == {((8, 24), (8, 1, 1, 24))}
+    np.testing.assert_allclose(recorded, plain, atol=0.05)  # half, values up to 5, sums of another shape
 
 
 def test_memory_is_at_least_that_of_the_weights(make_model: Make, tokenizer: Any) -> None:
