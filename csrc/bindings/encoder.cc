@@ -6,6 +6,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "bindings/gil.h"
 #include "bindings/register.h"
 #include "encoder/plan_names.h"
+#include "encoder/profile.h"
 
 namespace py = pybind11;
 
@@ -27,9 +29,12 @@ using encoder::kAttentionModes;
 using encoder::kFunctions;
 using encoder::kRows;
 using encoder::LayerPlan;
+using encoder::name_of;
 using encoder::OutputPlan;
 using encoder::Plan;
 using encoder::PlanError;
+using encoder::Profile;
+using encoder::StopWatch;
 using encoder::TensorTable;
 using encoder::TensorView;
 using encoder::value_of;
@@ -126,8 +131,8 @@ std::unique_ptr<Encoder> make_encoder(const py::dict& plan_values, const py::dic
   return std::make_unique<Encoder>(plan, tensors, mode, threads);
 }
 
-py::list forward(const Encoder& self, const Ids& ids, const std::optional<Ids>& types, const Offsets& offsets,
-                 const std::vector<std::string>& outputs, int threads) {
+py::list run(const Encoder& self, const Ids& ids, const std::optional<Ids>& types, const Offsets& offsets,
+             const std::vector<std::string>& outputs, int threads, Profile* profile) {
   FF_CHECK(ShapeError, ids.ndim() == 1, "ids must be one-dimensional, got ", ids.ndim(), " dimensions");
   FF_CHECK(ShapeError, offsets.ndim() == 1 && offsets.size() >= 1,
            "offsets must be one-dimensional with one more entry than there are sequences");
@@ -148,8 +153,34 @@ py::list forward(const Encoder& self, const Ids& ids, const std::optional<Ids>& 
     arrays.append(std::move(result));
   }
   const GilRelease release;
-  self.forward(batch, indices, results.data(), threads);
+  self.forward(batch, indices, results.data(), threads, profile);
   return arrays;
+}
+
+py::list forward(const Encoder& self, const Ids& ids, const std::optional<Ids>& types, const Offsets& offsets,
+                 const std::vector<std::string>& outputs, int threads) {
+  return run(self, ids, types, offsets, outputs, threads, nullptr);
+}
+
+// The threads' notes in one table of seconds.
+py::dict profile(const Encoder& self, const Ids& ids, const std::optional<Ids>& types, const Offsets& offsets,
+                 const std::vector<std::string>& outputs, int threads) {
+  Profile found;
+  run(self, ids, types, offsets, outputs, threads, &found);
+  const std::size_t operations = encoder::kOperationNames.size(), rows = self.model().layers.size() + 1;
+  py::array_t<double> seconds({rows, operations});
+  std::fill_n(seconds.mutable_data(), rows * operations, 0.0);
+  for (const StopWatch& watch : found.watches) {
+    for (std::size_t i = 0; i < rows * operations; ++i) {
+      seconds.mutable_data()[i] += 1e-9 * static_cast<double>(watch.spent()[i]);
+    }
+  }
+  py::dict made;
+  made["operations"] = py::tuple(py::cast(encoder::kOperationNames));
+  made["seconds"] = std::move(seconds);
+  made["elapsed"] = found.elapsed;
+  made["threads"] = found.watches.size();
+  return made;
 }
 
 }  // namespace
@@ -160,7 +191,13 @@ void register_encoder(py::module_& module) {
            py::arg("attention") = "auto")
       .def("forward", &forward, py::arg("ids").noconvert(), py::arg("types").noconvert().none(true),
            py::arg("offsets").noconvert(), py::arg("outputs"), py::arg("threads") = 0)
+      .def("profile", &profile, py::arg("ids").noconvert(), py::arg("types").noconvert().none(true),
+           py::arg("offsets").noconvert(), py::arg("outputs"), py::arg("threads") = 0)
       .def_property_readonly("weight_bytes", [](const Encoder& self) { return self.model().weight_bytes(); })
+      .def_property_readonly("int8_matrices",
+                             [](const Encoder& self) { return self.model().int8_matrices(); })
+      .def_property_readonly("attention",
+                             [](const Encoder& self) { return name_of(kAttentionModes, self.attention()); })
       .def_property_readonly("workspace_bytes", &Encoder::workspace_bytes)
       .def_property_readonly("isa", [](const Encoder& self) { return self.model().kernels.table->name; })
       .def_property_readonly("layers", [](const Encoder& self) { return self.model().layers.size(); });

@@ -45,13 +45,15 @@ void project(const Execution& run, const Layer& layer, std::int64_t head, std::i
   }
 }
 
-void attend_chunk(const Execution& run, const Layer& layer, std::int64_t head, const Chunk& chunk,
-                  bool first_queries, const AttentionScratch& scratch) {
+void attend_chunk(const Execution& run, std::size_t index, std::int64_t head, const Chunk& chunk,
+                  bool first_queries, const AttentionScratch& scratch, StopWatch* watch) {
+  const Layer& layer = run.model.layers[index];
   const std::int64_t* offsets = run.batch.offsets;
   const std::int64_t first_row = offsets[chunk.first_sequence];
   const std::int64_t stride = layer.head_panels * kPanelColumns, size = layer.plan.head_size;
   const std::int64_t width = layer.plan.attention_width();
   project(run, layer, head, first_row, offsets[chunk.last_sequence] - first_row, scratch);
+  note(watch, index, Operation::kQkv);
   for (std::int64_t s = chunk.first_sequence; s < chunk.last_sequence; ++s) {
     const std::int64_t tokens = offsets[s + 1] - offsets[s];
     float* rows = scratch.qkv + (offsets[s] - first_row) * stride;
@@ -74,6 +76,7 @@ void attend_chunk(const Execution& run, const Layer& layer, std::int64_t head, c
     }
     attend_head(run.kernels(), task, run.attention, scratch.head);
   }
+  note(watch, index, Operation::kAttention);
 }
 
 }  // namespace
@@ -83,10 +86,11 @@ void attend(const Execution& run, std::size_t index, bool first_queries, Team::M
   const Layer& layer = run.model.layers[index];
   const std::vector<Chunk>& chunks = run.workspace.chunks;
   const AttentionScratch scratch = run.workspace.attention(member_index);
+  StopWatch* watch = run.watch(member_index);
   const auto chunk_count = static_cast<int>(chunks.size());
   member.phase(static_cast<int>(layer.plan.heads) * chunk_count, [&](int task) {
-    attend_chunk(run, layer, task / chunk_count, chunks[static_cast<std::size_t>(task % chunk_count)],
-                 first_queries, scratch);
+    attend_chunk(run, index, task / chunk_count, chunks[static_cast<std::size_t>(task % chunk_count)],
+                 first_queries, scratch, watch);
   });
 }
 

@@ -23,7 +23,7 @@ void quantize(const RowTeam& team, const LinearLayer& layer, const Input& input)
 }  // namespace
 
 RowTeam whole_team(const Execution& run, Team::Member& member, int index) {
-  return {run, member, run.members, run.workspace.rows(0), run.workspace.rows(index).gemm};
+  return {run, member, run.members, run.workspace.rows(0), run.workspace.rows(index).gemm, run.watch(index)};
 }
 
 void multiply(const RowTeam& team, const LinearLayer& layer, const Input& input, const Epilogue& epilogue,

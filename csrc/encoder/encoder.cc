@@ -2,9 +2,11 @@
 #include "encoder/encoder.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/check.h"
 #include "encoder/execution.h"
+#include "encoder/profile.h"
 #include "encoder/workspace.h"
 #include "kernels/registry.h"
 #include "ops/thread_pool.h"
@@ -113,8 +115,9 @@ std::int64_t Encoder::workspace_bytes() const {
   return bytes;
 }
 
-void Encoder::forward(const Batch& batch, const std::vector<int>& outputs, float* const* results,
-                      int threads) const {
+void Encoder::forward(const Batch& batch, const std::vector<int>& outputs, float* const* results, int threads,
+                      Profile* profile) const {
+  const auto start = std::chrono::steady_clock::now();
   const std::int64_t wanted = threads_for_call(threads);
   if (batch.sequences == 0) return;
   const std::int64_t macs = batch.tokens() * macs_per_token(model_->plan);
@@ -128,12 +131,18 @@ void Encoder::forward(const Batch& batch, const std::vector<int>& outputs, float
       workspace->positions[static_cast<std::size_t>(t)] = t - batch.offsets[s];
     }
   }
-  const Execution run{*model_, batch, outputs, results, attention_, *workspace, members};
+  if (profile != nullptr)
+    profile->watches.assign(static_cast<std::size_t>(members), StopWatch(model_->layers.size()));
+  const Execution run{*model_, batch, outputs, results, attention_, *workspace, members, profile};
   Team team(members);
   parallel_tasks(members, [&](int index) {
-    Team::Member member(team);
+    StopWatch* watch = run.watch(index);
+    Team::Member member(team, watch != nullptr ? watch->waited() : nullptr);
     run_program(run, member, index);
   });
+  if (profile != nullptr) {
+    profile->elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
   return_workspace(std::move(workspace));
 }
 

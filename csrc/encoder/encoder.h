@@ -17,6 +17,7 @@
 namespace fastformers::encoder {
 
 class Workspace;
+struct Profile;
 
 // Token ids of all sequences, back to back; sequence s is ids[offsets[s]] ... ids[offsets[s + 1] - 1].
 struct Batch {
@@ -43,10 +44,13 @@ class Encoder {
 
   // Throws ShapeError for ids, types or lengths out of range; call once for each batch, before forward.
   void check(const Batch& batch) const;
-  // results[i] gets output outputs[i]: float32 [output_rows, output_columns]. Safe from many threads at once.
-  void forward(const Batch& batch, const std::vector<int>& outputs, float* const* results, int threads) const;
+  // results[i] gets output outputs[i]: float32 [output_rows, output_columns]. Safe from many threads at once. An empty
+  // `profile`, if given, is filled; noting the times slows the call down a little.
+  void forward(const Batch& batch, const std::vector<int>& outputs, float* const* results, int threads,
+               Profile* profile = nullptr) const;
 
   const Model& model() const { return *model_; }
+  AttentionMode attention() const { return attention_; }
   // Scratch memory kept between calls, of all threads that ever called at once.
   std::int64_t workspace_bytes() const;
 

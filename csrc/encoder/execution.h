@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "encoder/encoder.h"
+#include "encoder/profile.h"
 #include "encoder/workspace.h"
 #include "ops/team.h"
 
@@ -19,9 +20,14 @@ struct Execution {
   AttentionMode attention;
   Workspace& workspace;
   int members;
+  Profile* profile;  // or null
 
   const KernelTable& kernels() const { return *model.kernels.table; }
   bool is_last(std::size_t layer) const { return layer + 1 == model.layers.size(); }
+  // Of one thread; null when nobody asked.
+  StopWatch* watch(int index) const {
+    return profile != nullptr ? &profile->watches[static_cast<std::size_t>(index)] : nullptr;
+  }
 };
 
 // Splits `rows` into blocks of at most `most` rows, as even as can be, their number a multiple of the members.
@@ -59,6 +65,7 @@ struct RowTeam {
   int members;
   const RowScratch& scratch;  // all of them write it
   void* gemm_scratch;         // this thread's own
+  StopWatch* watch;           // likewise, or null
 };
 
 // All threads of the call.
@@ -77,8 +84,8 @@ void share_rows(const Execution& run, Team::Member& member, int index, std::int6
   member.phase(blocks.count, [&](int block) {
     Team alone(1);
     Team::Member self(alone);
-    work(RowTeam{run, self, 1, scratch, scratch.gemm}, blocks.first(block), blocks.size(block),
-         block + run.members < blocks.count);
+    work(RowTeam{run, self, 1, scratch, scratch.gemm, run.watch(index)}, blocks.first(block),
+         blocks.size(block), block + run.members < blocks.count);
   });
 }
 

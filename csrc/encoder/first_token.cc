@@ -140,6 +140,7 @@ void attend_first_tokens(const Execution& run, Team::Member& member, int index) 
   const RowTeam team = whole_team(run, member, index);
   const std::int64_t sequences = run.batch.sequences;
   const auto tasks = static_cast<int>(sequences);
+  const std::size_t layer = run.model.layers.size() - 1;
   const auto heads = static_cast<int>(run.model.layers.back().plan.heads);
   const RowBlocks blocks(sequences, run.model.block_rows, 1);
   member.phase(blocks.count, [&](int block) {
@@ -154,6 +155,7 @@ void attend_first_tokens(const Execution& run, Team::Member& member, int index) 
     const int block = task / heads;
     project_keys(run, task % heads, blocks.first(block), blocks.size(block));
   });
+  note(team.watch, layer, Operation::kQkv);
   member.phase(tasks, [&](int s) { pack_keys(run, s); });
   // Halves, so that two threads share a single sequence.
   member.phase(2 * tasks, [&](int task) {
@@ -167,10 +169,12 @@ void attend_first_tokens(const Execution& run, Team::Member& member, int index) 
     const std::int64_t first = task % 2 == 0 ? 0 : panels / 2, last = task % 2 == 0 ? panels / 2 : panels;
     if (first < last) mix(run, task / 2, first, last);
   });
+  note(team.watch, layer, Operation::kAttention);
   member.phase(blocks.count * heads, [&](int task) {
     const int block = task / heads;
     project_values(run, task % heads, blocks.first(block), blocks.size(block), run.workspace.rows(index));
   });
+  note(team.watch, layer, Operation::kQkv);
 }
 
 }  // namespace fastformers::encoder

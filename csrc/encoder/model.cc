@@ -272,4 +272,25 @@ std::int64_t Model::weight_bytes() const {
   return bytes;
 }
 
+std::vector<std::string> Model::int8_matrices() const {
+  std::vector<std::string> names;
+  const auto add = [&](const LinearLayer& layer, const std::string& name) {
+    if (layer.present() && layer.is_int8()) names.push_back(name);
+  };
+  add(embeddings.projection, "embeddings.projection");
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const std::string name = "layers." + std::to_string(i) + ".";
+    add(layers[i].qkv, name + "qkv");
+    add(layers[i].output, name + "output");
+    add(layers[i].up, name + "up");
+    add(layers[i].down, name + "down");
+  }
+  for (const Output& output : outputs) {
+    for (std::size_t i = 0; i < output.steps.size(); ++i) {
+      add(output.steps[i].linear, "outputs." + output.plan.name + "." + std::to_string(i) + ".linear");
+    }
+  }
+  return names;
+}
+
 }  // namespace fastformers::encoder

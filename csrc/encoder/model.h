@@ -91,6 +91,8 @@ struct Model {
   std::int64_t column_rows = 0;
 
   std::int64_t weight_bytes() const;
+  // Names (without .weight) of the matrices that are held as INT8, in the order of computing.
+  std::vector<std::string> int8_matrices() const;
 };
 
 // Checks every tensor against the plan, then packs on `threads` threads. Throws PlanError, ShapeError, NonFiniteError.

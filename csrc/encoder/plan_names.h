@@ -23,6 +23,14 @@ inline constexpr Named<Rows> kRows[] = {{"all", Rows::kAll}, {"first", Rows::kFi
 inline constexpr Named<AttentionMode> kAttentionModes[] = {
     {"auto", AttentionMode::kAuto}, {"float32", AttentionMode::kFloat32}, {"int8", AttentionMode::kInt8}};
 
+// The table holds every value.
+template <typename Value, std::size_t kCount>
+const char* name_of(const Named<Value> (&table)[kCount], Value value) {
+  std::size_t i = 0;
+  while (i + 1 < kCount && table[i].value != value) ++i;
+  return table[i].name;
+}
+
 // Throws PlanError that lists the names of the table.
 template <typename Value, std::size_t kCount>
 Value value_of(const Named<Value> (&table)[kCount], const std::string& name, const char* what) {

@@ -50,7 +50,11 @@ RowBlocks::RowBlocks(std::int64_t row_count, std::int64_t most, int members) : r
 }
 
 void run_program(const Execution& run, Team::Member& member, int index) {
+  StopWatch* watch = run.watch(index);
+  const std::size_t outside = run.model.layers.size();
+  if (watch != nullptr) watch->start();
   embed(run, member, index);
+  note(watch, outside, Operation::kEmbedding);
   for (std::size_t layer = 0; layer < run.model.layers.size(); ++layer) {
     const bool first_rows = run.model.only_first_rows && run.is_last(layer);
     if (first_rows && run.model.first_token.present) {
@@ -61,6 +65,7 @@ void run_program(const Execution& run, Team::Member& member, int index) {
     first_rows ? finish_first_rows(run, layer, member, index) : finish_all_rows(run, layer, member, index);
   }
   write_outputs(run, member, index);
+  note(watch, outside, Operation::kHeads);
 }
 
 }  // namespace fastformers::encoder

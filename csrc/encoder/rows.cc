@@ -66,10 +66,14 @@ void project_attention(const RowTeam& team, const Layer& layer, const RowView& v
 }
 
 // out = residual + ffn(input), [rows, hidden].
-void feed_forward(const RowTeam& team, const Layer& layer, const LinearLayer* next, const Input& input,
+void feed_forward(const RowTeam& team, std::size_t index, const LinearLayer* next, const Input& input,
                   const float* residual, float* out) {
+  const Layer& layer = team.run.model.layers[index];
   const Plan& plan = team.run.model.plan;
-  if (!layer.up.present()) return add_bias(team, layer.down_bias, residual, input.rows, out);
+  if (!layer.up.present()) {
+    add_bias(team, layer.down_bias, residual, input.rows, out);
+    return note(team.watch, index, Operation::kDown);
+  }
   const std::int64_t columns = layer.up.columns();
   float* up = team.scratch.up;
   multiply(team, layer.up, input, {fused_in_up(plan), nullptr, 0, &layer.down}, up, columns);
@@ -78,8 +82,10 @@ void feed_forward(const RowTeam& team, const Layer& layer, const LinearLayer* ne
       activate(team.run, rows, layer.plan.intermediate, up + first * columns);
     });
   }
+  note(team.watch, index, Operation::kUp);
   const Input wide = {up, columns, input.rows, team.scratch.up_q, false};
   multiply(team, layer.down, wide, {Activation::kNone, residual, plan.hidden, next}, out, plan.hidden);
+  note(team.watch, index, Operation::kDown);
 }
 
 }  // namespace
@@ -152,11 +158,15 @@ void finish_layer(const RowTeam& team, std::size_t index, const RowView& view, s
                           up != nullptr && up->is_int8()};
   float* sum = pre_norm ? view.x : team.scratch.sum;
   project_attention(team, layer, view, rows, sum);
+  note(team.watch, index, Operation::kOutput);
   share_norm(team, pre_norm ? layer.ffn_norm : layer.attention_norm, sum, rows, team.scratch.attended, up,
              team.scratch.attended_q);
-  feed_forward(team, layer, next, attended, pre_norm ? view.x : team.scratch.attended, sum);
-  if (!pre_norm)
+  note(team.watch, index, Operation::kNorms);
+  feed_forward(team, index, next, attended, pre_norm ? view.x : team.scratch.attended, sum);
+  if (!pre_norm) {
     share_norm(team, layer.ffn_norm, sum, rows, view.x, quantized_reader(run, index + 1), view.x_q);
+    note(team.watch, index, Operation::kNorms);
+  }
   if (!pre_norm && !last) return;
   for_rows(team, rows, [&](std::int64_t first, std::int64_t count) {
     const RowView part = {view.x + first * hidden, nullptr,
@@ -164,6 +174,7 @@ void finish_layer(const RowTeam& team, std::size_t index, const RowView& view, s
                           rows_from(view.x_q, first)};
     enter_layer(run, index + 1, part, count);
   });
+  note(team.watch, index, Operation::kNorms);
 }
 
 }  // namespace fastformers::encoder

@@ -25,7 +25,8 @@ class Team {
   // One thread's way through the program; made at its start, on that thread.
   class Member {
    public:
-    explicit Member(Team& team) : team_(team) {}
+    // waited: nanoseconds without a task are added here, if anybody wants to know.
+    explicit Member(Team& team, std::int64_t* waited = nullptr) : team_(team), waited_(waited) {}
 
     // Runs task(0) ... task(tasks - 1) together with the other members; all are done when it returns. Every member calls
     // it with the same number of tasks.
@@ -33,6 +34,7 @@ class Team {
 
    private:
     Team& team_;
+    std::int64_t* waited_;
     std::uint32_t phase_ = 0;
   };
 

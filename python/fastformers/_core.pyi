@@ -221,9 +221,33 @@ class Encoder:
             ConfigError: the plan has no output of that name.
         """
 
+    def profile(
+        self,
+        ids: NDArray[np.int32],
+        types: NDArray[np.int32] | None,
+        offsets: NDArray[np.int64],
+        outputs: list[str],
+        threads: int = 0,
+    ) -> dict[str, Any]:
+        """Runs a batch as :meth:`forward` does, and says where the time went instead of giving the outputs.
+
+        Returns:
+            ``operations``: names of the columns; ``seconds``: float64 [layers + 1, operations], the time of all
+            threads together, the last row for what lies outside of the layers; ``elapsed``: seconds of the call;
+            ``threads``: how many took part (0 for an empty batch).
+        """
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of the packed weights and tables."""
+
+    @property
+    def int8_matrices(self) -> list[str]:
+        """Names of the weights held as INT8, without ``.weight``; all others are float32."""
+
+    @property
+    def attention(self) -> str:
+        """Products of attention, as asked for."""
 
     @property
     def workspace_bytes(self) -> int:

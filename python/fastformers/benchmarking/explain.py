@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
     from fastformers.benchmarking.explain_precision import Coverage
 
-__all__ = ["Ceilings", "Explanation", "LayerFacts", "Part", "Unsupported", "explain", "measured_ceilings"]
+__all__ = [
+    "Ceilings",
+    "Explanation",
+    "LayerFacts",
+    "Part",
+    "Unsupported",
+    "explain",
+    "limit_microseconds",
+    "measured_ceilings",
+]
 
 _SCHEMA = "fastformers-explain/1"
 _OPERATIONS_PER_MAC = 2
@@ -416,7 +425,7 @@ def _part(work: Work, model: _Model, total: float, ceilings: Ceilings) -> Part:
         reason=reason,
         kernel=f"{ceilings.isa} {_kernel(work, precision)}",
         weight_bytes=_weight_bytes(work, precision, ceilings.isa),
-        microseconds=_microseconds(work.macs, int8_share, ceilings),
+        microseconds=limit_microseconds(work.macs, int8_share, ceilings),
         note=work.note,
     )
 
@@ -445,7 +454,21 @@ def _weight_bytes(work: Work, precision: str, isa: str) -> int:
     return packed + work.float_columns * float_bytes
 
 
-def _microseconds(macs: float, int8_share: float, ceilings: Ceilings) -> float | None:
+def limit_microseconds(macs: float, int8_share: float, ceilings: Ceilings) -> float | None:
+    """Time that multiply-accumulates take at the ceilings, in microseconds.
+
+    Args:
+        macs: how many.
+        int8_share: of them in INT8, 0 to 1; the others are float32.
+        ceilings: of this machine.
+
+    Returns:
+        The time; None where there is no ceiling.
+
+    Example:
+        >>> limit_microseconds(1e6, 1.0, Ceilings("avx2", 1, 400.0, 100.0, "measured"))
+        5.0
+    """
     if ceilings.int8_gops is None or ceilings.float_gflops is None:
         return None
     operations = _OPERATIONS_PER_MAC * macs

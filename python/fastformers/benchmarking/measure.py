@@ -19,9 +19,12 @@ from fastformers.benchmarking.energy import EnergyMeter, EnergyReading, energy_m
 from fastformers.benchmarking.machine import machine_facts
 from fastformers.benchmarking.measurement import NOISY, Measurement
 from fastformers.benchmarking.price_table import price_of
+from fastformers.benchmarking.profile import engine_profile
+from fastformers.benchmarking.profiled_calls import profiled_calls
 from fastformers.benchmarking.subjects import Subject, Text, holds_nan, subject_of
 from fastformers.errors import ConfigError, FastformersError, NonFiniteError
 from fastformers.measuring import Spread, percentile, spread
+from fastformers.runtime.engine import Engine
 
 __all__ = ["measure"]
 
@@ -47,6 +50,7 @@ def measure(
     batch_size: int = 1,
     warmup: float = 1.0,
     energy: str = "auto",
+    profile: bool = False,
 ) -> Measurement:
     """Measures how fast something answers texts, and what that costs.
 
@@ -55,7 +59,8 @@ def measure(
 
     Args:
         run: what answers: an ``ff.Engine`` (its instances work at once, one text a request); a model or compiled
-            encoder, with ``tokenizer``; or any callable of one text (``batch_size`` 1) or of a list of texts.
+            encoder, with ``tokenizer``; the folder of a compiled model, which an engine is made of for the time; or
+            any callable of one text (``batch_size`` 1) or of a list of texts.
         texts: strings, or pairs of strings as tuples; where they take longer than ``seconds`` together, an even
             sample over their lengths is used.
         tokenizer: of transformers; ``run`` is then called with its tensors.
@@ -66,22 +71,41 @@ def measure(
         batch_size: texts of one call.
         warmup: seconds before the first round; at least three calls are made.
         energy: a method of :func:`fastformers.benchmarking.energy.energy_meter`.
+        profile: also say where the time of a text goes, for each layer and operation, and what share of this machine's
+            limit is reached; of engines, compiled encoders and their folders. Takes about ``seconds / 2`` more.
 
     Returns:
         The measurement; print it, or save its ``to_dict()`` for ``fastformers cost``.
 
     Raises:
         ConfigError: no texts, a number out of range, an unknown price, or ``run`` raised an error that is not ours
-            (the text is named).
+            (the text is named); ``profile`` of something that is no engine.
         NonFiniteError: an answer holds NaN.
 
     Example:
         >>> print(ff.measure(engine, texts, price="azure:F16s_v2"))
     """
     _check(texts, rounds, seconds, batch_size, warmup)
+    if isinstance(run, str | Path):
+        if not Path(run).is_dir():
+            raise ConfigError(f"run is {str(run)!r}, which is no folder; allowed: that of a compiled model")
+        with Engine.from_pretrained(run) as engine:
+            return measure(
+                engine,
+                texts,
+                price=price,
+                utilisation=utilisation,
+                rounds=rounds,
+                seconds=seconds,
+                batch_size=batch_size,
+                warmup=warmup,
+                energy=energy,
+                profile=profile,
+            )
     checked_utilisation(utilisation)
     paid = None if price is None else price_of(price)
     meter = energy_meter(energy)
+    calls = profiled_calls(run, tokenizer) if profile else None
     subject = subject_of(run, tokenizer, batch_size)
     peak = _PeakMemory()
     per_text = _warm_up(subject, texts, batch_size, warmup)
@@ -108,6 +132,9 @@ def measure(
         repeated=repeated,
         noisy=taken.speed.relative > NOISY,
         machine=machine_facts().to_dict(),
+        profile=None
+        if calls is None
+        else engine_profile(calls, _once(sample, texts), seconds=seconds / 2, batch_size=batch_size),
     )
 
 
@@ -207,6 +234,11 @@ def _sample(texts: Sequence[Text], fit: int, batch_size: int) -> list[Text]:
     by_length = sorted(range(len(texts)), key=lambda index: _length(texts[index]))
     step = len(texts) / count
     return [texts[index] for index in sorted(by_length[int((place + 0.5) * step)] for place in range(count))]
+
+
+def _once(sample: list[Text], texts: Sequence[Text]) -> Sequence[Text]:
+    """The texts of a round without repetitions of all."""
+    return sample[: len(texts)]
 
 
 def _length(text: Text) -> int:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from fastformers.benchmarking.cost import joules_per_100m, usd_per_100m
 from fastformers.benchmarking.energy import EnergyReading
 from fastformers.benchmarking.price_table import Price
+from fastformers.benchmarking.profile import EngineProfile
 from fastformers.errors import FormatError
 from fastformers.measuring import Spread
 
@@ -47,6 +48,7 @@ class Measurement:
         repeated: the rounds were taken twice, because the first spread over 10 %.
         noisy: the spread over the rounds is above 10 % all the same: do not rely on it.
         machine: what :func:`fastformers.benchmarking.machine.machine_facts` found.
+        profile: where the time goes inside the engine; ``None`` when nobody asked.
     """
 
     subject: str
@@ -66,6 +68,7 @@ class Measurement:
     repeated: bool
     noisy: bool
     machine: dict[str, Any]
+    profile: EngineProfile | None = None
 
     @property
     def usd_per_100m(self) -> float | None:
@@ -85,6 +88,7 @@ class Measurement:
         return {
             "schema": SCHEMA,
             **asdict(self),
+            "profile": None if self.profile is None else self.profile.to_dict(),
             "usd_per_100m": self.usd_per_100m,
             "joules_per_100m": self.joules_per_100m,
             "energy_method": self.energy.method,
@@ -92,23 +96,26 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Measurement:
-        """Reads what :meth:`to_dict` gave.
+        """Reads what :meth:`to_dict` gave, now or before there were profiles.
 
         Raises:
             FormatError: another schema, or a field that is absent or of the wrong kind.
         """
         if content.get("schema") != SCHEMA:
             raise FormatError(f"schema is {content.get('schema')!r}, must be {SCHEMA!r}")
-        absent = [field.name for field in fields(cls) if field.name not in content]
+        known = [field.name for field in fields(cls) if field.name != "profile"]
+        absent = [name for name in known if name not in content]
         if absent:
             raise FormatError(f"the measurement lacks {', '.join(absent)}")
         price = content["price"]
-        values = {field.name: content[field.name] for field in fields(cls)}
+        profile = content.get("profile")
+        values = {name: content[name] for name in known}
         values |= {
             "queries_per_second": _record(Spread, content["queries_per_second"], "queries_per_second"),
             "latency_ms": _record(Spread, content["latency_ms"], "latency_ms"),
             "price": None if price is None else _record(Price, price, "price"),
             "energy": _record(EnergyReading, content["energy"], "energy"),
+            "profile": None if profile is None else EngineProfile.from_dict(profile),
         }
         found = cls(**values)
         found._check()
@@ -140,6 +147,7 @@ class Measurement:
             f"  memory           {self._memory()}",
             f"  measured         {self._sample()}",
             f"  machine          {_machine(self.machine)}",
+            *(() if self.profile is None else ("", str(self.profile))),
         )
         return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from fastformers.errors import ConfigError
 from fastformers.runtime.engine import Engine
 
-__all__ = ["Subject", "holds_nan", "subject_of"]
+__all__ = ["Subject", "holds_nan", "most_tokens", "subject_of"]
 
 #: A text, or a pair of texts.
 Text: TypeAlias = "str | tuple[str, str]"
@@ -98,10 +98,7 @@ def _model(model: Any, tokenizer: Any) -> Subject:
     from fastformers.quantization.memory import model_bytes
     from fastformers.tasks import accepted_inputs
 
-    plan = getattr(model, "plan", None)
-    config = getattr(model, "config", None)
-    most = getattr(plan, "max_tokens", None) or getattr(config, "max_position_embeddings", None)
-    length = min(int(tokenizer.model_max_length), most or int(tokenizer.model_max_length))
+    length = most_tokens(model, tokenizer)
 
     def answer(texts: Sequence[Text]) -> Any:
         batch = tokenizer(
@@ -120,6 +117,14 @@ def _model(model: Any, tokenizer: Any) -> Subject:
         answer,
         own_mb=own_mb if isinstance(model, torch.nn.Module) else None,
     )
+
+
+def most_tokens(model: Any, tokenizer: Any) -> int:
+    """Tokens after which a text is cut: the tokenizer's limit or the model's, whichever is smaller."""
+    plan = getattr(model, "plan", None)
+    config = getattr(model, "config", None)
+    most = getattr(plan, "max_tokens", None) or getattr(config, "max_position_embeddings", None)
+    return min(int(tokenizer.model_max_length), most or int(tokenizer.model_max_length))
 
 
 def _is_torch_model(run: Any) -> bool:

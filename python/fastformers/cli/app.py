@@ -24,6 +24,7 @@ from fastformers.cli.exit_codes import exit_code_of
 from fastformers.cli.explain import explain
 from fastformers.cli.export import export
 from fastformers.cli.ladder import ladder
+from fastformers.cli.measure import measure
 from fastformers.cli.plot import plot
 from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
@@ -57,6 +58,7 @@ app.add_typer(recipe_app, name="recipe")
 app.command()(verify)
 app.command()(bench)
 app.command()(tune)
+app.command()(measure)
 app.command()(ladder)
 app.command()(cost)
 app.command()(plot)

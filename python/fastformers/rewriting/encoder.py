@@ -172,6 +172,11 @@ class Encoder(nn.Module):
         return int(self._native.weight_bytes)
 
     @property
+    def native(self) -> kernels.NativeEncoder:
+        """The packed encoder that calls run."""
+        return self._native
+
+    @property
     def workspace_bytes(self) -> int:
         """Bytes of scratch memory held for calls."""
         return int(self._native.workspace_bytes)

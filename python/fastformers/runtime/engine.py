@@ -30,6 +30,7 @@ from fastformers.errors import (
 from fastformers.kernels import InstancePool, NativeEncoder, Ticket
 from fastformers.runtime.arrangement import Count, arrange
 from fastformers.runtime.artefact import load_artefact
+from fastformers.runtime.encoder_calls import EncoderCalls
 from fastformers.runtime.futures import CompletionThread, EngineFuture
 from fastformers.runtime.readouts import Readout, readouts
 from fastformers.runtime.tuning import Arrangement, Goal, Tuning, read_tuning
@@ -336,6 +337,26 @@ class Engine:
         return EngineMemory(
             self._native.weight_bytes, self._native.workspace_bytes, self._arrangement.instances
         )
+
+    def calls(self, task: Task | None = None) -> EncoderCalls:
+        """Shows the calls behind the answers, made on the caller's thread and not by an instance.
+
+        Args:
+            task: as :meth:`submit` takes it.
+
+        Raises:
+            ClosedError, ForkError, UnsupportedModelError: see :class:`Engine`.
+        """
+        readout, _ = self._task(task)
+        with self._call():
+            return EncoderCalls(
+                self._native,
+                self._plan,
+                (readout.output,),
+                self._arrangement.threads,
+                lambda texts: RaggedBatch.of(self._texts.encode(texts)),
+                self._token_types,
+            )
 
     @property
     def arrangement(self) -> Arrangement:

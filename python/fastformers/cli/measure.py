@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers measure``: speed, latency, cost, energy and memory of a compiled model, and where its time goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastformers.cli.texts import read_texts
+
+__all__ = ["measure"]
+
+
+def measure(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a compiled model.")
+    ],
+    texts: Annotated[
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, metavar="FILE", help="Texts to answer: one a line, or .jsonl."
+        ),
+    ],
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Also say where the time goes: per layer and operation, percent of the machine's limit.",
+        ),
+    ] = False,
+    price: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|USD", help="Of the machine (`cost --list`), or US dollars an hour."),
+    ] = None,
+    utilisation: Annotated[float, typer.Option(help="Share of the paid time that is used.")] = 1.0,
+    batch_size: Annotated[int, typer.Option(help="Texts of a request.")] = 1,
+    instances: Annotated[int | None, typer.Option(min=1, help="Instances; else as tuned.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of an instance; else as tuned.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds, at least 3.")] = 5,
+    seconds: Annotated[float, typer.Option(help="That the rounds may take together, about.")] = 10.0,
+    energy: Annotated[
+        str, typer.Option(metavar="METHOD", help="auto, rapl, nvml, estimate:tdp or off.")
+    ] = "auto",
+    json_path: Annotated[
+        Path | None, typer.Option("--save", dir_okay=False, metavar="FILE", help="Save the numbers as JSON.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Measure how fast the model in DIR answers, what that costs, and with --profile where the time goes."""
+    from fastformers.benchmarking.measure import measure as measure_run
+    from fastformers.runtime.engine import Engine
+
+    examples = read_texts(texts)
+    with Engine.from_pretrained(folder, instances=instances or "auto", threads=threads or "auto") as engine:
+        found = measure_run(
+            engine,
+            examples,
+            price=price,
+            utilisation=utilisation,
+            rounds=rounds,
+            seconds=seconds,
+            batch_size=batch_size,
+            energy=energy,
+            profile=profile,
+        )
+    document = json.dumps(found.to_dict(), indent=2)
+    if json_path is not None:
+        json_path.write_text(document + "\n", encoding="utf-8")
+    typer.echo(document if as_json else str(found))

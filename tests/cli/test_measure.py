@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers measure``: text and JSON of a folder, its profile, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastformers.cli import main
+from fastformers.cli.exit_codes import ExitCode
+
+SHORT = ("--seconds", 0.05, "--rounds", 3, "--energy", "off")
+
+
+def exit_status(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def compiled(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compiled") / "fast"
+    assert exit_status("compile", model_folder, "-o", folder, "--float32") == ExitCode.OK
+    return folder
+
+
+def test_the_profile_is_printed_when_asked_for(
+    compiled: Path, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status("measure", compiled, "--texts", texts, *SHORT) == ExitCode.OK
+    assert "Where the time goes" not in capsys.readouterr().out
+    assert exit_status("measure", compiled, "--texts", texts, "--profile", *SHORT) == ExitCode.OK
+    assert "Where the time goes" in capsys.readouterr().out
+
+
+def test_saved_numbers_can_be_priced_again(
+    compiled: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "measured.json"
+    options = ("--profile", "--json", "--save", saved, "--instances", 1, "--threads", 1, *SHORT)
+    assert exit_status("measure", compiled, "--texts", texts, *options) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out) == json.loads(saved.read_text(encoding="utf-8"))
+    assert exit_status("cost", saved, "--price", 0.5) == ExitCode.OK
+
+
+def test_a_folder_that_is_not_compiled_is_a_bad_file(model_folder: Path, texts: Path) -> None:
+    assert exit_status("measure", model_folder, "--texts", texts, *SHORT) == ExitCode.BAD_FILE
+
+
+def test_no_texts_are_wrong_usage(compiled: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n", encoding="utf-8")
+    assert exit_status("measure", compiled, "--texts", empty, *SHORT) == ExitCode.USAGE
