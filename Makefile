@@ -15,6 +15,7 @@ FUZZ_SEED ?= $(shell date +%s)
 FUZZ_ARTEFACTS ?= 100000
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+BENCH_ARGS ?=
 NOW := $(shell date +%Y%m%d-%H%M%S)
 
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ CXX_FILES = $(shell find csrc tests/cpp -name '*.h' -o -name '*.cc')
 PACKAGE_FILES := pyproject.toml CMakeLists.txt $(shell find csrc python -type f \
 	-not -path '*/__pycache__/*' -not -name '*.so')
 
-.PHONY: help demo test lint format types bench-kernels bench-table bench-gpu fuzz fuzz-artefacts build-fuzz soak wheel clean
+.PHONY: help demo test lint format types bench bench-kernels bench-table bench-gpu fuzz fuzz-artefacts build-fuzz soak wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ types: $(STAMPS)/dev $(STAMPS)/test ## check types, and the stub against the bui
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy.stubtest fastformers._core --mypy-config-file pyproject.toml \
 		--allowlist tests/meta/stubtest_allowlist.txt
+
+bench: $(STAMPS)/bench ## every benchmark in under 40 minutes: one file in bench/results/, and the tables of the READMEs
+	$(BIN)/python -m bench.run --resume --write $(BENCH_ARGS)
 
 bench-kernels: $(STAMPS)/bench ## time our kernels; JSON under bench/results/, for bench/compare.py
 	mkdir -p bench/results
@@ -119,7 +123,7 @@ $(STAMPS)/test: $(STAMPS)/torch $(PACKAGE_FILES)
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/torch $(PACKAGE_FILES)
-	$(INSTALL) '.[bench,test]'
+	$(INSTALL) '.[demo,bench,test]'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/torch pyproject.toml

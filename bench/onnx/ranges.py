@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Cosine with float32 and time of INT8 graphs, by where activations get equal ranges for all rows.
 
-usage: python -m bench.onnx.ranges --model minilm|mpnet [--texts 60] [--rounds 9]
+usage: python -m bench.onnx.ranges --model minilm|mpnet [--texts 60] [--rounds 9] [--json out.json]
 
 Weights and texts as bench.fidelity.run has them: calibration on the package's own texts, comparison on news, passages
 and reviews of FASTFORMERS_DATA. Times: one text of 128 tokens, one thread, rounds interleaved.
@@ -10,7 +10,10 @@ and reviews of FASTFORMERS_DATA. Times: one text of 128 tokens, one thread, roun
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,12 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 import fastformers as ff
-from bench.fidelity.run import compare, model_folder, outputs
+from bench.fidelity.models import model_folder
+from bench.fidelity.run import compare, outputs
 from bench.fidelity.texts import data_folder, read_texts
 from fastformers.export.encoder_graph import write_encoder
 from fastformers.export.session import open_session, session_options
-from fastformers.measuring import interleave, spread, time_block
+from fastformers.measuring import Spread, interleave, spread, time_block
 
 MAX_TOKENS = 256
 TIMED_TOKENS = 128
@@ -59,7 +63,7 @@ def fed(session: Any, ids: Any) -> dict[str, Any]:
     return {entry.name: values[entry.name].astype(np.int64) for entry in session.get_inputs()}
 
 
-def milliseconds(sessions: dict[str, Any], vocabulary: int, rounds: int) -> dict[str, str]:
+def milliseconds(sessions: dict[str, Any], vocabulary: int, rounds: int) -> dict[str, Spread]:
     ids = np.random.default_rng(0).integers(1000, vocabulary, (1, TIMED_TOKENS))
 
     def reading(session: Any) -> Any:
@@ -67,8 +71,22 @@ def milliseconds(sessions: dict[str, Any], vocabulary: int, rounds: int) -> dict
         return lambda _: time_block(lambda: session.run(["last_hidden_state"], inputs), 0.2)
 
     taken = interleave({name: reading(session) for name, session in sessions.items()}, rounds)
-    told = {name: spread(seconds).scaled(1e3) for name, seconds in taken.items()}
-    return {name: f"{each.median:.2f} ({each.low:.2f} to {each.high:.2f})" for name, each in told.items()}
+    return {name: spread(seconds).scaled(1e3) for name, seconds in taken.items()}
+
+
+def markdown(rows: dict[str, Any]) -> str:
+    """The table of docs/onnx.md."""
+    lines = [
+        "| equal rows at | cosine: mean / worst text | worst token | ms, 128 tokens, 1 thread |",
+        "|---|---|---|---|",
+    ]
+    for choice, row in rows.items():
+        cosines = f"{row['mean']:.5f} / {row['worst_text']:.5f} | {row['worst_token']:.4f}"
+        time = row["ms"]
+        lines.append(
+            f"| {choice} | {cosines} | {time['median']:.2f} ({time['low']:.2f} to {time['high']:.2f}) |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -78,6 +96,7 @@ def main() -> int:
     parser.add_argument("--model", choices=["minilm", "mpnet"], required=True)
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path, help="file for the rows")
     options = parser.parse_args()
     folder, data = model_folder(options.model), data_folder()
     if folder is None or data is None:
@@ -91,13 +110,14 @@ def main() -> int:
     encoder = ff.compile(model, tokenizer=tokenizer)
     sessions = {choice: session_of(encoder, choice) for choice in CHOICES}
     times = milliseconds(sessions, encoder.plan.vocab, options.rounds)
-    print(
-        "| equal rows at | cosine: mean / worst text | worst token | ms, 128 tokens, 1 thread |\n|---|---|---|---|"
-    )
-    for choice, session in sessions.items():
-        row = compare(reference, rows_of(session, tokenizer, plain), kinds)
-        cells = f"{row['mean']:.5f} / {row['worst_text']:.5f} | {row['worst_token']:.4f} | {times[choice]}"
-        print(f"| {choice} | {cells} |", flush=True)
+    rows = {
+        choice: compare(reference, rows_of(session, tokenizer, plain), kinds) | {"ms": asdict(times[choice])}
+        for choice, session in sessions.items()
+    }
+    if options.json is not None:
+        content = {"model": options.model, "texts": len(texts), "rounds": options.rounds, "rows": rows}
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(markdown(rows))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import importlib
 import json
 import os
 import struct
@@ -21,7 +22,7 @@ import pytest
 from rich.console import Console
 
 from fastformers.benchmarking.demo_report import DemoReport, Row
-from fastformers.errors import MissingExtraError
+from fastformers.errors import FormatError, MissingExtraError
 from fastformers.measuring import Spread
 
 pytest.importorskip("torch", reason="the demo runs torch models")
@@ -272,6 +273,40 @@ def test_picture_has_no_text_on_top_of_text_or_outside(report: DemoReport) -> No
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
         assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+
+
+def test_saved_reports_are_read_back(report: DemoReport) -> None:
+    assert DemoReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+@pytest.mark.parametrize("damage", [{"rows": [{}]}, {"rows": None}, {"unknown": 1}])
+def test_damaged_reports_are_refused(report: DemoReport, damage: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match="the demo's file is damaged"):
+        DemoReport.from_dict({**report.to_dict(), **damage})
+
+
+def test_readmes_table_and_picture_are_made_of_a_whole_runs_file(
+    report: DemoReport, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(repository)
+    whole = importlib.import_module("bench.report")
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "bench/README.md"):
+        (tmp_path / name).write_bytes((repository / name).read_bytes())
+    demo_part = {"state": "measured", "reason": "", "seconds": 300.0, "result": report.to_dict()}
+    document = {
+        "date": "2026-01-01",
+        "commit": "0123",
+        "machine": report.machine,
+        "parts": {"demo": demo_part},
+    }
+    whole.write_tables(document, Path("2026-01-01-test-cpu.json"), tmp_path)
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| INT8 engine | 77.4 % | 4.17 ms | 240 | 24.0 | 40.0 MB |" in readme
+    assert "| 2 instances | 77.4 % | 2.17 ms (with waiting) | 460 | 46.0 | 40.0 MB |" in readme
+    assert "[2026-01-01-test-cpu.json](bench/results/2026-01-01-test-cpu.json)" in readme
+    assert (tmp_path / "docs" / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_missing_model_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

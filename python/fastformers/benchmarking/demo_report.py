@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastformers.errors import FormatError
 from fastformers.measuring import Spread
 
 __all__ = ["DemoReport", "Row"]
+
+_SPREADS = ("latency_ms", "queries_per_second", "step_speedup", "total_speedup")
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,16 @@ class DemoReport:
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> DemoReport:
+        """Reads what :meth:`to_dict` gave.
+
+        Raises:
+            FormatError: a field is absent, unknown, or of the wrong kind.
+        """
+        try:
+            rows = [Row(**{**row, **{name: Spread(**row[name]) for name in _SPREADS}}) for row in content["rows"]]
+            return cls(**{**content, "rows": rows})
+        except (TypeError, KeyError) as error:
+            raise FormatError(f"the demo's file is damaged: {error!r}") from error
