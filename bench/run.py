@@ -105,6 +105,8 @@ def _run(part: Part, quick: bool, folder: Path) -> dict[str, Any]:
             state, reason = FAILED, f"its result cannot be read: {type(error).__name__}: {error}"
     if state == STOPPED and result is not None:
         reason += "; what it had by then is kept"
+    elif state == STOPPED:
+        state = FAILED  # its table will be missing
     return {
         "state": state,
         "reason": reason,

@@ -15,7 +15,7 @@ from typing import Any
 
 __all__ = ["MOST_MINUTES", "PARTS", "QUICK_MINUTES", "Part"]
 
-MOST_MINUTES, QUICK_MINUTES = 40.0, 15.0
+MOST_MINUTES, QUICK_MINUTES = 40.0, 19.0
 
 Collect = Callable[[Path], Any]
 
@@ -93,10 +93,10 @@ PARTS: tuple[Part, ...] = (
         name="ladder",
         about="the shapes of the paper's Table 3 on BoolQ's texts, step by step",
         minutes=5,
-        command="-m fastformers ladder --preset table3 --data {data}/superglue --baseline-sample 40 --most-texts 300 "
+        command="-m fastformers ladder --preset table3 --data {data}/superglue --baseline-sample 24 --most-texts 200 "
         "--rounds 4 --comparisons --price azure:F16s_v2 --overwrite -o {out}/ladder",
-        quick_minutes=2,
-        quick="-m fastformers ladder --preset table3 --data {data}/superglue --baseline-sample 6 --most-texts 12 "
+        quick_minutes=3,
+        quick="-m fastformers ladder --preset table3 --data {data}/superglue --baseline-sample 8 --most-texts 12 "
         "--rounds 3 --price azure:F16s_v2 --energy off --overwrite -o {out}/ladder",
         needs=("torch", "transformers", "matplotlib", "minilm", "boolq"),
         collect=lambda folder: _ladder(folder / "ladder"),
@@ -105,9 +105,9 @@ PARTS: tuple[Part, ...] = (
         name="instances",
         about="the paper's Table 2: every split of the cores into instances, as threads and as processes",
         minutes=2,
-        command="-m fastformers ladder --preset table3 --data {data}/superglue --most-texts 60 --rounds 4 "
+        command="-m fastformers ladder --preset table3 --data {data}/superglue --most-texts 24 --rounds 3 "
         "--instances-table -o {work}/ladder/ladder",
-        quick_minutes=1,
+        quick_minutes=2,
         quick="-m fastformers ladder --preset table3 --data {data}/superglue --most-texts 6 --rounds 3 "
         "--instances-table -o {work}/ladder/ladder",
         needs=("torch", "transformers", "minilm", "boolq"),
@@ -142,7 +142,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         name="kernel-calls",
         about="what calling a kernel costs besides the kernel",
-        minutes=1,
+        minutes=0.5,
         command="-m pytest bench/kernels/test_overhead.py --benchmark-only --benchmark-json={out}/calls.json -q "
         "-p no:cacheprovider",
         quick_minutes=1,
@@ -150,6 +150,16 @@ PARTS: tuple[Part, ...] = (
         "-p no:cacheprovider --benchmark-max-time=0.05 --benchmark-min-rounds=3",
         needs=("torch", "pytest-benchmark"),
         collect=_kernel_calls,
+    ),
+    Part(
+        name="profile",
+        about="where the time goes inside the engine: each layer and operation of MiniLM",
+        minutes=0.8,
+        command="-m bench.profile.run --json {out}/profile.json",
+        quick_minutes=1,
+        quick="-m bench.profile.run --seconds 0.3 --json {out}/profile.json",
+        needs=("torch", "transformers", "minilm"),
+        collect=_json("profile.json"),
     ),
     Part(
         name="fidelity-minilm",
@@ -176,9 +186,9 @@ PARTS: tuple[Part, ...] = (
     Part(
         name="memory",
         about="what quantize_ leaves in memory and takes on the way",
-        minutes=1.5,
+        minutes=2,
         command="-m bench.memory.run --models minilm --settings default gate --json {out}/memory.json",
-        quick_minutes=1,
+        quick_minutes=2,
         quick="-m bench.memory.run --models minilm --settings default --json {out}/memory.json",
         needs=("torch", "transformers", "minilm"),
         collect=_json("memory.json"),
@@ -197,7 +207,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         name="soak",
         about="many requests and load/close cycles: what is left over",
-        minutes=1,
+        minutes=0.7,
         command="-m bench.soak.run --requests 100000 --cycles 50 --json {out}/soak.json",
         quick_minutes=0.5,
         quick="-m bench.soak.run --requests 2000 --cycles 10 --idle-seconds 0.5 --json {out}/soak.json",

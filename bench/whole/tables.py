@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.harness.markdown import counted, table
 from fastformers.benchmarking.demo_report import DemoReport
+from fastformers.benchmarking.measurement import Measurement
 
 __all__ = ["TABLES", "summary_table"]
 
@@ -64,6 +65,11 @@ def _markdown(result: Any) -> str:
     return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines[1:])
 
 
+def _profile(result: Any) -> str:
+    """The measurement as it is printed."""
+    return f"```\n{Measurement.from_dict(result)}\n```"
+
+
 def _fidelity(result: Any) -> str:
     from bench.fidelity.run import markdown
 
@@ -115,6 +121,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "encoder": _encoder,
     "kernels": _kernels,
     "kernel-calls": _kernel_calls,
+    "profile": _profile,
     "fidelity-minilm": _fidelity,
     "fidelity-mpnet": _fidelity,
     "memory": _memory,

@@ -163,6 +163,17 @@ def test_runs_of_another_kind_are_not_mixed(
         run([part("one")], "--resume")
 
 
+def test_inputs_that_came_since_do_not_make_it_another_machine(
+    part: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run([part("one")])
+    monkeypatch.setenv("FASTFORMERS_DATA", "somewhere")
+    assert run([part("one")], "--resume")[0] == 0
+    monkeypatch.setenv("FASTFORMERS_NUM_THREADS", "1")
+    with pytest.raises(SystemExit, match="has other machine"):
+        run([part("one")], "--resume")
+
+
 def test_parts_that_nobody_asked_for_are_in_the_file_and_can_follow(
     part: Any, run: Any, tmp_path: Path
 ) -> None:
@@ -193,6 +204,15 @@ def test_a_part_that_takes_too_long_is_stopped_with_all_it_started(
     while alive(int(child.read_text(encoding="utf-8"))) and time.monotonic() < end:
         time.sleep(0.02)
     assert not alive(int(child.read_text(encoding="utf-8")))
+
+
+def test_a_part_stopped_before_it_had_a_result_has_failed(part: Any, run: Any) -> None:
+    program = "import time; (out / 'result.json').unlink(); print('begun', flush=True); time.sleep(60)"
+    status, document = run([part("slow", program, minutes=2 / 60)])
+    assert status == 1
+    assert document["parts"]["slow"]["state"] == "failed"
+    assert document["parts"]["slow"]["reason"].startswith("not done after")
+    assert document["parts"]["slow"]["last_lines"] == ["begun"]
 
 
 def alive(pid: int) -> bool:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Where the time goes inside the engine, on real weights."""
