@@ -111,7 +111,7 @@ def _run(part: Part, quick: bool, folder: Path) -> dict[str, Any]:
         "state": state,
         "reason": reason,
         "about": part.about,
-        "command": shlex.join(["python", *words.split()]),
+        "command": f"python {words}",
         "commit": commit(),
         "seconds": ended.seconds,
         "limit_minutes": minutes,
@@ -137,7 +137,7 @@ def _filled(words: str, folder: Path) -> list[str]:
     cores = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
     values = {"out": str(folder), "work": str(folder.parent), "data": str(data_folder())}
     filled: list[str] = []
-    for word in words.split():
+    for word in shlex.split(words):
         if word == "{threads}":
             filled += [str(threads) for threads in range(1, cores + 1)]
         else:
