@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if not parsed.write:
         for name, text in tables_of(document, parsed.file)[0].items():
-            print(f"## {name}\n\n{text}\n")
+            print(f"## {name}\n\n{text.strip()}\n")
         return 0
     if document["quick"] and parsed.root.resolve() == REPOSITORY:
         raise SystemExit(

@@ -61,11 +61,18 @@ def run_parts(
         else:
             found = _run(part, document["quick"], work / part.name)
         document["parts"][part.name] = found
+        document["parts"] = in_order(document["parts"], parts)
         write_results(path, document)
         seconds = f" in {found['seconds']:.0f} s" if "seconds" in found else ""
         _tell(part, f"{found['state']}{seconds}{': ' if found['reason'] else ''}{found['reason']}")
         if found["state"] == FAILED:
             print("\n".join(f"    {line}" for line in found["last_lines"]), flush=True)
+
+
+def in_order(found: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
+    """The same in the order of the parts; parts that are no more come last."""
+    names = [part.name for part in parts if part.name in found]
+    return {name: found[name] for name in dict.fromkeys([*names, *found])}
 
 
 def _begin(document: Mapping[str, Any], path: Path, work: Path) -> None:

@@ -92,7 +92,7 @@ def _kernel_calls(result: Any) -> str:
     """Times of calls, in microseconds, and what they cost over the kernel alone."""
     rows = [
         [
-            each["name"],
+            f"{each['group']}, M x N x K {_sizes(each['name'])}",
             f"{_MICROSECONDS * each['seconds']['median']:.2f}",
             f"{each['extra']['kernel_us']:.2f}",
             f"{each['extra']['overhead_us']:.2f}",
@@ -100,6 +100,11 @@ def _kernel_calls(result: Any) -> str:
         for each in result
     ]
     return table(["call", "us a call", "kernel alone, us", "more than the kernel, us"], rows)
+
+
+def _sizes(name: str) -> str:
+    """``1 x 16 x 384`` of ``test_something[1-16-384]``."""
+    return name.partition("[")[2].rstrip("]").replace("-", " x ")
 
 
 def _soak(result: Any) -> str:

@@ -185,6 +185,12 @@ def test_parts_that_nobody_asked_for_are_in_the_file_and_can_follow(
     assert starts(tmp_path, "one") == 1
 
 
+def test_the_file_has_the_order_of_the_parts_however_they_came(part: Any, run: Any) -> None:
+    run([part("second")])
+    _, document = run([part("first"), part("second")], "--resume")
+    assert list(document["parts"]) == ["first", "second"]
+
+
 def test_a_part_that_takes_too_long_is_stopped_with_all_it_started(
     bench: Any, part: Any, run: Any, tmp_path: Path
 ) -> None:
