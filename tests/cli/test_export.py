@@ -11,6 +11,7 @@ import pytest
 import fastformers as ff
 from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.errors import MissingExtraError
 
 for package in ("torch", "transformers", "onnx", "onnxruntime"):
     pytest.importorskip(package, reason="export needs the torch and onnx extras")
@@ -69,3 +70,19 @@ def test_without_a_check_nothing_is_compared(
     assert "not compared with the model" in capsys.readouterr().out
     with ff.OrtModel(out) as model:
         assert len(model.predict(["a text"])) == 1
+
+
+def test_the_form_of_our_operators_can_be_chosen(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, layers = tmp_path / "out", ("--native", "layers", "--allow-partial", "--no-check")
+    assert exit_status("export", model_folder, "-o", out, *layers) == ExitCode.USAGE
+    assert "has no effect on 'fp32'" in capsys.readouterr().err
+    try:
+        ff.ort_library_path()
+    except MissingExtraError as missing:
+        pytest.skip(str(missing))
+    both = ("--precision", "fp32", "--precision", "int8-fastformers")
+    assert exit_status("export", model_folder, "-o", out, *both, *layers) == ExitCode.OK
+    assert "in fastformers' kernels: " in capsys.readouterr().out
+    assert {path.stem for path in out.glob("*.onnx")} == {"model-fp32", "model-int8-fastformers-layers"}

@@ -101,7 +101,9 @@ class DemoReport:
             FormatError: a field is absent, unknown, or of the wrong kind.
         """
         try:
-            rows = [Row(**{**row, **{name: Spread(**row[name]) for name in _SPREADS}}) for row in content["rows"]]
+            rows = [
+                Row(**{**row, **{name: Spread(**row[name]) for name in _SPREADS}}) for row in content["rows"]
+            ]
             return cls(**{**content, "rows": rows})
         except (TypeError, KeyError) as error:
             raise FormatError(f"the demo's file is damaged: {error!r}") from error

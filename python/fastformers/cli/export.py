@@ -44,6 +44,20 @@ def export(
         Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
     ] = None,
     normalize: Annotated[bool, typer.Option("--normalize", help="Embeddings of length 1.")] = False,
+    native: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of int8-fastformers, what our operators hold: the whole encoder, or layers (a node each).",
+            show_default="encoder",
+        ),
+    ] = None,
+    allow_partial: Annotated[
+        bool,
+        typer.Option(
+            "--allow-partial", help="With --native layers: layers kept in float32 may be ONNX Runtime's."
+        ),
+    ] = False,
     check: Annotated[bool, typer.Option(help="Compare with the model; exit 3 when they differ.")] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the same precision's file.")
@@ -59,10 +73,19 @@ def export(
     config = ff.CompileConfig(pooling=pooling, normalize=normalize)
     given = None if texts is None else read_texts(texts)
     chosen: list[Any] = [*precision] if precision else ["fp32"]
+    chosen_native: Any = native
     reports = []
     for each in chosen:
         report = ff.export_onnx(
-            model_folder, output, each, texts=given, config=config, check=check, overwrite=overwrite
+            model_folder,
+            output,
+            each,
+            texts=given,
+            config=config,
+            native=chosen_native if each == "int8-fastformers" or "int8-fastformers" not in chosen else None,
+            allow_partial=allow_partial,
+            check=check,
+            overwrite=overwrite,
         )
         reports.append(report)
         if not as_json:

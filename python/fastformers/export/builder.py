@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from fastformers._optional import require
 from fastformers.errors import UnsupportedModelError
 
-__all__ = ["CONTRIB", "OPSET", "GraphBuilder"]
+__all__ = ["CONTRIB", "DOMAIN", "OPSET", "GraphBuilder"]
 
 #: Domain of ONNX Runtime's own operators.
 CONTRIB = "com.microsoft"
+#: Domain of the operators in ``csrc/ort``.
+DOMAIN = "fastformers"
 #: Of the standard operators: the first with LayerNormalization, which every ONNX Runtime from 1.13 on reads.
 OPSET = 17
 _IR_VERSION = 8

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastformers.encoder_plan import EncoderPlan, HeadStep, OutputPlan
+from fastformers.export.activation_nodes import write_activation
 from fastformers.export.attention_nodes import Attention
-from fastformers.export.builder import CONTRIB, GraphBuilder
+from fastformers.export.builder import CONTRIB, DOMAIN, GraphBuilder
 from fastformers.export.linear_nodes import EQUAL_ROWS, Linears, with_folded_factors
+from fastformers.export.native_layers import NativeAttention, NativeLinears, native_blocks
 from fastformers.export.output_nodes import write_output
 from fastformers.export.span_nodes import write_span_head
 from fastformers.span_head import SpanHead
@@ -27,7 +29,6 @@ __all__ = ["EncoderGraph", "write_encoder"]
 
 #: Euclidean length of a row of zeros, in float16 too.
 _SHORTEST = 6e-8
-_ONE_OPERATOR = {"relu": "Relu", "tanh": "Tanh"}
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class EncoderGraph:
         model: the ``onnx.ModelProto``.
         fused: name of a fused block -> (how many were written fused, how many there are).
         layer_outputs: names of the values that leave each layer, for finding where two computations part.
+        native: kind of block -> (how many are nodes of ours, how many there are); empty for a graph without such.
     """
 
     model: Any
     fused: Mapping[str, tuple[int, int]]
     layer_outputs: tuple[str, ...]
+    native: Mapping[str, tuple[int, int]]
 
 
 def write_encoder(
@@ -52,6 +55,7 @@ def write_encoder(
     span_head: SpanHead | None = None,
     equal_rows: tuple[str, ...] = EQUAL_ROWS,
     half: bool = False,
+    native_attention: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> EncoderGraph:
     """Writes the graph.
@@ -63,6 +67,8 @@ def write_encoder(
             output ``logits``.
         equal_rows: where INT8 activations get equal ranges for all rows, see :mod:`fastformers.export.linear_nodes`.
         half: weights and products in float16; LayerNorm, softmax and means accumulate in float32.
+        native_attention: INT8 linear layers and attention are fastformers' operators, with these products of attention:
+            ``"auto"``, ``"float32"`` or ``"int8"``; ``None``: only ONNX Runtime's operators.
         metadata: kept in the file.
 
     Returns:
@@ -73,21 +79,25 @@ def write_encoder(
         MissingExtraError: onnx is not installed.
         UnsupportedModelError: a weight is too large for float16.
     """
-    return _Writer(plan, tensors, span_head, GraphBuilder(half), equal_rows).write(dict(metadata or {}))
+    graph = GraphBuilder(half)
+    if native_attention is not None:
+        return _NativeWriter(plan, tensors, span_head, graph, native_attention).write(dict(metadata or {}))
+    folded = with_folded_factors(tensors, [layer.heads * layer.head_size for layer in plan.layers])
+    return _Writer(plan, folded, span_head, Linears(graph, folded, equal_rows)).write(dict(metadata or {}))
 
 
 class _Writer:
+    domains: tuple[str, ...] = (CONTRIB,)
+
     def __init__(
         self,
         plan: EncoderPlan,
         tensors: Mapping[str, NDArray[Any]],
         span_head: SpanHead | None,
-        graph: GraphBuilder,
-        equal_rows: tuple[str, ...],
+        linears: Linears,
     ) -> None:
-        self.plan, self.span_head, self.graph = plan, span_head, graph
-        self.tensors = with_folded_factors(tensors, [layer.heads * layer.head_size for layer in plan.layers])
-        self.linears = Linears(self.graph, self.tensors, equal_rows)
+        self.plan, self.tensors, self.span_head = plan, tensors, span_head
+        self.graph, self.linears = linears.graph, linears
         self.layer_outputs: list[str] = []
 
     def write(self, metadata: dict[str, str]) -> EncoderGraph:
@@ -97,7 +107,7 @@ class _Writer:
         self.mask = graph.input("attention_mask", np.int64, shape)
         self.types = graph.input("token_type_ids", np.int64, shape) if plan.types else ""
         self.positions = self._positions()
-        self.attention = Attention(graph, plan, self.tensors, self.linears, self.mask, self.positions)
+        self.attention = self._attention()
         x = self._embed()
         only_first = all(output.rows == "first" for output in plan.outputs) and self.span_head is None
         for number in range(len(plan.layers)):
@@ -113,7 +123,14 @@ class _Writer:
         else:
             for output in plan.outputs:
                 self._output(x, output, cut)
-        return EncoderGraph(graph.model(metadata), self._fused(), tuple(self.layer_outputs))
+        model = graph.model(metadata, self.domains)
+        return EncoderGraph(model, self._fused(), tuple(self.layer_outputs), self._native())
+
+    def _attention(self) -> Attention:
+        return Attention(self.graph, self.plan, self.tensors, self.linears, self.mask, self.positions)
+
+    def _native(self) -> dict[str, tuple[int, int]]:
+        return {}
 
     def _fused(self) -> dict[str, tuple[int, int]]:
         graph, plan = self.graph, self.plan
@@ -257,29 +274,11 @@ class _Writer:
             between = self.linears.with_bias(x, f"{place}.up")
             a = graph.node("Split", [between], f"{place}.up", outputs=2, axis=-1)
             gated = graph.node(
-                "Mul", [self._activated(a, plan.activation, place), graph.further(a, 1)], place
+                "Mul", [write_activation(graph, a, plan.activation, place), graph.further(a, 1)], place
             )
             return self.linears.product_and_bias(gated, f"{place}.down")
-        name = f"{place}.up"
-        up, bias = self.linears.product_and_bias(x, name)
-        fused = {"gelu": "BiasGelu", "gelu_tanh": "FastGelu"}.get(plan.activation)
-        if fused is not None and bias is not None:
-            up = graph.node(fused, [up, bias], name, domain=CONTRIB)
-        else:
-            up = up if bias is None else graph.node("Add", [up, bias], name)
-            up = self._activated(up, plan.activation, name)
-        graph.fused["bias + GELU"] += fused is not None
+        up = self.linears.activated(x, f"{place}.up", plan.activation)
         return self.linears.product_and_bias(up, f"{place}.down")
-
-    def _activated(self, x: str, activation: str, place: str) -> str:
-        graph = self.graph
-        if activation == "none":
-            return x
-        if activation in _ONE_OPERATOR:
-            return graph.node(_ONE_OPERATOR[activation], [x], place)
-        if activation == "silu":
-            return graph.node("Mul", [x, graph.node("Sigmoid", [x], place)], place)
-        return graph.node({"gelu": "Gelu", "gelu_tanh": "FastGelu"}[activation], [x], place, domain=CONTRIB)
 
     def _norm(self, x: str, name: str) -> str:
         """LayerNorm, or nothing where the plan has none."""
@@ -311,7 +310,7 @@ class _Writer:
     def _step(self, x: str, place: str, step: HeadStep) -> str:
         if step.linear:
             x = self.linears.with_bias(x, f"{place}.linear")
-        x = self._activated(x, step.activation, place)
+        x = write_activation(self.graph, x, step.activation, place)
         return self._norm(x, f"{place}.norm") if step.norm else x
 
     def _mean(self, x: str, place: str) -> str:
@@ -325,3 +324,33 @@ class _Writer:
         count = graph.node("ReduceSum", [kept, axis], place, keepdims=0)
         mean = graph.node("Div", [total, count], place)
         return graph.node("Cast", [mean], place, to=graph.float_type)
+
+
+class _NativeWriter(_Writer):
+    """Linear layers and attention as our operators: the engine's weights, scales and factors, as they are."""
+
+    domains = (CONTRIB, DOMAIN)
+
+    def __init__(
+        self,
+        plan: EncoderPlan,
+        tensors: Mapping[str, NDArray[Any]],
+        span_head: SpanHead | None,
+        graph: GraphBuilder,
+        products: str,
+    ) -> None:
+        super().__init__(plan, tensors, span_head, NativeLinears(graph, tensors))
+        self.products = products
+
+    def _attention(self) -> Attention:
+        return NativeAttention(
+            self.graph, self.plan, self.tensors, self.linears, self.mask, self.positions, self.products
+        )
+
+    def _fused(self) -> dict[str, tuple[int, int]]:
+        """What is left to ONNX Runtime's fused operators."""
+        ours = ("attention", "bias + GELU")
+        return {name: counts for name, counts in super()._fused().items() if name not in ours}
+
+    def _native(self) -> dict[str, tuple[int, int]]:
+        return native_blocks(self.graph, self.plan, self.tensors)

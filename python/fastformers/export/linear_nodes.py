@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastformers.export.activation_nodes import write_activation
 from fastformers.export.builder import CONTRIB, GraphBuilder
 
 __all__ = ["EQUAL_ROWS", "Linears", "with_folded_factors"]
@@ -29,6 +30,7 @@ __all__ = ["EQUAL_ROWS", "Linears", "with_folded_factors"]
 EQUAL_ROWS = (".down",)
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
+_FUSED_WITH_BIAS = {"gelu": "BiasGelu", "gelu_tanh": "FastGelu"}
 
 
 @dataclass
@@ -87,9 +89,20 @@ class Linears:
             return self.product(x, name), bias
         return self._int8(x, name, slice(None), self.tensors[f"{name}.weight"], bias), None
 
+    def activated(self, x: str, name: str, activation: str) -> str:
+        """Returns activation(x W^T + bias); a GELU and the bias in front of it are never two operators."""
+        product, bias = self.product_and_bias(x, name)
+        fused = _FUSED_WITH_BIAS.get(activation)
+        self.graph.fused["bias + GELU"] += fused is not None
+        if bias is not None and fused is not None:
+            return self.graph.node(fused, [product, bias], name, domain=CONTRIB)
+        total = product if bias is None else self.graph.node("Add", [product, bias], name)
+        return write_activation(self.graph, total, activation, name)
+
     def is_int8(self, name: str) -> bool:
-        """Says whether the layer's weights are INT8."""
-        return bool(self.tensors[f"{name}.weight"].dtype == np.int8)
+        """Says whether the layer exists and its weights are INT8."""
+        weight = self.tensors.get(f"{name}.weight")
+        return weight is not None and bool(weight.dtype == np.int8)
 
     def has_equal_rows(self, name: str) -> bool:
         """Says whether the layer's activations get equal ranges for all rows."""

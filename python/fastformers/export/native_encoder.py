@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from fastformers.encoder_plan import EncoderPlan
-from fastformers.export.builder import GraphBuilder
+from fastformers.export.builder import DOMAIN, GraphBuilder
 from fastformers.export.output_nodes import write_output
 from fastformers.export.span_nodes import write_span_head
 from fastformers.span_head import SpanHead
 
-__all__ = ["DOMAIN", "native_encoder_model", "plan_text"]
+__all__ = ["native_encoder_model", "plan_text"]
 
-#: Domain of the operators in ``csrc/ort``.
-DOMAIN = "fastformers"
 _FORM = 1
 
 

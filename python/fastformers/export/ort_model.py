@@ -39,7 +39,8 @@ class OrtModel:
 
     Args:
         path: folder that :func:`fastformers.export_onnx` wrote.
-        precision: which of its graphs; ``None`` for the only one.
+        precision: which of its graphs; ``None`` for the only one. The form of ``"int8-fastformers"`` with a
+            node for each layer is ``"int8-fastformers-layers"``.
         threads: threads of an instance; ``None``: the cores there are, divided by the instances. Refused for
             ``"int8-fastformers"``, whose operators take their number from ``FASTFORMERS_NUM_THREADS`` and share it.
         instances: batches computed at the same time.
@@ -66,7 +67,8 @@ class OrtModel:
         for name, count in (("threads", threads), ("instances", instances)):
             if count is not None and (isinstance(count, bool) or not 1 <= count <= 1024):
                 raise ConfigError(f"{name} is {count!r}; allowed: 1 to 1024")
-        description = _description(folder, precision)
+        graph = _graph(folder, precision)
+        description = _description(folder / description_file(graph))
         self.precision: str = description["precision"]
         native = self.precision == "int8-fastformers"
         if native and threads is not None:
@@ -83,7 +85,7 @@ class OrtModel:
         self._token_types: bool = description["token_types"]
         self._labels = None if description["labels"] is None else tuple(description["labels"])
         options = session_options(self.threads, shared_cores=instances > 1, native=native)
-        self._session = open_session(folder / model_file(self.precision), options)
+        self._session = open_session(folder / model_file(graph), options)
         self._num_spans = _spans_read(self._session)
         self._texts = _text_encoder(folder, description, self._num_spans)
         self._pool = ThreadPoolExecutor(instances) if instances > 1 else None
@@ -277,15 +279,19 @@ def _stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.stack(list(rows)) if rows else np.empty((0, 0), np.float32)
 
 
-def _description(folder: Path, precision: str | None) -> dict[str, Any]:
-    found = sorted(path.name for path in folder.glob("model-*.onnx"))
-    there = ", ".join(name.removeprefix("model-").removesuffix(".onnx") for name in found) or "none"
+def _graph(folder: Path, precision: str | None) -> str:
+    """The name of the graph to open."""
+    found = sorted(path.stem.removeprefix("model-") for path in folder.glob("model-*.onnx"))
+    there = ", ".join(found) or "none"
     if precision is None and len(found) != 1:
         raise ConfigError(f"{folder} holds these precisions: {there}; name the one to use")
     chosen = precision or there
-    if model_file(chosen) not in found:
+    if chosen not in found:
         raise ConfigError(f"{folder} holds no export in {chosen!r}; it holds: {there}")
-    path = folder / description_file(chosen)
+    return chosen
+
+
+def _description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FormatError(f"{path} is missing: export the model again")
     description = read_json(path, _MOST_DESCRIPTION_BYTES)

@@ -35,7 +35,7 @@ class Tolerance:
     why: str
 
 
-#: Precision -> what the check allows.
+#: Precision -> what the check allows; the last one is for the distance from our engine.
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(1e-4, None, "sums are taken in another order"),
     "fp16": Tolerance(None, 0.9999, "products and activations have 11 bits"),
@@ -43,6 +43,12 @@ TOLERANCES: Mapping[str, Tolerance] = {
         None, 0.98, "8-bit products; on trained weights 0.999 is usual, random weights do worse"
     ),
     "int8-fastformers": Tolerance(None, 0.98, "as int8; with the engine it agrees to the bit"),
+    "int8-fastformers-layers": Tolerance(
+        None,
+        0.999,
+        "LayerNorm sums in another order than the engine's; a last bit moves some activation to the next of its 256 "
+        "steps, and later layers amplify that. Heads of first tokens: see docs/onnx.md",
+    ),
 }
 
 
@@ -125,13 +131,19 @@ def _is_within(difference: Difference, tolerance: Tolerance) -> bool:
     return near and alike
 
 
-def require_within(differences: Mapping[str, Difference], precision: str, where: Callable[[], str]) -> None:
+def require_within(
+    differences: Mapping[str, Difference],
+    precision: str,
+    where: Callable[[], str],
+    what: str = "the model",
+) -> None:
     """Ends the export when an output is too far from the model's.
 
     Args:
         differences: from :func:`compare`.
         precision: key of :data:`TOLERANCES`.
         where: finds out which layer differs first; asked only then.
+        what: it was compared with, in words.
 
     Raises:
         GateError: names output, difference, tolerance and layer.
@@ -146,7 +158,7 @@ def require_within(differences: Mapping[str, Difference], precision: str, where:
             else f"a mean cosine of {tolerance.cosine:g}"
         )
         raise GateError(
-            f"the {precision} graph does not compute what the model computes: {name} has a largest difference of "
+            f"the {precision} graph does not compute what {what} computes: {name} has a largest difference of "
             f"{difference.max_abs:.3g} and a mean cosine of {difference.cosine:.5f}; allowed is {allowed} "
             f"({tolerance.why}). {where()}. Nothing was written"
         )

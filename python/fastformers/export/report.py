@@ -4,23 +4,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DESCRIPTION_SCHEMA", "ExportReport", "description_file", "model_file"]
+__all__ = ["DESCRIPTION_SCHEMA", "ExportReport", "description_file", "graph_name", "model_file"]
 
 DESCRIPTION_SCHEMA = "fastformers-onnx/1"
 
 
-def model_file(precision: str) -> str:
+def graph_name(precision: str, native: str | None) -> str:
+    """Returns what tells a graph from the others of its folder.
+
+    Args:
+        precision: of the graph.
+        native: what our operators hold, ``"encoder"`` or ``"layers"``; ``None`` for a graph without them.
+
+    Example:
+        >>> graph_name("int8-fastformers", "layers")
+        'int8-fastformers-layers'
+    """
+    return f"{precision}-layers" if native == "layers" else precision
+
+
+def model_file(graph: str) -> str:
     """Returns the name of the graph's file."""
-    return f"model-{precision}.onnx"
+    return f"model-{graph}.onnx"
 
 
-def description_file(precision: str) -> str:
+def description_file(graph: str) -> str:
     """Returns the name of the file that describes the graph."""
-    return f"model-{precision}.json"
+    return f"model-{graph}.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,9 @@ class ExportReport:
         labels: names of the classes; ``None`` where the model names none.
         num_spans: marked spans of a text, 0 for other models.
         notes: what the user should know.
+        native: what our operators hold, ``"encoder"`` or ``"layers"``; ``None`` for a graph without them.
+        native_blocks: kind of block -> (how many our operators compute, how many there are), of ``"layers"``.
+        engine: as ``checked``, but compared with our engine, of ``"layers"``.
     """
 
     precision: str
@@ -61,29 +78,47 @@ class ExportReport:
     labels: tuple[str, ...] | None
     num_spans: int
     notes: tuple[str, ...] = ()
+    native: str | None = None
+    native_blocks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    engine: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> str:
+        """What tells the graph from the others of its folder, and what ``OrtModel`` opens it by."""
+        return graph_name(self.precision, self.native)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON values."""
-        return {"schema": DESCRIPTION_SCHEMA, "file": model_file(self.precision), **asdict(self)}
+        return {"schema": DESCRIPTION_SCHEMA, "file": model_file(self.graph), **asdict(self)}
 
     def path(self, folder: Path) -> Path:
         """Returns the graph's file in a folder."""
-        return folder / model_file(self.precision)
+        return folder / model_file(self.graph)
 
     def __str__(self) -> str:
         """Returns a few lines for people."""
         domains = f" and {', '.join(self.domains)}" if self.domains else ""
         lines = [
-            f"{model_file(self.precision)}: {self.megabytes:.1f} MB, opset {self.opset}{domains}",
+            f"{model_file(self.graph)}: {self.megabytes:.1f} MB, opset {self.opset}{domains}",
             f"  inputs {', '.join(self.inputs)}; outputs {', '.join(self.outputs)}; batch and length dynamic",
         ]
+        if self.native_blocks:
+            lines.append(f"  in fastformers' kernels: {_counted(self.native_blocks)}")
         if self.fused:
-            blocks = ", ".join(f"{done} of {count} {name}" for name, (done, count) in self.fused.items())
-            lines.append(f"  written fused: {blocks}")
+            lines.append(f"  written fused: {_counted(self.fused)}")
         for name, numbers in self.checked.items():
             lines.append(
                 f"  {name}: largest difference {numbers['max_abs']:.2g}, cosine {numbers['cosine']:.5f} "
                 f"(worst {numbers['worst']:.5f}) with {self.checked_on}"
             )
         lines += [] if self.checked else ["  not compared with the model"]
+        for name, numbers in self.engine.items():
+            lines.append(
+                f"  {name}: largest difference {numbers['max_abs']:.2g}, cosine {numbers['cosine']:.6f} "
+                f"(worst {numbers['worst']:.6f}) with our engine"
+            )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def _counted(blocks: Mapping[str, tuple[int, int]]) -> str:
+    return ", ".join(f"{done} of {count} {name}" for name, (done, count) in blocks.items())

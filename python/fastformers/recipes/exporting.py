@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from fastformers._optional import require
 from fastformers.config import CompileConfig
 from fastformers.errors import ConfigError, FormatError
-from fastformers.export.builder import CONTRIB, OPSET
+from fastformers.export.builder import CONTRIB, DOMAIN, OPSET
 from fastformers.export.encoder_graph import write_encoder
-from fastformers.export.native_encoder import DOMAIN, native_encoder_model
-from fastformers.export.parity import compare, first_difference, require_within
-from fastformers.export.report import ExportReport, description_file, model_file
+from fastformers.export.native_encoder import native_encoder_model
+from fastformers.export.parity import Difference, compare, first_difference, require_within
+from fastformers.export.report import ExportReport, description_file, graph_name, model_file
 from fastformers.export.session import open_session, session_options
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
@@ -35,11 +35,13 @@ from fastformers.rewriting import Encoder
 from fastformers.runtime.tokenizer_files import TOKENIZER, tokenization_of, write_tokenizer
 from fastformers.tasks import TASK_FILE, TaskFile
 
-__all__ = ["Precision", "export_onnx"]
+__all__ = ["Native", "Precision", "export_onnx"]
 
 Precision = Literal["fp32", "fp16", "int8", "int8-fastformers"]
 _PRECISIONS: tuple[str, ...] = get_args(Precision)
-_INT8 = ("int8", "int8-fastformers")
+Native = Literal["encoder", "layers"]
+_NATIVE_PRECISION = "int8-fastformers"
+_INT8 = ("int8", _NATIVE_PRECISION)
 
 _SHORT_TOKENS = 128
 #: Texts and most tokens of the batches that are compared; texts of one batch have different lengths. The long one
@@ -63,6 +65,8 @@ def export_onnx(
     tokenizer: Any = None,
     texts: Iterable[Any] | None = None,
     config: CompileConfig | None = None,
+    native: Native | None = None,
+    allow_partial: bool = False,
     check: bool = True,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -73,9 +77,13 @@ def export_onnx(
     Runtime's own domain, fused; batch and length are dynamic.
 
     ``"int8"`` quantizes weights to s8 with one scale for each column and activations at run time, with attention
-    products in float32. ``"int8-fastformers"`` holds the whole encoder as one of our operators
-    (:func:`fastformers.ort_library_path`), with the engine's bits and speed. ``"fp16"`` halves weights and products;
-    LayerNorm and softmax stay float32.
+    products in float32. ``"fp16"`` halves weights and products; LayerNorm and softmax stay float32.
+
+    ``"int8-fastformers"`` uses our operators (:func:`fastformers.ort_library_path`). With ``native="encoder"`` one of
+    them is the whole encoder, with the engine's bits and speed. With ``native="layers"`` each linear layer and each
+    attention block is one, with the bits of :func:`fastformers.kernels.linear`, and the rest are ONNX Runtime's own
+    nodes: a graph that other tools can look into and change, after the paper's integration of FBGEMM. It is also
+    compared with the engine.
 
     Args:
         model: as for :func:`fastformers.compile`; or a compiled encoder; or a folder that transformers or fastformers
@@ -86,6 +94,10 @@ def export_onnx(
         tokenizer: the model's, saved beside it; also used for calibration and for the check. Of a folder, its own.
         texts: calibration texts of the INT8 precisions, as for :func:`fastformers.compile`.
         config: pooling, and how layers are quantized; the defaults when ``None``.
+        native: what our operators hold in ``"int8-fastformers"``: ``"encoder"`` (also when ``None``) or ``"layers"``,
+            which is written as ``model-int8-fastformers-layers.onnx``.
+        allow_partial: with ``native="layers"``, let linear layers that the compiled model keeps in float32 be ONNX
+            Runtime's.
         check: compare with the model on texts of the package, at several batch sizes and lengths.
         overwrite: replace the same precision's file.
 
@@ -94,8 +106,8 @@ def export_onnx(
 
     Raises:
         GateError: the graph differs from the model by more than the precision allows; names the first layer that does.
-        ConfigError: the file is there, an argument is refused, the folder's other exports have another tokenizer, or
-            the encoder's layers have another precision.
+        ConfigError: the file is there, an argument is refused, the folder's other exports have another tokenizer, the
+            encoder's layers have another precision, or some of them cannot be our operators.
         FormatError: the folder cannot be written, or holds a damaged tokenizer.
         UnsupportedModelError: as ``compile``.
         MissingExtraError: onnx or ONNX Runtime is absent, or our operators are.
@@ -106,37 +118,63 @@ def export_onnx(
     """
     if precision not in _PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; allowed: {', '.join(map(repr, _PRECISIONS))}")
-    folder = Path(path)
-    _check_place(folder, precision, overwrite)
+    native = _native(precision, native)
+    folder, graph_kind = Path(path), graph_name(precision, native)
+    _check_place(folder, graph_kind, overwrite)
     require("onnx", "onnx", "export_onnx")
     if not isinstance(model, nn.Module):
         opened = open_model(model)
         model, tokenizer, task = opened.model, tokenizer or opened.tokenizer, opened.task_file
     else:
         task = None
-    _check_same_tokenizer(folder, precision, tokenizer)
+    _check_same_tokenizer(folder, graph_kind, tokenizer)
     encoder = _encoder_of(model, precision, tokenizer, texts, config or CompileConfig())
-    graph, report, debug = _written(encoder, precision, tokenizer)
+    graph, report, debug = _written(encoder, precision, native, tokenizer)
+    if not allow_partial:
+        _require_native(report)
     content = _serialized(graph)
     report = replace(report, megabytes=len(content) / _BYTES_PER_MB)
     if check:
-        report = _checked(content, debug, report, _Reference(model, encoder), tokenizer)
+        report = _checked(content, debug, report, _Reference(model, encoder), encoder, tokenizer)
     _save(folder, content, report, encoder, tokenizer, task)
     return report
 
 
-def _check_place(folder: Path, precision: str, overwrite: bool) -> None:
+def _native(precision: str, native: Native | None) -> Native | None:
+    """What our operators hold: nothing in other precisions."""
+    if native is not None and native not in get_args(Native):
+        raise ConfigError(f"native is {native!r}; allowed: {', '.join(map(repr, get_args(Native)))}")
+    if precision == _NATIVE_PRECISION:
+        return native or "encoder"
+    if native is not None:
+        raise ConfigError(
+            f"native={native!r} has no effect on {precision!r}, which has none of our operators: leave it out, or "
+            f"export as {_NATIVE_PRECISION!r}"
+        )
+    return None
+
+
+def _require_native(report: ExportReport) -> None:
+    for name, (done, count) in report.native_blocks.items():
+        if done < count:
+            raise ConfigError(
+                f"{done} of {count} {name} run in fastformers' kernel: the compiled model keeps the others in float32 "
+                "(excluded, or too small). Pass allow_partial=True (--allow-partial) to leave those to ONNX Runtime"
+            )
+
+
+def _check_place(folder: Path, graph: str, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a folder to write into")
     if not folder.absolute().parent.is_dir():
         raise ConfigError(f"{folder.absolute().parent} does not exist: make it first")
-    if (folder / model_file(precision)).exists() and not overwrite:
-        raise ConfigError(f"{folder / model_file(precision)} exists: pass overwrite=True to replace it")
+    if (folder / model_file(graph)).exists() and not overwrite:
+        raise ConfigError(f"{folder / model_file(graph)} exists: pass overwrite=True to replace it")
 
 
-def _check_same_tokenizer(folder: Path, precision: str, tokenizer: Any) -> None:
+def _check_same_tokenizer(folder: Path, graph: str, tokenizer: Any) -> None:
     """Keeps the exports that lie there readable: they share one tokenizer."""
-    others = sorted({path.name for path in folder.glob("model-*.onnx")} - {model_file(precision)})
+    others = sorted({path.name for path in folder.glob("model-*.onnx")} - {model_file(graph)})
     there, backend = folder / TOKENIZER, getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not others or not there.is_file() or not hasattr(backend, "to_str"):
         return
@@ -176,21 +214,31 @@ def _encoder_of(
     return model
 
 
-def _written(encoder: Encoder, precision: str, tokenizer: Any) -> tuple[Any, ExportReport, Sequence[str]]:
+def _written(
+    encoder: Encoder, precision: str, native: Native | None, tokenizer: Any
+) -> tuple[Any, ExportReport, Sequence[str]]:
     """The graph, its description, and the names of its layers' outputs."""
     plan, span_head = encoder.plan, encoder.span_head
     metadata = {"fastformers.precision": precision}
     fused: Mapping[str, tuple[int, int]] = {}
+    native_blocks: Mapping[str, tuple[int, int]] = {}
     layer_outputs: Sequence[str] = ()
-    if precision == "int8-fastformers":
+    if native == "encoder":
         graph = native_encoder_model(
             plan, encoder.tensors, attention=encoder.attention, span_head=span_head, metadata=metadata
         )
         domains: tuple[str, ...] = (DOMAIN,)
     else:
-        half = precision == "fp16"
-        written = write_encoder(plan, encoder.tensors, span_head=span_head, half=half, metadata=metadata)
-        graph, fused, layer_outputs, domains = written.model, written.fused, written.layer_outputs, (CONTRIB,)
+        written = write_encoder(
+            plan,
+            encoder.tensors,
+            span_head=span_head,
+            half=precision == "fp16",
+            native_attention=None if native is None else encoder.attention,
+            metadata=metadata,
+        )
+        graph, fused, layer_outputs = written.model, written.fused, written.layer_outputs
+        native_blocks, domains = written.native, (CONTRIB,) if native is None else (CONTRIB, DOMAIN)
     tokenization = None if tokenizer is None else tokenization_of(tokenizer, plan)
     names = encoder.config.get("id2label")
     report = ExportReport(
@@ -209,6 +257,8 @@ def _written(encoder: Encoder, precision: str, tokenizer: Any) -> tuple[Any, Exp
         labels=None if not names else tuple(names[key] for key in sorted(names, key=int)),
         num_spans=0 if span_head is None else span_head.num_spans,
         notes=_notes(precision, fused, encoder.tensors),
+        native=native,
+        native_blocks=native_blocks,
     )
     return graph, report, layer_outputs
 
@@ -233,7 +283,7 @@ def _notes(
         notes.append(
             'on CPUs without VNNI set the session option "session.x64quantprecision" to "1"; OrtModel does'
         )
-    if precision == "int8-fastformers":
+    if precision == _NATIVE_PRECISION:
         notes.append("sessions must register ff.ort_library_path() first; OrtModel does")
     return tuple(notes)
 
@@ -270,10 +320,7 @@ class _Reference:
 
     def outputs(self, batch: Arrays, names: Sequence[str]) -> Arrays:
         """Outputs of a batch, by name."""
-        with torch.inference_mode():
-            result = self._called(**{name: torch.from_numpy(array) for name, array in batch.items()})
-        found = {name: result[name] for name in names if name in result and result[name] is not None}
-        return {name: value.float().numpy() for name, value in found.items()}
+        return _outputs_of(self._called, batch, names)
 
     def layers(self, batch: Arrays) -> list[NDArray[Any]]:
         """What leaves each layer; nothing for a compiled encoder."""
@@ -283,6 +330,13 @@ class _Reference:
         with _hooked(self._called, lambda value: kept.append(value.float().numpy())):
             self.outputs(batch, ())
         return kept
+
+
+def _outputs_of(called: Callable[..., Any], batch: Arrays, names: Sequence[str]) -> Arrays:
+    with torch.inference_mode():
+        result = called(**{name: torch.from_numpy(array) for name, array in batch.items()})
+    found = {name: result[name] for name in names if name in result and result[name] is not None}
+    return {name: value.float().numpy() for name, value in found.items()}
 
 
 def _with_float32_attention(encoder: Encoder) -> Encoder:
@@ -311,10 +365,15 @@ def _hooked(model: nn.Module, keep: Callable[[Tensor], None]) -> Iterator[None]:
 
 
 def _checked(
-    content: bytes, layer_outputs: Sequence[str], report: ExportReport, reference: _Reference, tokenizer: Any
+    content: bytes,
+    layer_outputs: Sequence[str],
+    report: ExportReport,
+    reference: _Reference,
+    encoder: Encoder,
+    tokenizer: Any,
 ) -> ExportReport:
     """Runs the graph and the model on the same batches."""
-    options = session_options(1, native=report.precision == "int8-fastformers")
+    options = session_options(1, native=report.native is not None)
     start = time.perf_counter()
     session = open_session(content, options)
     seconds = time.perf_counter() - start
@@ -341,12 +400,19 @@ def _checked(
         return first_difference(graph, layer_outputs, _fed(report, batch), layers, report.precision, options)
 
     require_within(differences, report.precision, where)
+    engine: dict[str, Difference] = {}
+    if report.native == "layers":
+        engine = compare(batches, found, [_outputs_of(encoder, batch, report.outputs) for batch in batches])
+        require_within(
+            engine, report.graph, lambda: "The linear layers have the engine's weights", "our engine"
+        )
     what = _RANDOM_IDS if tokenizer is None else f"{len(batches)} batches of texts"
     return replace(
         report,
         load_seconds=round(seconds, 3),
         checked={name: difference.to_dict() for name, difference in differences.items()},
         checked_on=f"{reference.words}, {what}",
+        engine={name: difference.to_dict() for name, difference in engine.items()},
     )
 
 
@@ -427,7 +493,7 @@ def _save(
         replace_file(folder / "config.json", json_bytes(encoder.config))
         if task is not None:
             replace_file(folder / TASK_FILE, json_bytes(task.to_dict()))
-        replace_file(folder / description_file(report.precision), json_bytes(report.to_dict()))
-        replace_file(folder / model_file(report.precision), content)
+        replace_file(folder / description_file(report.graph), json_bytes(report.to_dict()))
+        replace_file(folder / model_file(report.graph), content)
     except OSError as error:
         raise FormatError(f"{folder} cannot be written: {error}") from error

@@ -55,10 +55,12 @@ FAMILIES: dict[str, tuple[Contestant, ...]] = {
         )
         for ranges in ("rows", "tensor")
     ),
-    "onnxruntime_fastformers": (
-        Contestant(
-            "onnxruntime_fastformers", f"{__name__}.onnx_operators", (*_EXPORT, "onnxruntime"), "onnx"
-        ),
+    "onnxruntime_fastformers": tuple(
+        Contestant(name, f"{__name__}.onnx_operators", (*_EXPORT, "onnxruntime"), "onnx", {"native": native})
+        for name, native in (
+            ("onnxruntime_fastformers", "encoder"),
+            ("onnxruntime_fastformers_layers", "layers"),
+        )
     ),
     "openvino": tuple(
         Contestant(
