@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         DistillConfig,
         Fp16Config,
         Int8Config,
+        Int8EmbeddingConfig,
         PruneConfig,
         TorchConfig,
         TrainConfig,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fastformers.pruning import drop_layers_, prune_, prune_vocabulary_
     from fastformers.quantization import quantize_
     from fastformers.quantization.artefact import load_pretrained_torch
+    from fastformers.quantization.embeddings import quantize_embeddings_
     from fastformers.recipes.artefacts import load, save_pretrained
     from fastformers.recipes.compiling import compile
     from fastformers.recipes.distilling import distill, distill_folders
@@ -51,6 +53,7 @@ __all__ = [
     "Engine",
     "Fp16Config",
     "Int8Config",
+    "Int8EmbeddingConfig",
     "OrtModel",
     "PackedLinear",
     "PruneConfig",
@@ -76,6 +79,7 @@ __all__ = [
     "prune_",
     "prune_vocabulary_",
     "quantize_",
+    "quantize_embeddings_",
     "recipe",
     "save_pretrained",
     "search",
@@ -90,6 +94,7 @@ _HOME_OF_NAME = {
     "Engine": "fastformers.runtime.engine",
     "Fp16Config": "fastformers.config",
     "Int8Config": "fastformers.config",
+    "Int8EmbeddingConfig": "fastformers.config",
     "OrtModel": "fastformers.export.ort_model",
     "PackedLinear": "fastformers.modules",
     "PruneConfig": "fastformers.config",
@@ -111,6 +116,7 @@ _HOME_OF_NAME = {
     "prune_": "fastformers.pruning",
     "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",
+    "quantize_embeddings_": "fastformers.quantization.embeddings",
     "recipe": "fastformers.recipes.recipe_run",
     "save_pretrained": "fastformers.recipes.artefacts",
     "search": "fastformers.recipes.recipe_search",

@@ -26,6 +26,7 @@ __all__ = [
     "Fp16Config",
     "HiddenDistance",
     "Int8Config",
+    "Int8EmbeddingConfig",
     "Pooling",
     "Precision",
     "PruneConfig",
@@ -157,6 +158,32 @@ class Int8Config(_Config):
         _require_count(self, "batch_size", 65536)
         _require_count(self, "max_length", 1 << 20, least=2)
         _require_count(self, "max_texts", 1 << 20, least=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8EmbeddingConfig(_Config):
+    """Which embedding tables :func:`fastformers.quantize_embeddings_` puts into 8 bits.
+
+    Attributes:
+        min_rows: a table with fewer rows stays float: there is little to save.
+        exclude: names of tables, or :mod:`fnmatch` patterns, that stay float. An entry that matches no table is an
+            error.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range.
+
+    Example:
+        >>> Int8EmbeddingConfig(min_rows=100).exclude
+        ()
+    """
+
+    min_rows: int = 1000
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks every field; ``exclude`` may be given as any list or tuple of names."""
+        _require_count(self, "min_rows", 1 << 31)
+        object.__setattr__(self, "exclude", _names(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -521,7 +548,7 @@ def _require_kept(config: PruneConfig, name: str, least_name: str) -> None:
     _require(value is None or is_count or _is_share(value), config, name, allowed)
 
 
-def _names(config: Int8Config) -> tuple[str, ...]:
+def _names(config: Int8Config | Int8EmbeddingConfig) -> tuple[str, ...]:
     value: object = config.exclude
     allowed = "a list or tuple of module names or patterns, none of them empty"
     _require(isinstance(value, list | tuple), config, "exclude", allowed)

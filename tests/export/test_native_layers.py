@@ -83,7 +83,7 @@ def test_every_family_and_head_is_near_the_engine_with_all_blocks_ours(
     linears = 12 + (family == "electra")  # which projects its embeddings
     assert report.native_blocks == {LINEAR: (linears, linears), ATTENTION: (3, 3)}
     assert report.checked
-    # The check holds the cosine with the engine above 0.999; it says why not 1.
+    # LayerNorm sums in another order, and a last bit can move an activation to the next of its 256 steps.
     assert report.engine.keys() == report.checked.keys()
     assert all(numbers["worst"] > 0.999 for numbers in report.engine.values())
 
@@ -143,7 +143,7 @@ def test_activations_are_in_the_node_where_it_knows_them(
     make_model: MakeModel, name: str, activation: str, tmp_path: Path
 ) -> None:
     report = export(make_model(name, hidden_act=activation, **SIZES), tmp_path / "out")
-    assert report.engine["last_hidden_state"]["cosine"] > 0.999  # as the check allows
+    assert report.engine["last_hidden_state"]["cosine"] > 0.999  # a few 8-bit steps
     graph = onnx.load(tmp_path / "out" / f"model-{NAME}.onnx").graph
     found = {attributes(node)["activation"] for node in graph.node if node.op_type == "Linear"}
     inside = {"relu": b"relu", "gelu": b"gelu", "gelu_new": b"gelu_tanh"}.get(activation)
@@ -165,7 +165,7 @@ def test_pruned_shapes_are_ordinary(
     report = export(model, tmp_path / "out")
     linears = 2 * heads + 4
     assert report.native_blocks == {LINEAR: (linears, linears), ATTENTION: (heads, heads)}
-    assert report.engine["logits"]["cosine"] > 0.999  # as the check allows
+    assert report.engine["logits"]["cosine"] > 0.999  # a few 8-bit steps
 
 
 @pytest.mark.parametrize("fill", ["zero", "-inf"])
@@ -187,7 +187,7 @@ def test_span_heads_read_the_rows(make_model: MakeModel, fill: Any, tmp_path: Pa
 def test_compile_options_are_kept(make_model: MakeModel, config: dict[str, Any], tmp_path: Path) -> None:
     report = export(make_model("mpnet", **SIZES), tmp_path / "out", config=ff.CompileConfig(**config))
     assert report.engine
-    assert all(numbers["cosine"] > 0.999 for numbers in report.engine.values())  # as the check allows
+    assert all(numbers["cosine"] > 0.999 for numbers in report.engine.values())  # a few 8-bit steps
 
 
 def test_layers_kept_in_float32_are_refused_unless_allowed(make_model: MakeModel, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_layers_kept_in_float32_are_refused_unless_allowed(make_model: MakeModel
     assert not (tmp_path / "out").exists()
     report = export(model, tmp_path / "out", config=config, allow_partial=True)
     assert "in fastformers' kernels: 11 of 12 linear layers, 3 of 3 attention blocks" in str(report)
-    assert report.engine["last_hidden_state"]["cosine"] > 0.999  # as the check allows
+    assert report.engine["last_hidden_state"]["cosine"] > 0.999  # a few 8-bit steps
 
 
 def test_both_forms_lie_in_one_folder_and_answer_alike(

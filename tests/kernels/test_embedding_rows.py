@@ -56,9 +56,7 @@ def test_what_is_no_table_of_finite_float32_is_refused() -> None:
 def test_as_close_to_the_table_as_the_row_wise_op_of_fbgemm() -> None:
     """Fbgemm rounds each row to 255 steps from its least to its largest value; ours are 254, symmetric about 0."""
     torch = pytest.importorskip("torch")
-    pytest.importorskip(
-        "fbgemm_gpu", reason="fbgemm-gpu-cpu, the oracle of row-wise tables, is not installed"
-    )
+    pytest.importorskip("fbgemm_gpu", reason="the extra fbgemm (fbgemm-gpu-cpu) is not installed")
     table = np.random.default_rng(2).normal(0, 0.05, (3_000, 64)).astype(np.float32)
     fused = torch.ops.fbgemm.FloatToFused8BitRowwiseQuantized(torch.from_numpy(table))
     theirs = torch.ops.fbgemm.Fused8BitRowwiseQuantizedToFloat(fused).numpy()

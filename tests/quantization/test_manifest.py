@@ -52,7 +52,7 @@ LAYER = ("layers", "encoder.layer.0.dense")
     [
         ({}, "not one of ours"),
         (changed("format", to="other"), "format is 'other'"),
-        (changed("format_version", to=3), "format version 3, this package reads 1 and 2: upgrade"),
+        (changed("format_version", to=4), "format version 4, this package reads 1, 2, 3: upgrade"),
         (changed("format_version", to="1"), "format_version is '1', must be of type int"),
         (changed("format_version", to=True), "format_version is True"),
         (changed("architecture", to="../BertModel"), "'../BertModel' is not the name"),

@@ -3,7 +3,7 @@
 
     config.json         transformers' configuration, with the class to rebuild
     fastformers.json    sizes of pruned layers, which are packed and how, what was fused, digests (manifest.py)
-    model.safetensors   canonical int8 weights with scales, and everything else as it was
+    model.safetensors   canonical int8 weights with scales, 8-bit embedding tables, and everything else as it was
     report.json         what quantization measured where the model was converted
     other .json files   what the caller adds, e.g. task.json
     tokenizer files     as the tokenizer saves them
@@ -32,6 +32,7 @@ from fastformers.files.strict_json import read_json, write_json
 from fastformers.modules import PackedLinear
 from fastformers.modules.encoder_names import names_of
 from fastformers.modules.layer_shapes import LayerShape, resize_, shapes_of
+from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization.families import FAST_PATHS, fusable_activation
 from fastformers.quantization.manifest import LayerEntry, Manifest
@@ -112,7 +113,7 @@ def load_pretrained_torch(
     Raises:
         FormatError: a file is missing, damaged, of a newer format, or does not fit the model; says which and why.
         UnsupportedModelError: the saved model is not of transformers and ``model`` was not given.
-        MissingExtraError: transformers is not installed.
+        MissingExtraError: transformers is not installed; or fbgemm-gpu, for a model with 8-bit embedding tables.
     """
     folder = Path(path)
     manifest = Manifest.parse(_read(folder / MANIFEST))
@@ -182,13 +183,15 @@ def _checked_shapes(model: nn.Module, architecture: str) -> tuple[LayerShape, ..
 
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shapes of a model's parameters by name; a packed layer's weight as its float one's."""
+    """Shapes of a model's parameters by name; an 8-bit weight as its float one's."""
     shapes = {
         name: tuple(parameter.shape) for name, parameter in model.named_parameters(remove_duplicate=False)
     }
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, PackedLinear):
             shapes[f"{name}.weight"] = (module.out_features, module.in_features)
+        if isinstance(module, RowwiseEmbedding):
+            shapes[f"{name}.weight"] = (module.num_embeddings, module.embedding_dim)
     return shapes
 
 
@@ -207,6 +210,10 @@ def _tensors_of(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
             state: dict[str, Tensor] = {}
             module._save_to_state_dict(state, prefix, keep_vars=False)
             tensors.update(state)
+            continue
+        if isinstance(module, RowwiseEmbedding):
+            parts = ("weight", "weight_scale", "weight_bias")
+            tensors.update(zip((prefix + part for part in parts), module.parts(), strict=True))
             continue
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             if tensor is None:
@@ -250,7 +257,18 @@ def _manifest(
         tied=tied,
         files=files,
         written_by=f"fastformers {__version__}",
+        embeddings=_tables(model),
     )
+
+
+def _tables(model: nn.Module) -> dict[str, str]:
+    """Every name of an 8-bit table -> the first one."""
+    first: dict[int, str] = {}
+    return {
+        name: first.setdefault(id(module), name)
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, RowwiseEmbedding)
+    }
 
 
 def _entry(layer: PackedLinear, decision: dict[str, Any]) -> LayerEntry:

@@ -19,9 +19,10 @@ from fastformers.modules.layer_shapes import LayerShape
 
 __all__ = ["FORMAT_VERSION", "LayerEntry", "Manifest"]
 
-#: Version 2 added ``shapes``.
+#: Version 2 added ``shapes``; version 3 ``embeddings``, and is written only where there are some.
 FORMAT_VERSION = 2
-_VERSIONS = (1, FORMAT_VERSION)
+_WITH_EMBEDDINGS = 3
+_VERSIONS = (1, FORMAT_VERSION, _WITH_EMBEDDINGS)
 
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
@@ -64,6 +65,7 @@ class Manifest:
         tied: further name of a parameter -> the name it is stored under.
         files: file name -> {"bytes", "sha256"}.
         written_by: package and version.
+        embeddings: 8-bit embedding tables: every name -> the name it is stored under.
     """
 
     architecture: str | None
@@ -76,6 +78,7 @@ class Manifest:
     tied: dict[str, str]
     files: dict[str, dict[str, Any]]
     written_by: str
+    embeddings: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, format name and version first."""
@@ -87,7 +90,10 @@ class Manifest:
             "layers": layers,
             "identities": list(self.identities),
         }
-        return {"format": "fastformers", "format_version": FORMAT_VERSION, **rest}
+        if not self.embeddings:
+            del rest["embeddings"]
+        version = _WITH_EMBEDDINGS if self.embeddings else FORMAT_VERSION
+        return {"format": "fastformers", "format_version": version, **rest}
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Manifest:
@@ -102,7 +108,7 @@ class Manifest:
             raise FormatError(f"fastformers.json is not one of ours: format is {content.get('format')!r}")
         version = field_of(content, "format_version", int)
         if version not in _VERSIONS:
-            known = " and ".join(map(str, _VERSIONS))
+            known = ", ".join(map(str, _VERSIONS))
             raise FormatError(
                 f"the artefact has format version {version}, this package reads {known}: upgrade fastformers"
             )
@@ -130,6 +136,7 @@ class Manifest:
                 for key, entry in field_of(content, "files", dict).items()
             },
             written_by=field_of(content, "written_by", str),
+            embeddings=_names_to_names(content, "embeddings") if version >= _WITH_EMBEDDINGS else {},
         )
 
 

@@ -17,6 +17,7 @@ from fastformers._optional import require
 from fastformers.errors import FastformersError, FormatError
 from fastformers.modules import PackedLinear
 from fastformers.modules.layer_shapes import LayerShape, resize_
+from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization.families import FAST_PATHS, fusable_activation
 from fastformers.quantization.manifest import LayerEntry, Manifest
@@ -151,6 +152,10 @@ def fill(model: nn.Module, manifest: Manifest, tensors: TensorFile) -> None:
     for name, target in manifest.same_layers.items():
         _linear(modules, name)
         _set_child(modules, name, packed[target])
+    tables = {name: _table(name, modules, tensors) for name in dict.fromkeys(manifest.embeddings.values())}
+    for name, target in manifest.embeddings.items():
+        _embedding(modules, name)
+        _set_child(modules, name, tables[target])
     for name in manifest.identities:
         _set_identity(modules, name)
     for name, values in manifest.attributes.items():
@@ -180,6 +185,27 @@ def _packed_layer(
         )
     except FastformersError as error:
         raise FormatError(f"layer {name} in model.safetensors is refused: {error}") from error
+
+
+def _table(name: str, modules: Mapping[str, nn.Module], tensors: TensorFile) -> RowwiseEmbedding:
+    embedding = _embedding(modules, name)
+    rows, columns = embedding.num_embeddings, embedding.embedding_dim
+    values = tensors.take(f"{name}.weight", (rows, columns), torch.uint8)
+    scale, bias = (
+        tensors.take(f"{name}.{part}", (rows,), torch.float32) for part in ("weight_scale", "weight_bias")
+    )
+    if not (torch.isfinite(scale).all() and torch.isfinite(bias).all()):
+        raise FormatError(f"the table {name} in model.safetensors has a scale or bias that is not finite")
+    return RowwiseEmbedding.from_parts(values, scale, bias)
+
+
+def _embedding(modules: Mapping[str, nn.Module], name: str) -> nn.Embedding:
+    module = modules.get(name)
+    if not isinstance(module, nn.Embedding):
+        raise FormatError(
+            f"fastformers.json names the table {name!r}, which is no embedding table of the model"
+        )
+    return module
 
 
 def _linear(modules: Mapping[str, nn.Module], name: str) -> nn.Linear:
@@ -220,7 +246,7 @@ def _fill_tensors(model: nn.Module, manifest: Manifest, tensors: TensorFile) -> 
     owners = {
         f"{prefix}.{name}".removeprefix("."): (module, name)
         for prefix, module in model.named_modules(remove_duplicate=False)
-        if not isinstance(module, PackedLinear)
+        if not isinstance(module, PackedLinear | RowwiseEmbedding)
         for name in (*module._parameters, *module._buffers)
         if getattr(module, name) is not None
     }

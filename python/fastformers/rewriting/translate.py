@@ -16,6 +16,7 @@ from fastformers.encoder_plan import Activation, EncoderPlan, HeadStep, LayerPla
 from fastformers.errors import ConfigError, ShapeError
 from fastformers.kernels import quantize_embedding_rows
 from fastformers.modules.activations import activation_name
+from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.rewriting.checks import attribute, check_classes, check_model, child, unsupported
 from fastformers.rewriting.families import FAMILIES, family_of
@@ -383,6 +384,9 @@ class _Translator:
         return linear
 
     def _table(self, path: str) -> Any:
+        embedding = child(self._encoder, path)
+        if type(embedding) is RowwiseEmbedding:
+            return array_of(embedding.weight, f"{path}.weight")
         embedding = child(self._encoder, path, nn.Embedding)
         if embedding.max_norm is not None:
             raise unsupported(f"{path} renormalises its rows (max_norm)")
