@@ -119,6 +119,8 @@ def export_onnx(
     if precision not in _PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; allowed: {', '.join(map(repr, _PRECISIONS))}")
     native = _native(precision, native)
+    if allow_partial and native != "layers":
+        raise ConfigError('allow_partial=True is for native="layers": leave it out, or export that form')
     folder, graph_kind = Path(path), graph_name(precision, native)
     _check_place(folder, graph_kind, overwrite)
     require("onnx", "onnx", "export_onnx")
