@@ -73,7 +73,8 @@ def export(
     config = ff.CompileConfig(pooling=pooling, normalize=normalize)
     given = None if texts is None else read_texts(texts)
     chosen: list[Any] = [*precision] if precision else ["fp32"]
-    chosen_native: Any = native
+    of_operators: dict[str, Any] = {"native": native, "allow_partial": allow_partial}
+    anywhere = "int8-fastformers" not in chosen  # the export says that they have no effect
     reports = []
     for each in chosen:
         report = ff.export_onnx(
@@ -82,10 +83,9 @@ def export(
             each,
             texts=given,
             config=config,
-            native=chosen_native if each == "int8-fastformers" or "int8-fastformers" not in chosen else None,
-            allow_partial=allow_partial,
             check=check,
             overwrite=overwrite,
+            **(of_operators if anywhere or each == "int8-fastformers" else {}),
         )
         reports.append(report)
         if not as_json:
