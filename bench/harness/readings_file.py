@@ -28,18 +28,19 @@ def read_or_begin(path: Path, resume: bool, header: dict[str, Any]) -> dict[str,
         raise SystemExit(f"{path} exists: add --resume to go on with it, or choose another file")
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     for key in ("schema", "settings", "machine"):
-        if comparable(key, document.get(key)) != comparable(key, header[key]):
-            raise SystemExit(f"{path} has other {key} than this run: choose another file")
+        differs = difference(key, document.get(key), header[key])
+        if differs:
+            raise SystemExit(f"{path} has other {key} than this run ({differs}): choose another file")
     return document
 
 
-def comparable(key: str, value: Any) -> Any:
-    """The value of a header's key, of a machine without variables that only say where inputs are."""
-    if key != "machine" or not isinstance(value, Mapping):
-        return value
-    environment = value.get("environment", {})
-    kept = {name: text for name, text in environment.items() if name not in INPUT_VARIABLES}
-    return {**value, "environment": kept}
+def difference(name: str, old: Any, new: Any) -> str:
+    """Says where two headers differ, e.g. ``machine.cpu.active_isa``; empty where they mean the same."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return "" if old == new else name
+    keys = [key for key in dict.fromkeys([*old, *new]) if key not in INPUT_VARIABLES]
+    found = [difference(f"{name}.{key}", old.get(key), new.get(key)) for key in keys]
+    return ", ".join(filter(None, found))
 
 
 def write(path: Path, document: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.fidelity.texts import data_folder
-from bench.harness.readings_file import REPOSITORY, comparable
+from bench.harness.readings_file import REPOSITORY, difference
 from fastformers.files.replaced_file import replace_file
 
 __all__ = ["SCHEMA", "cleaned", "commit", "default_path", "read_results", "slug", "write_results"]
@@ -74,8 +74,11 @@ def read_results(path: Path, header: Mapping[str, Any], resume: bool) -> dict[st
         )
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     for key in _SAME:
-        if comparable(key, document.get(key)) != comparable(key, cleaned(header[key])):
-            raise SystemExit(f"{path} has other {key} than this run: choose another file with --output")
+        differs = difference(key, document.get(key), cleaned(header[key]))
+        if differs:
+            raise SystemExit(
+                f"{path} has other {key} than this run ({differs}): choose another file with --output"
+            )
     return document
 
 
