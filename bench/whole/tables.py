@@ -62,7 +62,7 @@ def _encoder(result: Any) -> str:
 def _markdown(result: Any) -> str:
     """What the ladder wrote, one level of headings lower than a file of its own; its title is the section's."""
     lines = result["markdown"].splitlines()
-    return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines[1:])
+    return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines[1:]).strip()
 
 
 def _profile(result: Any) -> str:
