@@ -47,6 +47,19 @@ def _superglue() -> str:
     return "no BoolQ: set FASTFORMERS_DATA to a folder that holds superglue/BoolQ/val.jsonl"
 
 
+def _cuda() -> str:
+    """Asks torch only where the system has a GPU, because that takes seconds."""
+    if not Path("/proc/driver/nvidia").is_dir():
+        return "no GPU"
+    import torch
+
+    return (
+        ""
+        if torch.cuda.is_available()
+        else "there is a GPU, but this torch cannot use it: install one with CUDA"
+    )
+
+
 def _hours() -> str:
     return (
         "trains for hours, so it never runs here; its lines are kept in bench/accuracy/results.jsonl and told in "
@@ -67,6 +80,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "texts": _data,
     "boolq": _superglue,
     "mpnet": _mpnet,
+    "cuda": _cuda,
     "hours": _hours,
 }
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The parts of a whole run: what each runs, how long it may take, what it needs and what its result is.
 
-The times add up to less than the 40 minutes that ``make bench`` may take on two cores (a test adds them). Sizes are
-chosen for that: the long forms of these benchmarks are in the README beside each. A quick run takes some minutes; its
-limits are there for machines that do other work besides.
+The times add up to less than the 40 minutes that ``make bench`` may take on two cores (a test adds them); a GPU, where
+there is one, gets some more. Sizes are chosen for that: the long forms of these benchmarks are in the README beside
+each. A quick run takes some minutes; its limits are there for machines that do other work besides.
 """
 
 from __future__ import annotations
@@ -214,6 +214,16 @@ PARTS: tuple[Part, ...] = (
         quick="-m bench.soak.run --requests 2000 --cycles 10 --idle-seconds 0.5 --json {out}/soak.json",
         needs=(),
         collect=_json("soak.json"),
+    ),
+    Part(
+        name="gpu",
+        about="half precision, padding and the ladder on a GPU",
+        minutes=9,
+        command="-m bench.gpu.run --minutes 7.5 --json {out}/gpu.json",
+        quick_minutes=0,
+        quick="",
+        needs=("torch", "transformers", "minilm", "cuda"),
+        collect=_json("gpu.json"),
     ),
     Part(
         name="accuracy",

@@ -60,9 +60,20 @@ def _encoder(result: Any) -> str:
 
 
 def _markdown(result: Any) -> str:
-    """What the ladder wrote, one level of headings lower than a file of its own; its title is the section's."""
-    lines = result["markdown"].splitlines()
-    return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines[1:]).strip()
+    """What the ladder wrote; its title is the section's."""
+    return _lower(result["markdown"].split("\n", 1)[1])
+
+
+def _lower(markdown: str) -> str:
+    """The same with headings of the second level one level lower, as parts of a section."""
+    lines = markdown.strip().splitlines()
+    return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines)
+
+
+def _gpu(result: Any) -> str:
+    from bench.gpu.report import summary
+
+    return _lower(summary(result))
 
 
 def _profile(result: Any) -> str:
@@ -132,6 +143,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "memory": _memory,
     "onnx-ranges": _ranges,
     "soak": _soak,
+    "gpu": _gpu,
 }
 
 
