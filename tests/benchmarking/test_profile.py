@@ -14,6 +14,7 @@ import fastformers as ff
 from fastformers.benchmarking.explain_work import work_of
 from fastformers.benchmarking.measurement import Measurement
 from fastformers.benchmarking.profile import EngineProfile, engine_profile
+from fastformers.benchmarking.profiled_calls import profiled_calls
 from fastformers.benchmarking.random_encoder import random_plan, random_tensors, random_texts, word_tokenizer
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FormatError, ShapeError
@@ -182,4 +183,10 @@ def test_compiled_encoders_and_their_folders_are_profiled(tmp_path: Path) -> Non
     for given in (folder, str(folder)):
         again = ff.measure(given, TEXTS, profile=True, **QUICK)
         assert again.profile is not None
-        assert again.profile.tokens == found.profile.tokens
+        assert {each.layer for each in again.profile.operations} == {None, 0, 1}
+    with ff.Engine.from_pretrained(folder) as engine:
+        served = engine.calls().encode(TEXTS)
+    profiled = profiled_calls(fast, tokenizer).encode(TEXTS)
+    assert (profiled.ids == served.ids).all()
+    assert (profiled.types == served.types).all()
+    assert (profiled.offsets == served.offsets).all()
