@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.harness.readings_file import REPOSITORY
 from bench.whole.regions import replace_region
-from bench.whole.results_file import SCHEMA
+from bench.whole.results_file import SCHEMA, cleaned
 from bench.whole.tables import TABLES, summary_table
 
 __all__ = ["main", "write_tables"]
@@ -49,7 +49,7 @@ def tables_of(document: Mapping[str, Any], path: Path) -> tuple[dict[str, str], 
 
 def write_tables(document: Mapping[str, Any], path: Path, root: Path) -> None:
     """Writes every region and the picture below ``root``; says on stderr which parts keep what they have."""
-    texts, absent = tables_of(document, path)
+    texts, absent = tables_of(cleaned(document), path)
     for name, text in texts.items():
         replace_region(root / ELSEWHERE.get(name, BENCH_README), name, text)
     if "demo" in texts:

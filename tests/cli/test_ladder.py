@@ -11,6 +11,7 @@ import torch
 from ladder_models import save_data, save_systems
 
 from fastformers import kernels
+from fastformers.benchmarking.ladder import rounds
 from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
@@ -22,6 +23,12 @@ def exit_status(*arguments: object) -> int:
         main([str(argument) for argument in arguments])
     assert isinstance(stopped.value.code, int)
     return stopped.value.code
+
+
+@pytest.fixture(autouse=True)
+def short_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reading answers its texts once, as short as that is."""
+    monkeypatch.setattr(rounds, "LEAST_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from fastformers import kernels
 from fastformers.benchmarking.ladder.html import html_text
 from fastformers.benchmarking.ladder.report import LadderReport
 from fastformers.benchmarking.ladder.settings import LadderSettings
+from fastformers.benchmarking.ladder.table import notes_of
 from fastformers.benchmarking.plots.ladder_rows import read_rungs
 from fastformers.benchmarking.saved_speeds import cost_report
 from fastformers.errors import ConfigError, FormatError
@@ -139,6 +140,14 @@ def test_the_page_holds_everything_and_fetches_nothing(report: LadderReport, out
     assert all(f">{row.name}" in page for row in (*report.rows, *report.comparisons))
     assert page.count("<svg") == 2  # accuracy against speed, and bars
     assert not re.search(r"<script|<link|<img|@import|(?:src|href)=\"(?!#)", page)
+
+
+def test_a_step_from_another_row_than_the_one_above_is_said_so(report: LadderReport) -> None:
+    assert any(note.startswith("step: times as fast as the row above. in all:") for note in notes_of(report))
+    last = report.rows[-1]
+    rows = (*report.rows, replace(last, name="more pruned"))
+    (note,) = [each for each in notes_of(replace(report, rows=rows)) if each.startswith("step:")]
+    assert f"row above; more pruned: as {last.against}." in note
 
 
 def test_names_of_folders_are_escaped_in_the_page(report: LadderReport) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fastformers.benchmarking.ladder.gpu_rungs import gpu_comparisons_of, gpu_rungs_of
+from fastformers.benchmarking.ladder.rounds import LEAST_SECONDS
 from fastformers.benchmarking.ladder.rungs import Rung, comparisons_of, rungs_of
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import Systems
@@ -17,6 +18,11 @@ _ROUNDS = (
     "{rounds} rounds; each runs every row over its share of the texts, all shares with the same mix of lengths, the "
     "order of the rows turned each round, {warm_up}. Speed-ups are medians of the ratio inside a round. Latency is of "
     "{latency} with nothing else in flight."
+)
+
+_WARM_UP = (
+    "the first call after each switch not counted, "
+    f"shares of less than {LEAST_SECONDS:g} s answered several times over"
 )
 
 
@@ -43,9 +49,7 @@ FORMS: dict[str, Form] = {
         rungs_of,
         comparisons_of,
         "From text to answer, tokenizing included, in requests of {batch} text{s}. "
-        + _ROUNDS.replace("{warm_up}", "the first call after each switch not counted").replace(
-            "{latency}", "a single query"
-        ),
+        + _ROUNDS.replace("{warm_up}", _WARM_UP).replace("{latency}", "a single query"),
         published=True,
     ),
     "cuda": Form(

@@ -46,7 +46,7 @@ def gpu_rungs_of(systems: Systems, settings: LadderSettings, max_length: int) ->
     meaning = "weights and products are half, attention is fused (ff.to_fp16)"
     rungs.append(Rung(_HALF, meaning, rungs[-1].model, "half", rungs[-1].name))
     for pruned in systems.pruned:
-        meaning = "heads and neurons taken out (ff.prune_); half as in the row above"
+        meaning = "heads and neurons taken out (ff.prune_); half as before"
         rungs.append(Rung(pruned.name, meaning, pruned, "half", _HALF))
     return rungs
 

@@ -91,7 +91,7 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
         ),
     ]
     for pruned in systems.pruned:
-        meaning = "heads and neurons taken out (ff.prune_); the engine and instances of the row above"
+        meaning = "heads and neurons taken out (ff.prune_); engine and instances as before"
         rungs.append(Rung(pruned.name, meaning, pruned, "instances", several))
     return rungs
 

@@ -112,7 +112,7 @@ def total_interval(
     """Returns a 95 % confidence interval of the seconds of all texts, from those of a sample.
 
     The sample is even over the lengths, so what is uncertain is how much texts of like length differ, and how much the
-    machine did: estimated from differences of neighbours in the order of lengths. A text that several rounds timed
+    machine did: estimated from differences of neighbours in the order of lengths. A text that was timed several times
     counts once, with its mean.
 
     Args:
@@ -122,7 +122,8 @@ def total_interval(
     """
     seconds_of: dict[tuple[int, int], list[float]] = {}
     for reading, of_round in zip(readings, timed, strict=True):
-        for text, seconds in zip(of_round, reading.alone, strict=True):
+        times = len(reading.alone) // len(of_round)  # short readings answer their texts several times over
+        for text, seconds in zip([*of_round] * times, reading.alone, strict=True):
             seconds_of.setdefault(text, []).append(seconds)
     values = [sum(seconds) / len(seconds) for _, seconds in sorted(seconds_of.items())]
     squares = sum((one - two) ** 2 for one, two in pairwise(values))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fastformers.benchmarking.ladder.report import LadderReport, LadderRow
@@ -85,10 +86,7 @@ def notes_of(report: LadderReport) -> list[str]:
             tokens["cut"] > 0,
             f"{tokens['cut']:,.0f} texts were longer than {report.settings['max_length']} tokens, and cut there.",
         ),
-        (
-            True,
-            "step: times as fast as the row above. in all: as the first row. MB: weights and scratch memory.",
-        ),
+        (True, f"{_steps(report)} in all: as the first row. MB: weights and scratch memory."),
         (report.metric is not None, f"score: {report.metric}, of 100."),
         (
             report.metric is None,
@@ -111,6 +109,16 @@ def notes_of(report: LadderReport) -> list[str]:
         ),
     )
     return [text for holds, text in told if holds]
+
+
+def _steps(report: LadderReport) -> str:
+    """Says which row a step is measured from: the one above, and for several pruned models the same one."""
+    elsewhere: dict[str, list[str]] = {}
+    for above, row in pairwise(report.rows):
+        if row.against != above.name:
+            elsewhere.setdefault(row.against, []).append(row.name)
+    others = "".join(f"; {', '.join(names)}: as {against}" for against, names in elsewhere.items())
+    return f"step: times as fast as the row above{others}."
 
 
 def _extrapolations(report: LadderReport) -> str:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Readings are long enough to be compared: few texts are answered several times over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastformers.benchmarking.ladder import rounds
+from fastformers.benchmarking.ladder.journal import Journal, Reading
+from fastformers.benchmarking.ladder.rounds import Plan, take_rounds
+from fastformers.benchmarking.ladder.ways import Contestant
+
+TEXTS = ["a", "b", "c"]
+SECONDS = 0.004  # of a text
+LEAST = 0.05
+
+
+def contestant(under_load: bool, in_large_batches: bool = False) -> Contestant:
+    def alone(texts: Sequence[Any]) -> list[float]:
+        time.sleep(SECONDS * len(texts))
+        return [SECONDS] * len(texts)
+
+    return Contestant(
+        timed=lambda texts: sum(alone(texts)),
+        alone=alone,
+        memory_mb=lambda: 1.0,
+        under_load=under_load,
+        scored=lambda: pytest.fail("nothing is scored here"),
+        precision="float32",
+        in_large_batches=in_large_batches,
+    )
+
+
+def readings(folder: Path, one: Contestant) -> list[Reading]:
+    journal = Journal(folder / "rounds.jsonl", "key", ["row"])
+    plan = Plan({"row": [TEXTS] * 3}, 3, "off")
+    return take_rounds({"row": one}, plan, journal, lambda _: None).readings["row"]
+
+
+@pytest.mark.parametrize("under_load", [True, False])
+def test_a_short_share_is_answered_several_times_over(
+    under_load: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "LEAST_SECONDS", LEAST)
+    for reading in readings(tmp_path, contestant(under_load)):
+        assert reading.seconds >= LEAST
+        assert reading.queries >= LEAST / SECONDS
+        assert reading.queries % len(TEXTS) == 0
+        assert reading.seconds_per_query == pytest.approx(SECONDS)
+        assert len(reading.alone) == (len(TEXTS) if under_load else reading.queries)
+
+
+@pytest.mark.parametrize(("under_load", "large"), [(True, True), (True, False), (False, False)])
+def test_long_shares_and_large_batches_are_answered_once(
+    under_load: bool, large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "LEAST_SECONDS", LEAST if large else SECONDS)
+    assert {reading.queries for reading in readings(tmp_path, contestant(under_load, large))} == {len(TEXTS)}
