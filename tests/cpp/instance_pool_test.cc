@@ -349,7 +349,8 @@ void counts_out_of_range_are_refused() {
 }
 
 // AddressSanitizer of GCC 12 does not lock its own allocator around a fork, so a child may wait forever for a lock that a
-// thread of the parent held: 2 of 160 forks did, and none of 640 without it. Only there may a few children be ended by their alarm; none may be wrong.
+// thread of the parent held: 2 of 160 forks did, and none of 640 without it. Only there may a few children be ended by
+// their alarm; none may be wrong.
 #ifdef __SANITIZE_ADDRESS__
 constexpr int kLostChildren = 5;
 #else
