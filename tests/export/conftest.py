@@ -3,18 +3,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_of import fixtures_of
 
-_PATH = Path(__file__).parent.parent / "rewriting" / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_of_all_families", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODELS = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODELS)
+_MODELS = fixtures_of("rewriting")
 
 one_torch_thread = _MODELS.one_torch_thread
 family = _MODELS.family

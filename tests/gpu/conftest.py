@@ -3,20 +3,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_of import fixtures_of
 
-_PATH = Path(__file__).parent.parent / "export" / "conftest.py"
-_SPEC = importlib.util.spec_from_file_location("models_and_tokenizer", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODELS = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODELS)
+_MODELS = fixtures_of("export")
 
 one_torch_thread = _MODELS.one_torch_thread
 family = _MODELS.family

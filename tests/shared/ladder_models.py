@@ -20,6 +20,24 @@ LABELS = ("bad", "good")
 MOST_TOKENS = 24
 
 
+def save_span_task(folder: Path) -> list[str]:
+    """WiC's training and validation files, 12 rows each; returns the words of a tokenizer for them."""
+    words = "the cat sat on mat dog ran bank river money".split()
+    rows = [
+        {
+            "word": "bank",
+            "sentence1": f"bank {words[place % 10]} cat",
+            "sentence2": "money bank",
+            **{"start1": 0, "end1": 4, "start2": 6, "end2": 10, "idx": place, "label": place % 2 == 0},
+        }
+        for place in range(12)
+    ]
+    for split in ("train", "val"):
+        lines = (json.dumps(row) for row in rows)
+        (folder / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return words
+
+
 def write_rows(path: Path, count: int, seed: int) -> None:
     choose = random.Random(seed)
     lines = []

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from fastformers.cli.options import EnergyMethod, PriceOfMachine, Utilisation
 from fastformers.errors import ConfigError
 
 __all__ = ["ladder"]
@@ -76,14 +77,9 @@ def ladder(
             help="Also rows beside the ladder: INT8 layers in PyTorch, per tensor, all rows, processes.",
         ),
     ] = False,
-    price: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|USD", help="Of the machine (`cost --list`), or US dollars an hour."),
-    ] = None,
-    utilisation: Annotated[float, typer.Option(help="Share of the paid time that is used.")] = 1.0,
-    energy: Annotated[
-        str, typer.Option(metavar="METHOD", help="auto, rapl, nvml, estimate:tdp or off.")
-    ] = "auto",
+    price: PriceOfMachine = None,
+    utilisation: Utilisation = 1.0,
+    energy: EnergyMethod = "auto",
     table_of_instances: Annotated[
         bool,
         typer.Option(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fastformers.cli.options import EnergyMethod, PriceOfMachine, Utilisation
 from fastformers.cli.texts import read_texts
 
 __all__ = ["measure"]
@@ -31,19 +32,14 @@ def measure(
             help="Also say where the time goes: per layer and operation, percent of the machine's limit.",
         ),
     ] = False,
-    price: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|USD", help="Of the machine (`cost --list`), or US dollars an hour."),
-    ] = None,
-    utilisation: Annotated[float, typer.Option(help="Share of the paid time that is used.")] = 1.0,
+    price: PriceOfMachine = None,
+    utilisation: Utilisation = 1.0,
     batch_size: Annotated[int, typer.Option(help="Texts of a request.")] = 1,
     instances: Annotated[int | None, typer.Option(min=1, help="Instances; else as tuned.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of an instance; else as tuned.")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds, at least 3.")] = 5,
     seconds: Annotated[float, typer.Option(help="That the rounds may take together, about.")] = 10.0,
-    energy: Annotated[
-        str, typer.Option(metavar="METHOD", help="auto, rapl, nvml, estimate:tdp or off.")
-    ] = "auto",
+    energy: EnergyMethod = "auto",
     json_path: Annotated[
         Path | None, typer.Option("--save", dir_okay=False, metavar="FILE", help="Save the numbers as JSON.")
     ] = None,

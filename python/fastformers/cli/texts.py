@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from fastformers.errors import FormatError
+from fastformers.files.text_lines import text_lines
 
 __all__ = ["read_texts"]
 
@@ -17,10 +18,7 @@ def read_texts(path: Path) -> list[str]:
     Raises:
         FormatError: not UTF-8 text, or a line of a .jsonl file without a text.
     """
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text: {error}") from error
+    lines = text_lines(path)
     if path.suffix != ".jsonl":
         return lines
     return [_text_of_json_line(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]

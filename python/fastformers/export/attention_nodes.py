@@ -64,10 +64,7 @@ class Attention:
             bias where that is still to be added; and the rows of x that both belong to.
         """
         layer, place = self._plan.layers[number], f"layers.{number}"
-        asking = x
-        if first_only and self.can_ask_first(number):
-            row = self.first(x)
-            asking = self._graph.node("Unsqueeze", [row, self._graph.number([1], np.int64)], place)
+        asking = self._first_row(x, place) if first_only and self.can_ask_first(number) else x
         if not layer.heads:
             return "", self._linears.bias(f"{place}.output"), asking
         bias = self._linears.bias(f"{place}.qkv") or ""
@@ -93,6 +90,11 @@ class Attention:
             mask_filter_value=_HIDDEN_SCORE,
         )
         return *self._linears.product_and_bias(mixed, f"{place}.output"), asking
+
+    def _first_row(self, x: str, place: str) -> str:
+        """[batch, length, C] -> [batch, 1, C]."""
+        one = self._graph.number([1], np.int64)
+        return self._graph.node("Unsqueeze", [self.first(x), one], place)
 
     def first(self, x: str) -> str:
         """Takes each text's first token that the mask keeps: [batch, length, C] -> [batch, C]."""

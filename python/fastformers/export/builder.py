@@ -33,11 +33,13 @@ class GraphBuilder:
             float16 and accumulate in float32.
 
     Attributes:
+        half: the argument.
         float_type: ``TensorProto`` type of floats inside, for nodes that convert.
         fused: how often each fused block was written, by its name.
     """
 
     def __init__(self, half: bool = False) -> None:
+        self.half = half
         self.float_type = 10 if half else 1  # TensorProto.FLOAT16, FLOAT
         self._onnx = require("onnx", "onnx", "exporting to ONNX")
         self._nodes: list[Any] = []
@@ -54,7 +56,7 @@ class GraphBuilder:
 
     def output(self, name: str, value: str, shape: Sequence[str | int]) -> None:
         """Declares an output of the graph, float32."""
-        converts = {"to": 1} if self.float_type != 1 else {}
+        converts = {"to": 1} if self.half else {}
         operator = "Cast" if converts else "Identity"
         made = self._onnx.helper.make_node(operator, [value], [name], name=f"output/{name}", **converts)
         self._nodes.append(made)
@@ -105,7 +107,7 @@ class GraphBuilder:
         return name
 
     def _stored(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
-        if self.float_type == 1 or value.dtype != np.float32:
+        if not self.half or value.dtype != np.float32:
             return value
         largest = float(np.abs(value).max(initial=0.0))
         if largest > _LARGEST_HALF:

@@ -137,10 +137,10 @@ class _Writer:
         gelu = plan.activation in ("gelu", "gelu_tanh") and not plan.gated
         wanted = {
             "attention": sum(layer.heads > 0 for layer in plan.layers),
-            "skip + LayerNorm": self._norms_with_sums() if graph.float_type != 1 else 0,
+            "skip + LayerNorm": self._norms_with_sums() if graph.half else 0,
             "bias + GELU": sum(layer.intermediate > 0 for layer in plan.layers) if gelu else 0,
             "embeddings + LayerNorm": int(
-                graph.float_type != 1 and plan.positions > 0 and plan.embedding == plan.hidden
+                graph.half and plan.positions > 0 and plan.embedding == plan.hidden
             ),
         }
         return {name: (graph.fused[name], count) for name, count in wanted.items() if count}
@@ -167,9 +167,7 @@ class _Writer:
             plan.embedding != plan.hidden
         ):  # ONNX Runtime infers the fused operator's width from the wrong table
             return self.linears.with_bias(self._embedding_sum(), "embeddings.projection")
-        fuses = (
-            self.graph.float_type != 1 and plan.positions and plain
-        )  # on CPUs the parts are faster, as in norms
+        fuses = self.graph.half and plan.positions and plain  # on CPUs the parts are faster, as in norms
         return self._fused_embeddings() if fuses else self._embedding_sum()
 
     def _fused_embeddings(self) -> str:
@@ -243,7 +241,7 @@ class _Writer:
         graphs keep it.
         """
         terms = [term for term in (y, x, bias or "") if term]
-        if self.graph.float_type == 1 or not y:
+        if not self.graph.half or not y:
             total = self.graph.node("Sum", terms, norm) if len(terms) > 1 else x
             return total, self._norm(total, norm)
         return self._skip_norm(y, bias, x, norm)

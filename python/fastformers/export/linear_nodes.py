@@ -79,8 +79,7 @@ class Linears:
 
     def with_bias(self, x: str, name: str) -> str:
         """Returns x W^T + bias."""
-        product, bias = self.product_and_bias(x, name)
-        return product if bias is None else self.graph.node("Add", [product, bias], name)
+        return self._added(*self.product_and_bias(x, name), name)
 
     def product_and_bias(self, x: str, name: str) -> tuple[str, str | None]:
         """Returns x W^T and the bias that is still to be added; ``None`` when there is none or the product has it."""
@@ -96,8 +95,10 @@ class Linears:
         self.graph.fused["bias + GELU"] += fused is not None
         if bias is not None and fused is not None:
             return self.graph.node(fused, [product, bias], name, domain=CONTRIB)
-        total = product if bias is None else self.graph.node("Add", [product, bias], name)
-        return write_activation(self.graph, total, activation, name)
+        return write_activation(self.graph, self._added(product, bias, name), activation, name)
+
+    def _added(self, product: str, bias: str | None, name: str) -> str:
+        return product if bias is None else self.graph.node("Add", [product, bias], name)
 
     def is_int8(self, name: str) -> bool:
         """Says whether the layer exists and its weights are INT8."""

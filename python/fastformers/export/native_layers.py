@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastformers.encoder_plan import EncoderPlan
@@ -120,10 +119,6 @@ class NativeAttention(Attention):
         if first_only and self.can_ask_first(number):
             mixed, x = self._first_row(mixed, place), self._first_row(x, place)
         return *self._linears.product_and_bias(mixed, f"{place}.output"), x
-
-    def _first_row(self, x: str, place: str) -> str:
-        one = self._graph.number([1], np.int64)
-        return self._graph.node("Unsqueeze", [self.first(x), one], place)
 
 
 def native_blocks(

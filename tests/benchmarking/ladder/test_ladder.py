@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ladder_models import save_span_task
 from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
@@ -209,19 +210,7 @@ def test_a_file_in_the_way_is_left_alone(
 
 
 def test_texts_with_marked_spans_climb_too(tmp_path: Path, quick: Quick) -> None:
-    words = "the cat sat on mat dog ran bank river money".split()
-    rows = [
-        {
-            "word": "bank",
-            "sentence1": f"bank {words[place % 10]} cat",
-            "sentence2": "money bank",
-            **{"start1": 0, "end1": 4, "start2": 6, "end2": 10, "idx": place, "label": place % 2 == 0},
-        }
-        for place in range(12)
-    ]
-    for split in ("train", "val"):
-        lines = (json.dumps(row) for row in rows)
-        (tmp_path / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    words = save_span_task(tmp_path)
     tokenizer, task = word_pieces(words), get_task("wic")
     folders = {}
     for name, layers in (("teacher", 2), ("student", 1)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastformers.benchmarking.ladder.rungs import Rung, check_names, student_name
+from fastformers.benchmarking.ladder.rungs import Rung, add_students, check_names
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import Systems
 
@@ -40,9 +40,7 @@ def gpu_rungs_of(systems: Systems, settings: LadderSettings, max_length: int) ->
         ),
         Rung(_BUCKETS, "the same; texts of similar length share a batch", teacher, "batches", _DYNAMIC),
     ]
-    for student in systems.students:
-        meaning = "a smaller model, trained to answer as the first does (ff.distill); PyTorch float32"
-        rungs.append(Rung(student_name(systems, student), meaning, student, "batches", rungs[-1].name))
+    add_students(rungs, systems, "batches")
     meaning = "weights and products are half, attention is fused (ff.to_fp16)"
     rungs.append(Rung(_HALF, meaning, rungs[-1].model, "half", rungs[-1].name))
     for pruned in systems.pruned:

@@ -24,6 +24,7 @@ from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.digests import sha256_of
 from fastformers.files.strict_json import parse_json
+from fastformers.files.text_lines import text_lines
 from fastformers.modules.layer_shapes import LayerShape, resize_
 from fastformers.recipes.model_folder import OpenedModel
 from fastformers.tasks import Example, Task, TaskFile, get_task, load_examples
@@ -102,10 +103,7 @@ def systems_of_shapes(table: Mapping[str, Any], texts: str | Path, *, seed: int 
 def _examples(task: Task, texts: Path) -> tuple[Example, ...]:
     if not texts.is_file():
         return tuple(load_examples(task, texts, "val"))
-    try:
-        lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{texts} is not UTF-8 text: {error}") from error
+    lines = text_lines(texts)
     if not lines:
         raise FormatError(f"{texts} holds no text: write one a line")
     if texts.suffix != ".jsonl":

@@ -11,7 +11,7 @@ from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.errors import ConfigError
 
-__all__ = ["Rung", "check_names", "comparisons_of", "rungs_of", "student_name"]
+__all__ = ["Rung", "add_students", "check_names", "comparisons_of", "rungs_of"]
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
             True,
         ),
     ]
-    for student in systems.students:
-        meaning = "a smaller model, trained to answer as the first does (ff.distill); PyTorch float32"
-        rungs.append(Rung(student_name(systems, student), meaning, student, "dynamic", rungs[-1].name))
+    add_students(rungs, systems, "dynamic")
     last = rungs[-1].model
     rungs += [
         Rung(
@@ -156,9 +154,12 @@ def _threads(count: int) -> str:
     return f"{count} thread{'s'[: count != 1]}"
 
 
-def student_name(systems: Systems, student: SystemModel) -> str:
-    """Names the row of a student."""
-    return "distilled student" if len(systems.students) == 1 else f"distilled: {student.name}"
+def add_students(rungs: list[Rung], systems: Systems, way: str) -> None:
+    """Appends a row for each student, which answers in the way of the rows above."""
+    meaning = "a smaller model, trained to answer as the first does (ff.distill); PyTorch float32"
+    for student in systems.students:
+        name = "distilled student" if len(systems.students) == 1 else f"distilled: {student.name}"
+        rungs.append(Rung(name, meaning, student, way, rungs[-1].name))
 
 
 def check_names(systems: Systems) -> None:
