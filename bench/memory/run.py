@@ -28,7 +28,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertM
 import fastformers as ff
 from bench.fidelity.models import model_folder
 from bench.fidelity.run import CALIBRATION_TEXTS, MAX_TOKENS
-from fastformers.quantization.memory import model_bytes, return_freed_pages
+from fastformers.modules.model_bytes import model_bytes
+from fastformers.quantization.memory import return_freed_pages
 
 MEGABYTE = 1e6
 HELD_LIMIT = 0.30  # of the linear layers' float32 bytes, afterwards

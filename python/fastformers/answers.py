@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prediction", "RankedDocument", "predictions", "rank", "relevance", "similarities"]
+__all__ = ["Prediction", "RankedDocument", "predictions", "rank", "relevance", "similarities", "stacked"]
 
 
 class Prediction(NamedTuple):
@@ -34,6 +34,11 @@ class RankedDocument(NamedTuple):
 
     doc: int
     score: float
+
+
+def stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Rows [C] of n texts as one array [n, C]; of no texts [0, 0]."""
+    return np.stack(list(rows)) if rows else np.empty((0, 0), np.float32)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

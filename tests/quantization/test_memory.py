@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastformers.quantization.memory import model_bytes, page_out, return_freed_pages
+from fastformers.modules.model_bytes import model_bytes
+from fastformers.quantization.memory import page_out, return_freed_pages
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 

@@ -95,7 +95,7 @@ def _engine(engine: Engine) -> Subject:
 def _model(model: Any, tokenizer: Any) -> Subject:
     import torch
 
-    from fastformers.quantization.memory import model_bytes
+    from fastformers.modules.model_bytes import model_bytes
     from fastformers.tasks import accepted_inputs
 
     length = most_tokens(model, tokenizer)

@@ -42,7 +42,6 @@ class Attention:
     ) -> None:
         self._graph, self._plan, self._tensors, self._linears = graph, plan, tensors, linears
         self._mask, self._positions = mask, positions
-        self._padding = graph.node("Cast", [mask], "attention", to=6)  # TensorProto.INT32
         self._kept: dict[object, str] = {}
 
     def can_ask_first(self, number: int) -> bool:
@@ -83,7 +82,7 @@ class Attention:
             q, k, bias = self._rotated(q, layer, place), self._rotated(k, layer, place), ""
         mixed = self._graph.node(
             "MultiHeadAttention",
-            [q, k, v, bias, self._padding, self._score_bias(layer, f"{place}.relative_bias")],
+            [q, k, v, bias, self._padding(), self._score_bias(layer, f"{place}.relative_bias")],
             place,
             domain=CONTRIB,
             num_heads=layer.heads,
@@ -95,6 +94,14 @@ class Attention:
         """[batch, length, C] -> [batch, 1, C]."""
         one = self._graph.number([1], np.int64)
         return self._graph.node("Unsqueeze", [self.first(x), one], place)
+
+    def _padding(self) -> str:
+        """The mask as ONNX Runtime's attention takes it, int32."""
+        if "padding" not in self._kept:
+            self._kept["padding"] = self._graph.node(
+                "Cast", [self._mask], "attention", to=6
+            )  # TensorProto.INT32
+        return self._kept["padding"]
 
     def first(self, x: str) -> str:
         """Takes each text's first token that the mask keeps: [batch, length, C] -> [batch, C]."""
@@ -114,7 +121,7 @@ class Attention:
         operands, scale, weight_scale, zero_point = self._linears.quantized_inputs(x, f"{place}.qkv")
         return self._graph.node(
             "QAttention",
-            [*operands, bias, scale, weight_scale, self._padding, zero_point],
+            [*operands, bias, scale, weight_scale, self._padding(), zero_point],
             place,
             domain=CONTRIB,
             num_heads=layer.heads,

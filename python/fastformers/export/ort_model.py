@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastformers import kernels
-from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance, similarities
+from fastformers.answers import (
+    Prediction,
+    RankedDocument,
+    predictions,
+    rank,
+    relevance,
+    similarities,
+    stacked,
+)
 from fastformers.errors import ClosedError, ConfigError, FormatError, ShapeError, UnsupportedModelError
 from fastformers.export.report import DESCRIPTION_SCHEMA, description_file, model_file
 from fastformers.export.session import open_session, session_options
@@ -99,7 +107,7 @@ class OrtModel:
         Raises:
             UnsupportedModelError: the model does not classify whole texts.
         """
-        return predictions(_stacked(self._whole_texts("logits", texts)), self._labels) if texts else []
+        return predictions(stacked(self._whole_texts("logits", texts)), self._labels) if texts else []
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
         """Returns the model's logits: float32 [n, C]; of a model that classifies tokens, n arrays [tokens, C].
@@ -108,7 +116,7 @@ class OrtModel:
             UnsupportedModelError: the model has no logits.
         """
         rows = self._rows(self._named("logits"), texts)
-        return rows if rows and rows[0].ndim == 2 else _stacked(rows)
+        return rows if rows and rows[0].ndim == 2 else stacked(rows)
 
     def embed(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Returns the embedding of each text, float32 [n, C], pooled and normalised as the model does.
@@ -116,7 +124,7 @@ class OrtModel:
         Raises:
             UnsupportedModelError: the model has no sentence embedding.
         """
-        return _stacked(self._whole_texts(self._embedding(), texts))
+        return stacked(self._whole_texts(self._embedding(), texts))
 
     def rerank(self, query: str, docs: Sequence[str]) -> list[RankedDocument]:
         """Orders documents by relevance to a query, best first; see :meth:`fastformers.Engine.rerank`.
@@ -131,7 +139,7 @@ class OrtModel:
         if not docs:
             return []
         if self._scores_pairs():
-            return rank(relevance(_stacked(self._whole_texts("logits", [(query, doc) for doc in docs]))))
+            return rank(relevance(stacked(self._whole_texts("logits", [(query, doc) for doc in docs]))))
         return rank(similarities(self.embed([query, *docs])))
 
     def run(
@@ -273,10 +281,6 @@ def _groups(texts: Sequence[TokenizedText]) -> list[list[int]]:
             groups.append([])
         groups[-1].append(index)
     return groups
-
-
-def _stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return np.stack(list(rows)) if rows else np.empty((0, 0), np.float32)
 
 
 def _graph(folder: Path, precision: str | None) -> str:

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastformers.answers import Prediction, predictions
+from fastformers.answers import Prediction, predictions, stacked
 from fastformers.config import TorchConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.gpu.cuda_graphs import GraphedModel
 from fastformers.gpu.devices import PeakMemory, device_facts, device_of
 from fastformers.gpu.text_batches import Batch, TextBatches, batches_of, takes_attended_keys
+from fastformers.modules.model_bytes import model_bytes
 from fastformers.tokenization import Text, TokenizedText
 
 __all__ = ["TorchModel"]
@@ -125,9 +126,7 @@ class TorchModel:
     @property
     def memory_bytes(self) -> int:
         """Bytes of weights, and on a GPU the most scratch memory that a call has taken so far."""
-        tensors = {id(each): each for each in (*self._model.parameters(), *self._model.buffers())}
-        weights = sum(each.numel() * each.element_size() for each in tensors.values())
-        return weights + self._memory.scratch_bytes
+        return model_bytes(self._model) + self._memory.scratch_bytes
 
     def facts(self) -> dict[str, Any]:
         """Returns what a report says of this model: device, dtype, attention and settings, as JSON values."""
@@ -198,4 +197,4 @@ def _fetched(blocks: Sequence[_Launched]) -> NDArray[np.float32] | list[NDArray[
         rows += [own[place] for place in range(len(block.texts))]
     if rows and rows[0].ndim == 2:
         return rows
-    return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+    return stacked(rows)

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from fastformers.config import Int8Config
 from fastformers.modules import PackedLinear
+from fastformers.modules.model_bytes import model_bytes
 from fastformers.quantization.calibration import LayerObservation, observe
 from fastformers.quantization.choice import Choice
 from fastformers.quantization.equalization import fitted_factors, output_importance
 from fastformers.quantization.inputs import Examples
-from fastformers.quantization.memory import model_bytes, return_freed_pages
+from fastformers.quantization.memory import return_freed_pages
 from fastformers.quantization.partial_pass import PartialPass
 from fastformers.quantization.plan import LayerPlan
 from fastformers.quantization.progress import ProgressCallback

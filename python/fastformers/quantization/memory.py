@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Keeps the process small while a model is converted: counts a model's bytes, gives pages back to the system."""
+"""Keeps the process small while a model is converted: gives pages back to the system."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ import ctypes
 import mmap
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["model_bytes", "page_out", "return_freed_pages"]
+__all__ = ["page_out", "return_freed_pages"]
 
 _MADV_PAGEOUT = 21
-
-
-def model_bytes(model: nn.Module) -> int:
-    """Bytes of a model's parameters and buffers, each counted once."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def return_freed_pages() -> None:

@@ -14,12 +14,13 @@ from fastformers import __version__, kernels
 from fastformers.config import Int8Config
 from fastformers.errors import CalibrationError, ConfigError, GateError
 from fastformers.modules import PackedLinear
+from fastformers.modules.model_bytes import model_bytes
 from fastformers.quantization.agreement import Agreement, Answers, compare_answers, record_answers
 from fastformers.quantization.checks import check_layers, check_model
 from fastformers.quantization.choice import choose_layers, counted_rows
 from fastformers.quantization.convert import Converter, stays_float
 from fastformers.quantization.inputs import Examples, collect_examples
-from fastformers.quantization.memory import model_bytes, return_freed_pages
+from fastformers.quantization.memory import return_freed_pages
 from fastformers.quantization.plan import LayerPlan, plan_layers
 from fastformers.quantization.progress import ProgressCallback, reporting
 from fastformers.quantization.report import (

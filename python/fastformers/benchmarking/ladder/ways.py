@@ -26,7 +26,7 @@ from fastformers.encoder_plan import OutputPlan
 from fastformers.gpu.half import to_fp16
 from fastformers.gpu.torch_model import TorchModel
 from fastformers.kernels import NativeEncoder
-from fastformers.quantization.memory import model_bytes
+from fastformers.modules.model_bytes import model_bytes
 from fastformers.quantization.twin import quantized_twin
 from fastformers.recipes.model_folder import OpenedModel
 from fastformers.runtime.artefact import load_artefact
