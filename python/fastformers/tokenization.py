@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from fastformers.ascii_texts import AsciiTokenizer
 from fastformers.errors import ConfigError, ShapeError
 from fastformers.span_text import SpanText
 from fastformers.token_spans import token_span
@@ -122,8 +123,8 @@ class TextEncoder:
             strategy=own.get("strategy", "longest_first"),
             direction=own.get("direction", "right"),
         )
-        # The fast variant leaves out character offsets; older releases of tokenizers do not have it.
-        self._encode_batch = getattr(self._tokenizer, "encode_batch_fast", self._tokenizer.encode_batch)
+        self._ascii = None if num_spans else AsciiTokenizer.of(self._tokenizer)
+        self._ascii_tokenizer = self._tokenizer if self._ascii is None else self._ascii.tokenizer
         self._max_length = max_length
         self._num_spans = num_spans
         self._whole = _without_truncation(self._tokenizer) if num_spans else None
@@ -165,11 +166,22 @@ class TextEncoder:
         return tokenized
 
     def _encodings(self, texts: Sequence[Text]) -> list[Encoding]:
-        if len(texts) == 1:  # without the batch's detour through the tokenizer's thread pool
-            return [_encode(self._tokenizer, texts[0])]
         if self._num_spans:  # character offsets are needed
             return list(self._tokenizer.encode_batch([_plain(text) for text in texts]))
-        return list(self._encode_batch(list(texts)))
+        as_ascii = [self._as_ascii(text) for text in texts]
+        plain = iter(_encode_fast(self._ascii_tokenizer, [text for text in as_ascii if text is not None]))
+        others = [text for text, taken in zip(texts, as_ascii, strict=True) if taken is None]
+        general = iter(_encode_fast(self._tokenizer, others))
+        return [next(general) if taken is None else next(plain) for taken in as_ascii]
+
+    def _as_ascii(self, text: Text) -> str | tuple[str, str] | None:
+        """The text as the tokenizer for ASCII takes it; ``None`` when it must go the general way."""
+        if self._ascii is None or isinstance(text, SpanText):
+            return None
+        if isinstance(text, str):
+            return self._ascii.normalized(text)
+        first, second = (self._ascii.normalized(part) for part in text)
+        return None if first is None or second is None else (first, second)
 
     def _spans(self, text: Text, encoding: Encoding, index: int) -> NDArray[np.int64] | None:
         """Tokens of each marked span, [spans, 2]."""
@@ -221,6 +233,11 @@ def _plain(text: Text) -> str | tuple[str, str]:
     if not isinstance(text, SpanText):
         return text
     return text.text if text.text_pair is None else (text.text, text.text_pair)
+
+
+def _encode_fast(tokenizer: Tokenizer, texts: Sequence[Text]) -> Sequence[Encoding]:
+    """Encodings without character offsets; older releases of tokenizers work them out all the same."""
+    return getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)(list(texts)) if texts else []
 
 
 def _encode(tokenizer: Tokenizer, text: Text) -> Encoding:

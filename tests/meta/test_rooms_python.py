@@ -23,6 +23,7 @@ FOUNDATION = {
     "kernels",
     "ort_library",
     "span_text",
+    "ascii_texts",
     "tokenization",
     "answers",
 }
@@ -52,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "measuring": set(),
     "ort_library": {"errors"},
     "span_text": {"errors", "token_spans"},
-    "tokenization": {"errors", "span_text", "token_spans"},
+    "ascii_texts": set(),
+    "tokenization": {"ascii_texts", "errors", "span_text", "token_spans"},
     "answers": set(),
     "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
