@@ -18,6 +18,7 @@ from fastformers.tasks import TaskFile, custom_task
 WORDS = "the cat sat on mat dog ran because so not who bank river money".split()
 LABELS = ("bad", "good")
 MOST_TOKENS = 24
+MOST_POSITIONS = 40
 
 
 def save_span_task(folder: Path) -> list[str]:
@@ -57,7 +58,7 @@ def random_model(layers: int, heads: int, ffn: int, seed: int) -> Any:
         num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=MOST_TOKENS,
+        max_position_embeddings=MOST_POSITIONS,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -67,6 +67,12 @@ def ladder(
         typer.Option(help="cuda: the rows of a GPU instead, in large batches up to pruned in half."),
     ] = "cpu",
     batch_size: Annotated[int | None, typer.Option(help="Texts of a request; else 1, on a GPU 256.")] = None,
+    padded_length: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Tokens that the first row fills texts up to; else what the task cuts them at."
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a call; else one a core.")] = None,
     instances: Annotated[int | None, typer.Option(help="Instances under load; else one a core.")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of all rows, at least 3.")] = 5,
@@ -109,6 +115,7 @@ def ladder(
         instances=instances,
         device=device,
         batch_size=batch_size,
+        padded_length=padded_length,
         baseline_sample=baseline_sample,
         most_texts=most_texts,
         comparisons=comparisons,

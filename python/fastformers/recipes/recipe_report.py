@@ -31,6 +31,7 @@ class RecipeRow:
     Attributes:
         name: of the stage.
         kind: of the stage.
+        inputs: what it was made of: role, e.g. ``"teacher"``, to the name of a stage or a given model.
         score: the task's score on the validation set, 0 to 100.
         drop: points lost against the recipe's first stage; negative where it gained.
         metrics: all metrics of the task.
@@ -45,6 +46,7 @@ class RecipeRow:
 
     name: str
     kind: str
+    inputs: dict[str, str]
     score: float
     drop: float
     metrics: dict[str, float]

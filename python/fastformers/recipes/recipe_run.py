@@ -209,6 +209,7 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
         RecipeRow(
             name=result.planned.stage.name,
             kind=result.planned.stage.kind,
+            inputs=dict(result.planned.stage.inputs),
             score=result.metrics["score"],
             drop=first - result.metrics["score"],
             metrics=result.metrics,

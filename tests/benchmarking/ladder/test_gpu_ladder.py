@@ -153,6 +153,7 @@ def test_without_a_gpu_it_is_said_what_is_missing(folders: dict[str, Path], data
         ({"device": "tpu"}, "allowed: cpu, cuda"),
         ({"device": "cuda", "instances": 1}, "instances is for rows on a CPU"),
         ({"device": "cuda", "baseline_sample": 60}, "most_texts"),
+        ({"device": "cuda", "padded_length": 512}, "cuts them"),
         ({"batch_size": 0}, "batch_size is 0"),
     ],
 )

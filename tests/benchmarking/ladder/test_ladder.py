@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ladder_models import save_span_task
+from ladder_models import MOST_POSITIONS, MOST_TOKENS, save_span_task
 from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
@@ -253,6 +253,32 @@ def test_what_is_missing_is_named(tmp_path: Path, options: dict[str, Any], messa
     with pytest.raises(ConfigError, match=message):
         ff.ladder(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_first_row_fills_texts_up_to_the_length_asked_for(
+    folders: dict[str, Path], data: Path, tmp_path: Path, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import BertModel
+
+    lengths, forward = set(), BertModel.forward
+
+    def noted(self: Any, input_ids: Any, **inputs: Any) -> Any:
+        lengths.add(input_ids.shape[1])
+        return forward(self, input_ids, **inputs)
+
+    monkeypatch.setattr(BertModel, "forward", noted)
+    first, *others = climbed(folders, data, tmp_path / "out", quick(padded_length=MOST_TOKENS + 8)).rows
+    assert f"{MOST_TOKENS + 8} tokens" in first.meaning
+    assert max(lengths) == MOST_TOKENS + 8
+    assert first.score == others[0].score
+
+
+@pytest.mark.parametrize("length", [MOST_TOKENS - 1, MOST_POSITIONS + 1])
+def test_padded_length_that_cuts_texts_or_is_beyond_the_model_is_refused(
+    folders: dict[str, Path], data: Path, tmp_path: Path, quick: Quick, length: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"from {MOST_TOKENS}.* to {MOST_POSITIONS}"):
+        climbed(folders, data, tmp_path / "out", quick(padded_length=length))
 
 
 def test_more_instances_than_cores_are_refused() -> None:

@@ -30,6 +30,14 @@ def recipe(folders: dict[str, Path], data: Path, tmp_path_factory: pytest.TempPa
     """What a recipe leaves: a teacher, a student, weights that were pruned, their re-distillation, two encoders."""
     out = tmp_path_factory.mktemp("recipe")
     kinds = {"teacher": "train", "student": "distill", "cut": "prune", "pruned": "distill"}
+    inputs = {
+        "teacher": {"model": "given"},
+        "student": {"teacher": "teacher", "student": "given"},
+        "cut": {"model": "student"},
+        "pruned": {"teacher": "student", "student": "cut"},
+        "fast": {"model": "student"},
+        "pruned-fast": {"model": "pruned"},
+    }
     sources = {"teacher": "teacher", "student": "student", "cut": "pruned", "pruned": "pruned"}
     for name, source in sources.items():
         shutil.copytree(folders[source], out / name)
@@ -41,7 +49,7 @@ def recipe(folders: dict[str, Path], data: Path, tmp_path_factory: pytest.TempPa
         opened = open_model(out / name)
         scored = score_model(opened, load_examples(opened.required_task().task, data, "val"))
         ledger.note(name, {"metrics": scored.metrics, "answers": scored.answers})
-        rows.append({"name": name, "kind": kind, "score": scored.score})
+        rows.append({"name": name, "kind": kind, "inputs": inputs[name], "score": scored.score})
     (out / "report.json").write_bytes(json_bytes({"rows": rows}))
     return out
 
@@ -76,6 +84,22 @@ def test_weights_that_were_pruned_and_never_distilled_again_count_as_pruned(
     report["rows"] = [row for row in report["rows"] if row["name"] != "pruned"]
     (out / "report.json").write_bytes(json_bytes(report))
     assert names(recipe_systems(out, data)) == ["teacher", "student", "cut"]
+
+
+def test_a_student_distilled_after_a_pruning_is_no_pruned_one(
+    recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(recipe, tmp_path / "out")
+    shutil.copytree(out / "student", out / "late")
+    ledger = Ledger(out)
+    ledger.note("late", ledger.entry("student"))
+    report = read_json(out / "report.json")
+    late = {**report["rows"][1], "name": "late", "inputs": {"teacher": "teacher", "student": "student"}}
+    (out / "report.json").write_bytes(json_bytes({**report, "rows": [*report["rows"], late]}))
+    systems = recipe_systems(out, data)
+    assert [model.name for model in systems.students] == ["student", "late"]
+    assert [model.name for model in systems.pruned] == ["pruned"]
+    assert [model.compiled for model in systems.students] == [out / "fast", None]
 
 
 def test_a_missing_stage_is_named(recipe: Path, data: Path, tmp_path: Path) -> None:

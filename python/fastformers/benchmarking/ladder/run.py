@@ -27,10 +27,12 @@ from fastformers.benchmarking.ladder.systems import Systems, folder_systems, rec
 from fastformers.benchmarking.ladder.ways import WAYS, Contestant, open_contestant
 from fastformers.benchmarking.machine import machine_facts
 from fastformers.benchmarking.price_table import Price, price_of
+from fastformers.benchmarking.subjects import most_tokens
 from fastformers.errors import ConfigError
 from fastformers.files.digests import sha256_of
 from fastformers.gpu.devices import device_facts
 from fastformers.measuring import percentile
+from fastformers.recipes.model_folder import OpenedModel
 from fastformers.recipes.scoring import encode_for
 
 __all__ = ["climb", "ladder", "systems_of"]
@@ -175,15 +177,24 @@ class _Run:
         teacher = models.opened(systems.teacher)
         encoded = encode_for(teacher, systems.examples)
         self.max_length = teacher.required_task().max_length
+        self._check_padded_length(teacher)
         self._cut = encoded.truncated
         self.queries = queries_of(
             encoded.examples, encoded.lengths, systems.task, settings.most_texts, settings.seed
         )
-        self.rungs = form.rungs(systems, settings, self.max_length)
+        self.rungs = form.rungs(systems, settings, settings.padded_length or self.max_length)
         beside = form.comparisons(systems, settings, self.rungs) if settings.comparisons else []
         self.beside = [rung for rung in beside if WAYS[rung.way].covers(systems, settings)]
         self.all_rungs = [*self.rungs, *self.beside]
         self._shares = {rung.name: self._share(rung) for rung in self.all_rungs}
+
+    def _check_padded_length(self, teacher: OpenedModel) -> None:
+        padded, most = self._settings.padded_length, most_tokens(teacher.model, teacher.tokenizer)
+        if padded is not None and not self.max_length <= padded <= most:
+            raise ConfigError(
+                f"padded_length is {padded}; allowed: from {self.max_length}, where the task cuts texts, to {most}, "
+                "the longest that the uncompressed model takes"
+            )
 
     def _share(self, rung: Rung) -> list[list[int]]:
         """Indices of the texts that a row answers in each round."""

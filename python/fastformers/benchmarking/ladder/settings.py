@@ -28,6 +28,8 @@ class LadderSettings:
         instances: of the rows under load, one thread each; ``None`` for one a core.
         device: ``"cpu"``, or ``"cuda"`` for the rows of a GPU: large batches, half precision, no engine.
         batch_size: texts of a request; ``None`` for 1, on a GPU 256.
+        padded_length: tokens that the first row fills every text up to; ``None`` for as many as the task cuts texts at,
+            which is the least. Not on a GPU.
         baseline_sample: texts that the rows of the uncompressed model are timed on, at least 8; ``None`` for all.
             Not on a GPU.
         most_texts: measure on an even sample of so many texts; ``None`` for all.
@@ -48,6 +50,7 @@ class LadderSettings:
     instances: int | None = None
     device: str = "cpu"
     batch_size: int | None = None
+    padded_length: int | None = None
     baseline_sample: int | None = None
     most_texts: int | None = None
     comparisons: bool = False
@@ -63,7 +66,7 @@ class LadderSettings:
             object.__setattr__(self, "batch_size", _TEXTS_OF_A_REQUEST[self.device])
         for name, least in (("rounds", _LEAST_ROUNDS), ("batch_size", 1), ("seed", 0)):
             _whole(name, getattr(self, name), least)
-        for name, least in (("baseline_sample", _LEAST_SAMPLE), ("most_texts", 1)):
+        for name, least in (("baseline_sample", _LEAST_SAMPLE), ("most_texts", 1), ("padded_length", 1)):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least)
         cores = kernels.default_threads()
@@ -88,6 +91,7 @@ class LadderSettings:
         for name, instead in (
             ("instances", "a GPU computes one batch after the other"),
             ("baseline_sample", "measure on fewer texts with most_texts"),
+            ("padded_length", "texts are filled up to what the task cuts them at"),
         ):
             if getattr(self, name) is not None:
                 raise ConfigError(f"{name} is for rows on a CPU: {instead}")

@@ -123,9 +123,9 @@ def folder_systems(
 def recipe_systems(output: str | Path, data: str | Path) -> Systems:
     """Takes models from the output folder of a recipe that ran to its end.
 
-    The first trained stage is the teacher, what was distilled before anything was pruned are the students, what was
-    distilled (or, without that, pruned) after are the pruned students. A compiled stage belongs to the model whose
-    answers are most like its own; what has no compiled stage is compiled by the ladder.
+    The first trained stage is the teacher. Distilled stages after it are students, or pruned students where their
+    weights come out of a pruning stage; weights that were pruned and never distilled again are pruned students too. A
+    model that has no compiled stage is compiled by the ladder.
 
     Args:
         output: the recipe's folder.
@@ -142,16 +142,17 @@ def recipe_systems(output: str | Path, data: str | Path) -> Systems:
             f"{folder}: no stage trained a teacher; name the folders with --teacher and --student"
         )
     teacher = next(stage for stage in stages if stage.kind == "train")
-    floats, compiled = _roles(stages, teacher)
+    later = stages[stages.index(teacher) + 1 :]
+    distilled = [stage for stage in later if stage.kind == "distill"]
+    trained_again = {stage.inputs.get("student") for stage in distilled}
+    left = [stage for stage in later if stage.kind == "prune" and stage.name not in trained_again]
+    compiled = {stage.inputs.get("model"): stage for stage in later if stage.kind == "compile"}
+    students = [stage for stage in distilled if not _is_pruned(stage, stages)]
+    pruned = [stage for stage in later if stage in left or (stage in distilled and stage not in students)]
     models = {
-        stage.name: _stage_model(folder, stage, _counterpart(stage, floats, compiled)) for stage in floats
+        stage.name: _stage_model(folder, stage, compiled.get(stage.name))
+        for stage in (teacher, *students, *pruned)
     }
-    first_pruned = next((n for n, stage in enumerate(floats) if stage.kind == "prune"), len(floats))
-    students = [stage for stage in floats[1:first_pruned] if stage.kind == "distill"]
-    after = floats[first_pruned:]
-    pruned = [
-        stage for stage, following in _with_next(after) if stage.kind == "distill" or following != "distill"
-    ]
     task = open_model(folder / teacher.name).required_task().task
     return Systems(
         title=f"{task.name} ladder",
@@ -169,6 +170,7 @@ def recipe_systems(output: str | Path, data: str | Path) -> Systems:
 class _Stage:
     name: str
     kind: str
+    inputs: Mapping[str, str]
     noted: Noted
 
 
@@ -188,7 +190,7 @@ def _stages(folder: Path) -> list[_Stage]:
             raise ConfigError(
                 f"{folder}: the stage {name!r} is missing; run the recipe again: it makes what is missing"
             )
-        stages.append(_Stage(name, row["kind"], Noted(row["score"], tuple(entry["answers"]))))
+        stages.append(_Stage(name, row["kind"], row["inputs"], Noted(row["score"], tuple(entry["answers"]))))
     return stages
 
 
@@ -196,39 +198,24 @@ def _rows(report: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     rows = report.get("rows")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise FormatError(f"{path} has no rows")
-    fields = (("name", str), ("kind", str), ("score", (int, float)))
+    fields = (("name", str), ("kind", str), ("inputs", dict), ("score", (int, float)))
     for row in rows:
         for name, kind in fields:
             if not isinstance(row.get(name), kind):
-                raise FormatError(f"{path}: a row without {name}")
+                raise FormatError(
+                    f"{path}: a row without {name}; run the recipe again: what is done stays, and the report is "
+                    "written anew"
+                )
     return rows
 
 
-def _roles(stages: Sequence[_Stage], teacher: _Stage) -> tuple[list[_Stage], list[_Stage]]:
-    """Float stages from the teacher on, and compiled ones."""
-    known = stages[stages.index(teacher) :]
-    return (
-        [stage for stage in known if stage.kind in ("train", "distill", "prune")],
-        [stage for stage in known if stage.kind == "compile"],
-    )
-
-
-def _counterpart(model: _Stage, floats: Sequence[_Stage], compiled: Sequence[_Stage]) -> _Stage | None:
-    """The compiled stage that was made of a model: the one that has no float stage more like it."""
-    return next((each for each in reversed(compiled) if _nearest(each, floats) is model), None)
-
-
-def _nearest(stage: _Stage, floats: Sequence[_Stage]) -> _Stage:
-    def likeness(other: _Stage) -> float:
-        pairs = zip(stage.noted.answers, other.noted.answers, strict=False)
-        return -sum(abs(one - two) if isinstance(one, float) else one != two for one, two in pairs)
-
-    return max(reversed(floats), key=likeness)
-
-
-def _with_next(stages: Sequence[_Stage]) -> list[tuple[_Stage, str]]:
-    kinds = [stage.kind for stage in stages[1:]]
-    return list(zip(stages, [*kinds, ""], strict=True))
+def _is_pruned(stage: _Stage, stages: Sequence[_Stage]) -> bool:
+    """Whether a stage's weights come out of a pruning stage."""
+    by_name = {each.name: each for each in stages}
+    known: _Stage | None = stage
+    while known is not None and known.kind != "prune":
+        known = by_name.get(known.inputs.get("student", known.inputs.get("model", "")))
+    return known is not None
 
 
 def _stage_model(folder: Path, stage: _Stage, compiled: _Stage | None) -> SystemModel:

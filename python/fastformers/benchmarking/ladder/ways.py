@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -125,7 +125,8 @@ def open_contestant(
 
 
 def _padded(opening: _Opening) -> Contestant:
-    return _torch(opening, opening.opened.model, opening.task_file().max_length, "float32")
+    length = opening.settings.padded_length or opening.task_file().max_length
+    return _torch(opening, opening.opened.model, length, "float32")
 
 
 def _dynamic(opening: _Opening) -> Contestant:
@@ -165,22 +166,30 @@ def _torch(opening: _Opening, model: Any, fixed_length: int | None, precision: s
 def _inputs_of(opened: OpenedModel, fixed_length: int | None) -> Callable[[Sequence[Text]], dict[str, Any]]:
     """Texts -> tensors of a batch, padded to its longest text or to a fixed length."""
     task_file, tokenizer = opened.required_task(), opened.tokenizer
+    collator = Collator(tokenizer, fixed_length)
 
-    def plain(texts: Sequence[Text]) -> dict[str, Any]:
+    def tokenized(texts: Sequence[Text], **padding: Any) -> Mapping[str, Any]:
         pairs = [text if isinstance(text, tuple) else (text, None) for text in texts]
         seconds = [second for _, second in pairs]
+        found: Mapping[str, Any] = tokenizer(
+            [first for first, _ in pairs],
+            None if seconds[0] is None else seconds,
+            truncation=True,
+            max_length=task_file.max_length,
+            **padding,
+        )
+        return found
+
+    def plain(texts: Sequence[Text]) -> dict[str, Any]:
         return dict(
-            tokenizer(
-                [first for first, _ in pairs],
-                None if seconds[0] is None else seconds,
-                padding=True if fixed_length is None else "max_length",
-                truncation=True,
-                max_length=task_file.max_length,
-                return_tensors="pt",
-            )
+            tokenized(texts, padding=True if fixed_length is None else "max_length", return_tensors="pt")
         )
 
-    collator = Collator(tokenizer, fixed_length)
+    def padded_further(texts: Sequence[Text]) -> dict[str, Any]:
+        columns = tokenized(texts)
+        return dict(
+            collator([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+        )
 
     def marked(texts: Sequence[Text]) -> dict[str, Any]:
         encoded = encode(
@@ -191,7 +200,9 @@ def _inputs_of(opened: OpenedModel, fixed_length: int | None) -> Callable[[Seque
         )
         return dict(collator(list(encoded)))
 
-    return marked if task_file.task.span_texts else plain
+    if task_file.task.span_texts:
+        return marked
+    return plain if fixed_length in (None, task_file.max_length) else padded_further
 
 
 def _example(text: Text) -> Example:
