@@ -38,6 +38,19 @@ void make_chunks(const Batch& batch, std::vector<Chunk>& chunks) {
   }
 }
 
+// A position table that does not begin at row 0 follows RoBERTa's rule: the row before its first belongs to the padding
+// id, and tokens of that id, which a text may hold ("<pad>"), are not counted.
+void number_tokens(const Plan& plan, const Batch& batch, std::vector<std::int64_t>& positions) {
+  positions.resize(static_cast<std::size_t>(batch.tokens()));
+  const std::int64_t padding = plan.position_offset - 1;
+  for (std::int64_t s = 0; s < batch.sequences; ++s) {
+    std::int64_t number = 0;
+    for (std::int64_t t = batch.offsets[s]; t < batch.offsets[s + 1]; ++t) {
+      positions[static_cast<std::size_t>(t)] = batch.ids[t] == padding ? -1 : number++;
+    }
+  }
+}
+
 Extent extent_of(const Batch& batch, const std::vector<Chunk>& chunks, int members) {
   Extent extent{batch.tokens(), batch.sequences, 0, 0, members};
   for (std::int64_t s = 0; s < batch.sequences; ++s) {
@@ -125,12 +138,7 @@ void Encoder::forward(const Batch& batch, const std::vector<int>& outputs, float
   std::unique_ptr<Workspace> workspace = take_workspace();
   make_chunks(batch, workspace->chunks);
   workspace->reserve(*model_, extent_of(batch, workspace->chunks, members));
-  workspace->positions.resize(static_cast<std::size_t>(batch.tokens()));
-  for (std::int64_t s = 0; s < batch.sequences; ++s) {
-    for (std::int64_t t = batch.offsets[s]; t < batch.offsets[s + 1]; ++t) {
-      workspace->positions[static_cast<std::size_t>(t)] = t - batch.offsets[s];
-    }
-  }
+  number_tokens(model_->plan, batch, workspace->positions);
   if (profile != nullptr)
     profile->watches.assign(static_cast<std::size_t>(members), StopWatch(model_->layers.size()));
   const Execution run{*model_, batch, outputs, results, attention_, *workspace, members, profile};

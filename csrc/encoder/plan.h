@@ -49,6 +49,7 @@ struct Plan {
   std::int64_t vocab;
   std::int64_t types;
   std::int64_t positions;
+  // Row of the first token's position; the row before it, if there is one, is the padding id's.
   std::int64_t position_offset;
   std::int64_t max_tokens;
   bool pre_norm;

@@ -100,7 +100,7 @@ class Workspace {
 
   std::int64_t bytes() const { return static_cast<std::int64_t>(memory_.capacity()); }
 
-  std::vector<std::int64_t> positions;  // of each token in its sequence
+  std::vector<std::int64_t> positions;  // of each token in its sequence; -1 is padding's
   std::vector<Chunk> chunks;
 
  private:

@@ -119,7 +119,8 @@ class EncoderPlan:
         vocab: rows of the word table; token ids must be below it.
         types: rows of the token type table; 0 when there is none.
         positions: rows of the position table; 0 when there is none.
-        position_offset: row of the first token's position (RoBERTa and MPNet: padding id + 1).
+        position_offset: row of the first token's position (RoBERTa and MPNet: padding id + 1). Where it is not 0,
+            tokens of the id before it, the padding id, are not counted and have that id's row.
         max_tokens: longest sequence accepted.
         pre_norm: norm before instead of after attention and FFN.
         norm_epsilon: epsilon of every LayerNorm.

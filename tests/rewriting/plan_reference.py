@@ -53,9 +53,14 @@ class PlanReference:
         if plan.types:
             x = x + tensors["embeddings.type"][torch.zeros_like(ids) if types is None else types]
         if plan.positions:
-            x = x + tensors["embeddings.position"][torch.arange(len(ids)) + plan.position_offset]
+            x = x + tensors["embeddings.position"][self._rows_of_positions(ids)]
         x = self._norm(x, "embeddings.norm")
         return x if plan.embedding == plan.hidden else self._linear(x, "embeddings.projection")
+
+    def _rows_of_positions(self, ids: Tensor) -> Tensor:
+        padding = self.plan.position_offset - 1
+        counted = (ids != padding).long()
+        return counted.cumsum(0) * counted + padding
 
     def _layer(self, x: Tensor, layer: LayerPlan, name: str) -> Tensor:
         if self.plan.pre_norm:

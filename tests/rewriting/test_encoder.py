@@ -261,12 +261,25 @@ def test_bad_input_is_refused_and_hurts_nothing(
 
 
 @pytest.mark.parametrize("family", ["roberta", "mpnet"])
-def test_padding_that_is_not_masked_is_refused_where_it_has_no_position(
+def test_padding_without_a_mask_is_refused_where_it_has_no_position(
     make_model: Callable[..., Any], family: str
 ) -> None:
     encoder = encode(make_model(family))
     with pytest.raises(errors.ShapeError, match="sequence 1 holds padding"):
         encoder(torch.tensor([[5, 6, 7], [5, 6, 1]]))
+
+
+@pytest.mark.parametrize("family", ["roberta", "mpnet", "bert", "modernbert"])
+def test_padding_token_that_the_mask_keeps_is_what_transformers_computes(
+    make_model: Callable[..., Any], family: str
+) -> None:
+    model = make_model(family)
+    ids = torch.tensor([[5, 6, 1, 7, 8, 1, 9], [1, 5, 6, 7, 1, 1, 1]])
+    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    with torch.no_grad():
+        wanted = model(ids, mask).last_hidden_state[mask.bool()]
+    got = encode(model)(ids, mask).last_hidden_state[mask.bool()]
+    assert (got - wanted).abs().max() <= TOLERANCE
 
 
 def test_longest_text_is_the_position_table(make_model: Callable[..., Any]) -> None:

@@ -152,13 +152,21 @@ class _Writer:
 
     def _positions(self) -> str:
         """Numbers the tokens that the mask keeps, as the engine does: padding on either side changes nothing."""
-        graph, plan = self.graph, self.plan
+        if self.plan.position_offset:
+            return self._positions_behind_padding()
+        graph = self.graph
         count = graph.node("CumSum", [self.mask, graph.number(1, np.int64)], "positions")
         place = graph.node("Sub", [count, graph.number(1, np.int64)], "positions")
-        place = graph.node("Max", [place, graph.number(0, np.int64)], "positions")
-        if not plan.position_offset:
-            return place
-        return graph.node("Add", [place, graph.number(plan.position_offset, np.int64)], "positions")
+        return graph.node("Max", [place, graph.number(0, np.int64)], "positions")
+
+    def _positions_behind_padding(self) -> str:
+        """RoBERTa's rule: tokens of the padding id, which a text may hold, are not counted and have that id's row."""
+        graph, padding = self.graph, self.graph.number(self.plan.position_offset - 1, np.int64)
+        is_padding = graph.node("Equal", [self.ids, padding], "positions")
+        counted = graph.node("Where", [is_padding, graph.number(0, np.int64), self.mask], "positions")
+        count = graph.node("CumSum", [counted, graph.number(1, np.int64)], "positions")
+        place = graph.node("Mul", [count, counted], "positions")
+        return graph.node("Add", [place, padding], "positions")
 
     def _embed(self) -> str:
         plan, tensors = self.plan, self.tensors

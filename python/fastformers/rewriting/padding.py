@@ -83,10 +83,10 @@ def pack(
     keep = None if attention_mask is None else _kept(attention_mask, ids.shape)
     if keep is not None:
         _check_gaps(ids, keep, rule)
-    if rule.padding_id is not None:
-        _check_padding_ids(ids, keep, rule.padding_id)
+    if attention_mask is None and rule.padding_id is not None:
+        _check_padding_ids(ids, rule.padding_id)
     if position_ids is not None:
-        _check_positions(position_ids, ids.shape, keep, rule)
+        _check_positions(position_ids, ids, keep, rule)
     types = None if token_type_ids is None else _like(token_type_ids, "token_type_ids", ids.shape)
     if keep is None:
         rows, length = ids.shape
@@ -165,21 +165,20 @@ def _check_gaps(ids: NDArray[Any], keep: NDArray[np.bool_], rule: PositionRule) 
         )
 
 
-def _check_padding_ids(ids: NDArray[Any], keep: NDArray[np.bool_] | None, padding_id: int) -> None:
-    found = ids == padding_id
-    if keep is not None:
-        found &= keep
+def _check_padding_ids(ids: NDArray[Any], padding_id: int) -> None:
+    """A mask that keeps padding may mean it (a text can hold the padding token); no mask at all is a mistake."""
+    found = (ids == padding_id).any(axis=1)
     if found.any():
         raise ShapeError(
-            f"sequence {int(found.any(axis=1).argmax())} holds padding (id {padding_id}) that attention_mask does not "
-            "mask out: pass the tokenizer's attention_mask"
+            f"sequence {int(found.argmax())} holds padding (id {padding_id}), and no attention_mask tells whether it "
+            "is to be left out: pass the tokenizer's attention_mask"
         )
 
 
 def _check_positions(
-    position_ids: Any, shape: tuple[int, ...], keep: NDArray[np.bool_] | None, rule: PositionRule
+    position_ids: Any, ids: NDArray[Any], keep: NDArray[np.bool_] | None, rule: PositionRule
 ) -> None:
-    given = _plain(position_ids, "position_ids", _INTEGERS)
+    given, shape = _plain(position_ids, "position_ids", _INTEGERS), ids.shape
     if (
         given.ndim > 2
         or given.shape[-1:] != shape[-1:]
@@ -187,7 +186,8 @@ def _check_positions(
     ):
         raise ShapeError(f"position_ids has shape {list(given.shape)}, input_ids has {list(shape)}")
     kept = np.ones(shape, np.bool_) if keep is None else keep
-    default = np.cumsum(kept, axis=1) - 1 + rule.first
+    counted = kept if rule.padding_id is None else kept & (ids != rule.padding_id)
+    default = np.cumsum(counted, axis=1) * counted + rule.first - 1
     if not (np.broadcast_to(given, shape) == default)[kept].all():
         raise ShapeError(
             f"position_ids other than {rule.first}, {rule.first + 1}, ... for each sequence's tokens are not covered: "
