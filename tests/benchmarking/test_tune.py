@@ -141,3 +141,12 @@ def test_command_refuses_a_file_without_texts(model_folder: Path, capsys: pytest
     empty.write_text("\n\n")
     assert exit_status("tune", model_folder, "--data", empty) == 2
     assert "holds no text" in capsys.readouterr().err
+
+
+def test_command_reads_the_texts_of_a_jsonl_file(
+    model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = model_folder.parent / "texts.jsonl"
+    lines.write_text('{"passage": "no text"}\n')
+    assert exit_status("tune", model_folder, "--data", lines) == 4
+    assert 'a string "text"' in capsys.readouterr().err

@@ -55,3 +55,29 @@ def test_no_texts_are_wrong_usage(compiled: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text("\n", encoding="utf-8")
     assert exit_status("measure", compiled, "--texts", empty, *SHORT) == ExitCode.USAGE
+
+
+def test_a_file_without_a_folder_is_refused_before_measuring(
+    compiled: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ("--save", tmp_path / "none" / "x.json", "--seconds", 1e9)
+    assert exit_status("measure", compiled, "--texts", texts, *wrong) == ExitCode.USAGE
+    assert "make it first" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_numbers_are_printed_even_when_they_cannot_be_saved(
+    compiled: Path, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = exit_status("measure", compiled, "--texts", texts, "--json", "--save", "/dev/full", *SHORT)
+    printed = capsys.readouterr()
+    assert status == ExitCode.FAILED
+    assert json.loads(printed.out)["texts"]
+    assert "No space left" in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_a_folder_of_transformers_is_told_to_be_compiled(
+    model_folder: Path, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status("measure", model_folder, "--texts", texts, *SHORT) == ExitCode.BAD_FILE
+    assert "fastformers compile" in capsys.readouterr().err

@@ -67,3 +67,16 @@ def test_all_verbs_that_write_a_model_say_it_in_the_same_words() -> None:
         if command.callback and command.callback.__name__ in writers
     }
     assert found == dict.fromkeys(writers, "Overwrite")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(
+    verb: str,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)  # root may write anywhere
+    assert exit_status(verb, model_folder, "-o", tmp_path / "out", *VERBS[verb]) == ExitCode.USAGE
+    assert "cannot be written to" in capsys.readouterr().err

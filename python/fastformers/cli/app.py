@@ -20,7 +20,7 @@ from fastformers.cli.demo import demo
 from fastformers.cli.distill import distill
 from fastformers.cli.doctor import doctor
 from fastformers.cli.evaluate import evaluate
-from fastformers.cli.exit_codes import exit_code_of
+from fastformers.cli.exit_codes import ExitCode, exit_code_of
 from fastformers.cli.explain import explain
 from fastformers.cli.export import export
 from fastformers.cli.ladder import ladder
@@ -94,3 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FastformersError as error:
         typer.secho(f"fastformers: {error}", err=True, fg=typer.colors.RED)
         sys.exit(exit_code_of(error))
+    except (
+        OSError
+    ) as error:  # a full disk, a folder that may not be written to: nothing that a traceback explains
+        typer.secho(f"fastformers: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(ExitCode.FAILED)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import SaveJson
 from fastformers.cli.texts import read_texts
 
 __all__ = ["bench"]
@@ -36,10 +37,7 @@ def bench(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 5,
-    json_path: Annotated[
-        Path | None,
-        typer.Option("--save", dir_okay=False, metavar="FILE", help="Save every reading as JSON."),
-    ] = None,
+    json_path: SaveJson = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Time the models in DIR... on every engine, and say how well their answers agree with torch float32."""
@@ -64,12 +62,12 @@ def bench(
     with Console(stderr=True).status("starting") as status:
         comparison = compare_engines(model_folders, settings, examples, status.update)
     document = json.dumps(comparison.to_dict(), indent=2)
-    if json_path is not None:
-        json_path.write_text(document + "\n", encoding="utf-8")
     if as_json:
         typer.echo(document)
     else:
         show_comparison(Console(), comparison)
+    if json_path is not None:
+        json_path.write_text(document + "\n", encoding="utf-8")
 
 
 def _whole_numbers(words: str) -> tuple[int, ...]:

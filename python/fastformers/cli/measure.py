@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fastformers.cli.options import EnergyMethod, PriceOfMachine, Utilisation
+from fastformers.cli.options import EnergyMethod, PriceOfMachine, SaveJson, Utilisation
 from fastformers.cli.texts import read_texts
 
 __all__ = ["measure"]
@@ -40,9 +40,7 @@ def measure(
     rounds: Annotated[int, typer.Option(help="Rounds, at least 3.")] = 5,
     seconds: Annotated[float, typer.Option(help="That the rounds may take together, about.")] = 10.0,
     energy: EnergyMethod = "auto",
-    json_path: Annotated[
-        Path | None, typer.Option("--save", dir_okay=False, metavar="FILE", help="Save the numbers as JSON.")
-    ] = None,
+    json_path: SaveJson = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Measure how fast the model in DIR answers, what that costs, and with --profile where the time goes."""
@@ -63,6 +61,6 @@ def measure(
             profile=profile,
         )
     document = json.dumps(found.to_dict(), indent=2)
+    typer.echo(document if as_json else str(found))
     if json_path is not None:
         json_path.write_text(document + "\n", encoding="utf-8")
-    typer.echo(document if as_json else str(found))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastformers.cli.texts import read_texts
 from fastformers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def tune(
     ],
     data: Annotated[
         Path,
-        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Texts like yours, one a line."),
+        typer.Option(
+            exists=True, dir_okay=False, metavar="FILE", help="Texts like yours: one a line, or .jsonl."
+        ),
     ],
     rounds: Annotated[int, typer.Option(min=1, help="Readings of each arrangement.")] = 5,
     most_texts: Annotated[int, typer.Option(min=1, help="Use at most this many of the texts.")] = 200,
@@ -45,9 +48,12 @@ def tune(
     )
     from fastformers.runtime.tuning import write_tuning
 
+    examples = read_texts(data)
+    if not examples:
+        raise ConfigError(f"{data} holds no text: write one a line")
     rows = measure_arrangements(
         FolderEngines(folder),
-        _read_lines(data)[:most_texts],
+        examples[:most_texts],
         arrangements_to_try(kernels.default_threads()),
         rounds=rounds,
         modes=("threads", "processes") if processes else ("threads",),
@@ -59,16 +65,6 @@ def tune(
     else:
         _print_table(rows, tuning)
         typer.echo(f"Saved in {path}")
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
-    if not lines:
-        raise ConfigError(f"{path} holds no text: write one a line")
-    return lines
 
 
 def _print_table(rows: list[Row], tuning: Tuning) -> None:

@@ -33,7 +33,7 @@ def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path
         marker: file that such a folder must hold, so that nothing else is ever deleted.
 
     Raises:
-        ConfigError: the place is taken, or its parent does not exist.
+        ConfigError: the place is taken, or its parent does not exist or cannot be written to.
     """
     target = target.absolute()
     check_place(target, overwrite, marker)
@@ -55,10 +55,14 @@ def check_place(target: Path, overwrite: bool, marker: str) -> None:
         marker: as there.
 
     Raises:
-        ConfigError: the place is taken, or its parent does not exist.
+        ConfigError: the place is taken, or its parent does not exist or cannot be written to.
     """
     if not target.parent.is_dir():
         raise ConfigError(f"{target.parent} is not a folder: make it first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{target.parent} cannot be written to: choose another path, or change its permissions"
+        )
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir():
