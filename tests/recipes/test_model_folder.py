@@ -140,3 +140,23 @@ def test_a_model_of_ours_is_trained_further_only_for_its_own_task(
         open_for_task(tmp_path / "out", get_task("cb"), seed=1)
     with pytest.raises(ConfigError, match="activation is 'relu'"):
         open_for_task(tmp_path / "out", TASK.task, seed=1, activation="relu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("task", [None, TASK])
+def test_a_checkpoint_in_half_opens_in_float32(
+    tmp_path: Path, checkpoint: Path, tokenizer: Any, dtype: torch.dtype, task: TaskFile | None
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    half = transformers.AutoModel.from_pretrained(checkpoint).to(dtype)
+    half.save_pretrained(tmp_path / "half")
+    tokenizer.save_pretrained(tmp_path / "half")
+    if task is not None:
+        (tmp_path / "half" / "task.json").write_text(json.dumps(task.to_dict()))
+    opened = open_model(tmp_path / "half").model
+    assert {weight.dtype for weight in opened.parameters()} == {torch.float32}
+    values = dict(opened.named_parameters())
+    for name, weight in half.named_parameters():
+        assert torch.equal(values[name if name in values else f"bert.{name}"], weight.float())
+    ff.save_pretrained(ff.compile(opened, ff.CompileConfig(int8=None)), tmp_path / "fast")
+    assert json.loads((tmp_path / "fast" / "config.json").read_text())["dtype"] == "float32"

@@ -20,6 +20,7 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import MANIFEST
 from fastformers.files.strict_json import read_json
+from fastformers.modules.float_weights import with_float32_weights
 from fastformers.quantization.artefact import load_pretrained_torch
 from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.artefacts import load, save_pretrained
@@ -188,8 +189,7 @@ def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
     missing = sorted(found["missing_keys"])
     if missing:
         _LOG.warning("%s lacks %s (%d such): drawn at random", folder, missing[0], len(missing))
-    loaded: nn.Module = model
-    return loaded
+    return with_float32_weights(model)
 
 
 def _tokenizer(folder: Path) -> Any:

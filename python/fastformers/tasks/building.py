@@ -16,6 +16,7 @@ from torch import nn
 
 from fastformers._optional import require
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.modules.float_weights import with_float32_weights
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quiet_loading import quiet_loading
 from fastformers.tasks.task import Task
@@ -152,8 +153,7 @@ def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
                 f"{folder} {problem} {odd[0]} ({len(odd)} such): it does not fit its config.json; pruned models load "
                 "with fastformers.load_pretrained_torch"
             )
-    loaded: nn.Module = model
-    return loaded
+    return with_float32_weights(model)
 
 
 _BUILDERS = {"classification": _sequence, "regression": _sequence, "spans": _spans}
