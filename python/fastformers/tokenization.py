@@ -18,7 +18,15 @@ from fastformers.errors import ConfigError, ShapeError
 from fastformers.span_text import SpanText
 from fastformers.token_spans import token_span
 
-__all__ = ["RaggedBatch", "Text", "TextEncoder", "TokenizedText", "TruncationWarning", "split_ragged"]
+__all__ = [
+    "RaggedBatch",
+    "Text",
+    "TextEncoder",
+    "TokenizedText",
+    "TruncationWarning",
+    "check_list",
+    "split_ragged",
+]
 
 #: One text, a pair of them (question and passage, query and document), or one with marked spans.
 Text: TypeAlias = "str | tuple[str, str] | SpanText"
@@ -78,6 +86,16 @@ class RaggedBatch:
     def sequences(self) -> int:
         """Number of sequences."""
         return len(self.offsets) - 1
+
+
+def check_list(texts: Sequence[Text]) -> None:
+    """Refuses one string where a list of texts is expected: each of its characters would be taken for a text.
+
+    Raises:
+        ShapeError: it is one.
+    """
+    if isinstance(texts, str):
+        raise ShapeError("texts is one string, expected a list of them: pass [text]")
 
 
 def split_ragged(texts: Sequence[TokenizedText], most_tokens: int) -> Iterator[RaggedBatch]:
@@ -144,13 +162,18 @@ class TextEncoder:
         """Tokenizes texts and pairs.
 
         Raises:
-            ShapeError: an entry is neither a string nor a pair of strings (or no :class:`SpanText` where spans are
-                read), has no token at all (an empty text under a tokenizer without special tokens), or loses a token
-                of a span when it is cut.
+            ShapeError: ``texts`` is one string; an entry is neither a string nor a pair of strings (or no
+                :class:`SpanText` where spans are read), is not Unicode, has no token at all (an empty text under a
+                tokenizer without special tokens), or loses a token of a span when it is cut.
         """
+        check_list(texts)
         for index, text in enumerate(texts):
             _check_text(text, index, self._num_spans)
-        encodings = self._encodings(texts)
+        try:
+            encodings = self._encodings(texts)
+        except TypeError:
+            _refuse_surrogates(texts)
+            raise
         for index, encoding in enumerate(encodings):
             if not encoding.ids:
                 raise ShapeError(
@@ -212,6 +235,20 @@ class TextEncoder:
             TruncationWarning,
             stacklevel=_levels_to_caller(),
         )
+
+
+def _refuse_surrogates(texts: Sequence[Text]) -> None:
+    """Names the text that tokenizers cannot take for Unicode, which its own error does not."""
+    for index, text in enumerate(texts):
+        plain = _plain(text)
+        for part in (plain,) if isinstance(plain, str) else plain:
+            try:
+                part.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise ShapeError(
+                    f"text {index} is not Unicode: character {error.start} is {part[error.start]!r}, half of a pair. "
+                    'Replace such halves: text.encode("utf-8", "replace").decode()'
+                ) from None
 
 
 def _levels_to_caller() -> int:

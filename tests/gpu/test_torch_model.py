@@ -141,6 +141,7 @@ def test_the_share_of_padding_is_told(make_model: Make, tokenizer: Any) -> None:
         make_model("bert", "classification"), tokenizer, ff.TorchConfig(padding="fixed", max_length=12)
     )
     assert model.padding_share(["cat"]) == pytest.approx(1 - 3 / 12)
+    assert model.padding_share([]) == 0
 
 
 @pytest.mark.parametrize("family", ["bert", "mpnet", "roberta"])

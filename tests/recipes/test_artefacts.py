@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor
 
 import fastformers as ff
-from fastformers.errors import ConfigError, FormatError
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.runtime.artefact import load_artefact
 from fastformers.runtime.verification import verify_artefact
 
@@ -91,6 +91,16 @@ def test_arguments_of_load_are_used(tmp_path: Path) -> None:
     assert (loaded.threads, loaded.attention) == (2, "float32")
     with pytest.raises(ConfigError, match="attention is 'bf16'"):
         ff.load(tmp_path / "x", attention="bf16")
+    for threads in (0, -1, "2"):
+        with pytest.raises(ConfigError, match="threads is"):
+            ff.load(tmp_path / "x", threads=threads)  # type: ignore[arg-type]
+
+
+def test_the_folder_of_a_tokenizer_is_no_tokenizer(tmp_path: Path) -> None:
+    encoder = ff.compile(make_model("bert classifier"), ff.CompileConfig(int8=None))
+    with pytest.raises(UnsupportedModelError, match="tokenizer is str"):
+        ff.save_pretrained(encoder, tmp_path / "x", tokenizer="my-bert")
+    assert not (tmp_path / "x").exists()
 
 
 def test_labels_and_source_are_kept(tmp_path: Path) -> None:

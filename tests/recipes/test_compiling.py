@@ -271,3 +271,9 @@ def test_deep_copies_of_a_model_are_compiled_alike(
     model = make_model("electra", "AutoModelForQuestionAnswering", num_labels=2)
     one, other = ff.compile(model), ff.compile(copy.deepcopy(model))
     assert torch.equal(one(**batch).start_logits, other(**batch).start_logits)
+
+
+def test_a_compiled_encoder_is_not_compiled_again(make_model: Callable[..., Any]) -> None:
+    encoder = ff.compile(make_model("bert"), ff.CompileConfig(int8=None))
+    with pytest.raises(errors.UnsupportedModelError, match="compiled encoder already"):
+        ff.compile(encoder)

@@ -288,3 +288,9 @@ def test_engine_needs_no_torch() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("text", ["w1 \ud800", ("w1", "\ud800")])
+def test_a_text_that_is_not_unicode_is_named(make_engine: MakeEngine, text: Any) -> None:
+    with pytest.raises(ShapeError, match="text 1 is not Unicode"):
+        make_engine().logits(["w1", text])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastformers import kernels
-from fastformers.errors import FormatError
+from fastformers.errors import ConfigError, FormatError
 from fastformers.runtime.arrangement import DEFAULT_BATCH_TOKENS, arrange
 from fastformers.runtime.tuning import TUNING_FILE, Arrangement, Tuning, read_tuning, write_tuning
 
@@ -105,3 +105,8 @@ def test_tuning_decides_only_where_it_was_made_and_nothing_was_given() -> None:
     assert arrange("auto", "auto", "auto", tuning(cores=8), "latency").instances == 4
     assert arrange(2, "auto", "auto", tuning(cores=4), "latency").instances == 2
     assert arrange("auto", "auto", 99, tuning(cores=4), "latency").batch_tokens == 99
+
+
+def test_an_unknown_goal_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'throughput', 'latency'"):
+        arrange("auto", "auto", "auto", tuning(cores=4), "speed")  # type: ignore[arg-type]

@@ -22,7 +22,14 @@ from fastformers.answers import (
     similarities,
     stacked,
 )
-from fastformers.errors import ClosedError, ConfigError, FormatError, ShapeError, UnsupportedModelError
+from fastformers.errors import (
+    ClosedError,
+    ConfigError,
+    DtypeError,
+    FormatError,
+    ShapeError,
+    UnsupportedModelError,
+)
 from fastformers.export.report import DESCRIPTION_SCHEMA, description_file, model_file
 from fastformers.export.session import open_session, session_options
 from fastformers.files.strict_json import read_json
@@ -73,8 +80,8 @@ class OrtModel:
     ) -> None:
         folder = Path(path)
         for name, count in (("threads", threads), ("instances", instances)):
-            if count is not None and (isinstance(count, bool) or not 1 <= count <= 1024):
-                raise ConfigError(f"{name} is {count!r}; allowed: 1 to 1024")
+            if count is not None and (type(count) is not int or not 1 <= count <= 1024):
+                raise ConfigError(f"{name} is {count!r}; allowed: a whole number from 1 to 1024")
         graph = _graph(folder, precision)
         description = _description(folder / description_file(graph))
         self.precision: str = description["precision"]
@@ -161,20 +168,22 @@ class OrtModel:
             Output -> float32 array.
 
         Raises:
-            ShapeError: a shape that the graph refuses, or spans that are missing; says which.
+            ShapeError: a shape that the graph refuses, spans that are missing, an id out of range, or a mask that
+                leaves nothing of a sequence or makes gaps in it; says which.
+            DtypeError: numbers that are not whole.
         """
-        ids = np.asarray(input_ids, np.int64)
+        ids = _whole("input_ids", input_ids)
         given = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids)
             if attention_mask is None
-            else np.asarray(attention_mask, np.int64),
+            else _whole("attention_mask", attention_mask),
             "token_type_ids": np.zeros_like(ids)
             if token_type_ids is None
-            else np.asarray(token_type_ids, np.int64),
+            else _whole("token_type_ids", token_type_ids),
         }
         if spans is not None:
-            given["spans"] = np.asarray(spans, np.int64)
+            given["spans"] = _whole("spans", spans)
         missing = [name for name in self._inputs if name not in given]
         if missing:
             raise ShapeError(f"the model reads {missing[0]}, which is missing")
@@ -183,6 +192,7 @@ class OrtModel:
         ):
             shapes = ", ".join(f"{name} {list(given[name].shape)}" for name in given if name != "spans")
             raise ShapeError(f"expected one shape [batch, length] of all inputs, got {shapes}")
+        _check_numbers(given)
         return self._computed({name: given[name] for name in self._inputs})
 
     @property
@@ -244,6 +254,8 @@ class OrtModel:
             raise ConfigError(
                 f"the folder has no {_TOKENIZER}: export with tokenizer=..., or call run() with token ids"
             )
+        if self._closed:
+            raise ClosedError("this OrtModel is closed")
         encoded = self._texts.encode(texts)
         groups = _groups(encoded)
         compute: Callable[[list[int]], Arrays] = lambda group: self._computed(  # noqa: E731
@@ -272,6 +284,35 @@ class OrtModel:
         return {name: arrays[name] for name in self._inputs}
 
 
+def _whole(name: str, values: Any) -> NDArray[np.int64]:
+    """An input as int64; NumPy would cut fractions off without a word."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biu" and not np.array_equal(array, np.trunc(array)):
+        raise DtypeError(f"{name} is {array.dtype} and holds numbers that are not whole: pass int64")
+    return array.astype(np.int64)
+
+
+def _check_numbers(given: Arrays) -> None:
+    """Refuses what stock operators would answer all the same: they count negative ids from the end of the table."""
+    for name in ("input_ids", "token_type_ids"):
+        if (given[name] < 0).any():
+            raise ShapeError(f"{name} holds {given[name].min()}, out of range")
+    mask = given["attention_mask"]
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ShapeError("attention_mask holds other numbers than 0 and 1")
+    if not mask.size or mask.all():
+        return
+    kept = mask.sum(axis=1)
+    if not kept.all():
+        raise ShapeError(f"attention_mask leaves no token of sequence {int(kept.argmin())}")
+    gaps = mask.shape[1] - mask[:, ::-1].argmax(axis=1) - mask.argmax(axis=1) != kept
+    if gaps.any():
+        raise ShapeError(
+            f"attention_mask leaves out tokens inside sequence {int(gaps.argmax())}: only padding at the ends can be "
+            "left out"
+        )
+
+
 def _groups(texts: Sequence[TokenizedText]) -> list[list[int]]:
     """Deals texts into batches of similar lengths, longest first."""
     groups: list[list[int]] = []
@@ -285,8 +326,12 @@ def _groups(texts: Sequence[TokenizedText]) -> list[list[int]]:
 
 def _graph(folder: Path, precision: str | None) -> str:
     """The name of the graph to open."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: it must be one that export_onnx wrote")
     found = sorted(path.stem.removeprefix("model-") for path in folder.glob("model-*.onnx"))
-    there = ", ".join(found) or "none"
+    there = ", ".join(found)
+    if not found:
+        raise ConfigError(f"{folder} holds no export (model-*.onnx): write one with export_onnx")
     if precision is None and len(found) != 1:
         raise ConfigError(f"{folder} holds these precisions: {there}; name the one to use")
     chosen = precision or there

@@ -113,6 +113,8 @@ class TorchModel:
     def padding_share(self, texts: Sequence[Text]) -> float:
         """Returns the share (0 to 1) of padding among the tokens that :meth:`logits_of_tokens` computes."""
         lengths = [len(text) for text in self._batches.encode(texts)]
+        if not lengths:
+            return 0.0
         batches = batches_of(lengths, self.config, self.max_length)
         return 1 - sum(lengths) / sum(len(batch.texts) * batch.length for batch in batches)
 

@@ -22,6 +22,7 @@ from fastformers.runtime.encoder_manifest import ATTENTIONS
 
 __all__ = ["load", "save_pretrained"]
 
+_MOST_THREADS = 1024
 _SOURCE_FACTS = ("model_type", "transformers_version")
 
 
@@ -97,6 +98,10 @@ def load(
     """
     if attention is not None and attention not in ATTENTIONS:
         raise ConfigError(f"attention is {attention!r}; allowed: {', '.join(map(repr, ATTENTIONS))}")
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= _MOST_THREADS):
+        raise ConfigError(
+            f"threads is {threads!r}; allowed: None or a whole number from 1 to {_MOST_THREADS}"
+        )
     artefact = read_artefact(path, verify=verify)
     manifest = artefact.manifest
     if manifest.result is None:

@@ -62,6 +62,10 @@ def compile(
     chosen = _chosen(config)
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"compile takes a transformers model, not {type(model).__name__}")
+    if isinstance(model, Encoder):
+        raise UnsupportedModelError(
+            "the model is a compiled encoder already: to change how it is compiled, compile the model it was made of"
+        )
     check_supported(model, chosen.pooling)
     source, report = _quantized(model, chosen, tokenizer, texts, progress)
     translation = translate(

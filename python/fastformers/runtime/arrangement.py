@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from fastformers import kernels
 from fastformers.errors import ConfigError
@@ -29,11 +29,13 @@ def arrange(
     given for one of the two leaves the other what remains of the cores.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range, or there is no such goal.
     """
     for name, value in (("instances", instances), ("threads", threads)):
         _check(name, value, _MOST)
     _check("batch_tokens", batch_tokens, 1 << 20)
+    if goal not in get_args(Goal):
+        raise ConfigError(f"goal is {goal!r}; allowed: {', '.join(map(repr, get_args(Goal)))}")
     cores = kernels.default_threads()
     automatic = all(value == "auto" for value in (instances, threads, batch_tokens))
     if automatic and tuning is not None and tuning.cores == cores:

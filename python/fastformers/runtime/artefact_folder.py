@@ -220,7 +220,13 @@ def _noted(folder: Path, name: str) -> FileEntry:
 
 
 def _read(folder: OpenFolder, verify: Verify) -> EncoderArtefact:
-    manifest = EncoderManifest.parse(parse_json(folder.read(MANIFEST, MOST_JSON_BYTES), MANIFEST))
+    try:
+        manifest_json = folder.read(MANIFEST, MOST_JSON_BYTES)
+    except FormatError as error:
+        raise FormatError(
+            f"this is not the folder of a compiled encoder, which `fastformers compile` makes: {error}"
+        ) from error
+    manifest = EncoderManifest.parse(parse_json(manifest_json, MANIFEST))
     for name in _REQUIRED:
         if name not in manifest.files:
             raise FormatError(f"{MANIFEST} lists no {name}")

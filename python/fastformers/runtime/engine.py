@@ -24,7 +24,6 @@ from fastformers.errors import (
     ConfigError,
     ForkError,
     QueueFullError,
-    ShapeError,
     UnsupportedModelError,
 )
 from fastformers.kernels import InstancePool, NativeEncoder, Ticket
@@ -35,7 +34,14 @@ from fastformers.runtime.futures import CompletionThread, EngineFuture
 from fastformers.runtime.readouts import Readout, readouts
 from fastformers.runtime.tuning import Arrangement, Goal, Tuning, read_tuning
 from fastformers.span_head import SpanHead
-from fastformers.tokenization import RaggedBatch, Text, TextEncoder, TokenizedText, split_ragged
+from fastformers.tokenization import (
+    RaggedBatch,
+    Text,
+    TextEncoder,
+    TokenizedText,
+    check_list,
+    split_ragged,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -426,6 +432,12 @@ class Engine:
         return readout
 
     def _embedding(self) -> Readout:
+        if "embedding" not in self._readouts:
+            base = "last_hidden_state" in self._readouts
+            way_out = ': compile it with CompileConfig(pooling="mean") or "first" (--pooling)' if base else ""
+            raise UnsupportedModelError(
+                f"the model puts out {', '.join(self._readouts)} and no sentence embedding{way_out}"
+            )
         readout = self._readout("embedding")
         if readout.per_token:
             raise UnsupportedModelError("the model embeds tokens, not texts")
@@ -495,8 +507,7 @@ class Engine:
         self, texts: Sequence[Text], readout: Readout
     ) -> Iterator[tuple[NDArray[np.float32], RaggedBatch]]:
         """Computes texts in pieces, a few of them in the queue at a time; yields results in order."""
-        if isinstance(texts, str):
-            raise ShapeError("texts is one string, expected a list of them: pass [text]")
+        check_list(texts)
         most = self._arrangement.instances * _PIECES_IN_FLIGHT
         flying: deque[tuple[Ticket, RaggedBatch]] = deque()
         with self._call():

@@ -61,8 +61,13 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
         folder: where to.
 
     Raises:
-        UnsupportedModelError: it needs code of its own, or has no fast version.
+        UnsupportedModelError: it is no tokenizer, needs code of its own, or has no fast version.
     """
+    if not (hasattr(tokenizer, "save_pretrained") or hasattr(tokenizer, "to_str")):
+        raise UnsupportedModelError(
+            f"tokenizer is {type(tokenizer).__name__}, which is no tokenizer of transformers or tokenizers: pass "
+            "AutoTokenizer.from_pretrained(folder)"
+        )
     if not hasattr(tokenizer, "save_pretrained"):
         (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
         return
