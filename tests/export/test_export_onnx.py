@@ -336,3 +336,17 @@ def test_bad_places_and_words_are_refused(make_model: MakeModel, tmp_path: Path)
     with pytest.raises(UnsupportedModelError, match="float16 ends at 65504"):
         ff.export_onnx(model, tmp_path / "out", "fp16")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_int8_layers_is_not_written_under_another_precision(
+    make_model: MakeModel, tokenizer: Any, tmp_path: Path
+) -> None:
+    model = make_model("bert", "classification")
+    examples = [{"input_ids": torch.randint(4, 90, (1, 12))} for _ in range(8)]
+    ff.quantize_(model, ff.Int8Config(never_slower=False), texts=examples)
+    for precision in ("fp32", "fp16"):
+        with pytest.raises(ConfigError, match="layers are INT8"):
+            ff.export_onnx(model, tmp_path / "out", precision, tokenizer=tokenizer)
+    assert not (tmp_path / "out").exists()
+    report = ff.export_onnx(model, tmp_path / "out", "int8", tokenizer=tokenizer)
+    assert "with the model with its INT8 layers" in str(report)

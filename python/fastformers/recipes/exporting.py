@@ -27,6 +27,7 @@ from fastformers.export.report import ExportReport, description_file, graph_name
 from fastformers.export.session import open_session, session_options
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
+from fastformers.modules import PackedLinear
 from fastformers.modules.encoder_names import parts_of
 from fastformers.quantization.inputs import bundled_texts
 from fastformers.recipes import compiling
@@ -201,19 +202,28 @@ def _encoder_of(
     model: nn.Module, precision: str, tokenizer: Any, texts: Iterable[Any] | None, config: CompileConfig
 ) -> Encoder:
     """The model as plan and tensors, with layers of the precision."""
+    if _has_int8_layers(model) and precision not in _INT8:
+        raise ConfigError(
+            "the model's layers are INT8, which can be exported as 'int8' or 'int8-fastformers': for "
+            f"{precision!r} pass the model that it was made of"
+        )
     if not isinstance(model, Encoder):
         chosen = config if precision in _INT8 else replace(config, int8=None)
         return compiling.compile(
             model, chosen, tokenizer=tokenizer, texts=texts if precision in _INT8 else None
         )
-    int8 = any(name.endswith(".weight") and array.dtype == np.int8 for name, array in model.tensors.items())
-    if int8 != (precision in _INT8):
-        held, other = ("INT8", "'int8' or 'int8-fastformers'") if int8 else ("float32", "'fp32' or 'fp16'")
+    if precision in _INT8 and not _has_int8_layers(model):
         raise ConfigError(
-            f"the encoder's layers are {held}, which can be exported as {other}: for {precision!r} pass the model that "
-            "it was compiled from"
+            "the encoder's layers are float32, which can be exported as 'fp32' or 'fp16': for "
+            f"{precision!r} pass the model that it was made of"
         )
     return model
+
+
+def _has_int8_layers(model: nn.Module) -> bool:
+    if not isinstance(model, Encoder):
+        return any(isinstance(module, PackedLinear) for module in model.modules())
+    return any(name.endswith(".weight") and array.dtype == np.int8 for name, array in model.tensors.items())
 
 
 def _written(
@@ -306,7 +316,8 @@ class _Reference:
     def __init__(self, model: nn.Module, encoder: Encoder) -> None:
         self.padding_id = int(encoder.config.get("pad_token_id") or 0)
         self.vocabulary, self.types = encoder.plan.vocab, encoder.plan.types
-        self.words = "the compiled encoder" if isinstance(model, Encoder) else "the float32 model"
+        held = "the model with its INT8 layers" if _has_int8_layers(model) else "the float32 model"
+        self.words = "the compiled encoder" if isinstance(model, Encoder) else held
         if isinstance(model, Encoder):
             model = _with_float32_attention(model)
         elif encoder.result == _POOLED:  # a torch model has no such output
