@@ -74,9 +74,14 @@ def test_absent_engine_is_named_with_its_extra_and_the_others_run(
         texts,
         "--json",
         *SHORT,
+        "--lengths",
+        "8,1000",
     )
     assert exit_status(*command) == ExitCode.OK
     document = json.loads(capsys.readouterr().out)
+    assert (
+        document["left_out"][f"{model_folder}: 1 x 1000"] == "the model or its tokenizer takes fewer tokens"
+    )
     assert "no_such_package not installed" in document["left_out"]["absent_int8"]
     assert "fastformers-cpu[openvino]" in document["left_out"]["absent_int8"]
     assert not entries(document, "torch_fp32")  # the reference was not asked for: compared with, not timed

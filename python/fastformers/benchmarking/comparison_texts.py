@@ -9,7 +9,7 @@ from typing import Any
 
 from fastformers.errors import ConfigError
 
-__all__ = ["TextBatch", "text_batches"]
+__all__ = ["TextBatch", "single_label", "text_batches"]
 
 _LONGEST_TOGETHER = 128
 
@@ -30,6 +30,11 @@ class TextBatch:
     def lengths(self) -> list[int]:
         """Tokens of each text."""
         return [len(sequence) for sequence in self.sequences]
+
+
+def single_label(length: int) -> str:
+    """Names the batch of a single text of so many tokens."""
+    return f"1 x {length}"
 
 
 def text_batches(
@@ -56,7 +61,7 @@ def text_batches(
         ids = tokenizer(joined, truncation=True, max_length=length)["input_ids"]
         if len(ids) < length:
             raise ConfigError(f"length {length}: all texts together have {len(ids)} tokens; give more text")
-        batches.append(TextBatch(f"1 x {length}", [list(ids)]))
+        batches.append(TextBatch(single_label(length), [list(ids)]))
     if together:
         chosen = [texts[number % len(texts)] for number in range(together)]
         ids = tokenizer(chosen, truncation=True, max_length=min(limit, _LONGEST_TOGETHER))["input_ids"]

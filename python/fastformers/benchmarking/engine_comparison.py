@@ -9,14 +9,14 @@ which has none, is compared with the first model beside it that has.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fastformers.benchmarking.comparison import Comparison, ComparisonSettings, Measured
 from fastformers.benchmarking.comparison_pairs import Pair, PairProcesses
-from fastformers.benchmarking.comparison_texts import TextBatch, text_batches
+from fastformers.benchmarking.comparison_texts import TextBatch, single_label, text_batches
 from fastformers.benchmarking.contestants import Contestant, split_by_presence
 from fastformers.benchmarking.engines import REFERENCE, chosen
 from fastformers.benchmarking.engines.model_source import FolderSource
@@ -41,7 +41,8 @@ def compare_engines(
         progress: called with a line for each step.
 
     Returns:
-        Everything that was measured. An engine that could not be measured is in ``left_out``.
+        Everything that was measured. An engine that could not be measured, and a length that a model does not take, is
+        in ``left_out``.
 
     Raises:
         FormatError: a folder holds no model.
@@ -54,6 +55,7 @@ def compare_engines(
     if len(cores) < settings.threads:
         raise ConfigError(f"threads={settings.threads}, but this process may use {len(cores)} cores")
     batches = {str(folder): _batches_of(folder, settings, texts) for folder in folders}
+    left_out |= _lengths_left_out(batches, settings.lengths)
     labels = list(dict.fromkeys(batch.label for some in batches.values() for batch in some))
     measured: list[Measured] = []
     with TemporaryDirectory() as temporary, ExitStack() as stack, _pinned_to(cores):
@@ -91,6 +93,17 @@ def _batches_of(folder: Path, settings: ComparisonSettings, texts: Sequence[str]
         source = FolderSource(folder, Path(temporary))
         longest, tokenizer = source.longest(), source.tokenizer()
     return text_batches(tokenizer, longest, texts, settings.lengths, settings.together)
+
+
+def _lengths_left_out(batches: Mapping[str, Sequence[TextBatch]], lengths: Sequence[int]) -> dict[str, str]:
+    """Lengths asked for that a model does not take, with the reason."""
+    made = {model: {batch.label for batch in some} for model, some in batches.items()}
+    return {
+        f"{model}: {single_label(length)}": "the model or its tokenizer takes fewer tokens"
+        for model in batches
+        for length in lengths
+        if single_label(length) not in made[model]
+    }
 
 
 @contextmanager
