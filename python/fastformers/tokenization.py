@@ -120,6 +120,8 @@ class TextEncoder:
             it has none), its padding is dropped: a ragged batch has none.
         max_length: tokens, special ones included, after which a text or pair is cut.
         num_spans: marked spans of a text; 0 for texts without.
+        side: ``"left"`` or ``"right"``, the side that is cut (transformers' ``truncation_side``); ``None`` for what
+            ``tokenizer`` itself says, which transformers sets only in a call.
 
     Raises:
         ConfigError: ``max_length`` leaves no room for the tokenizer's special tokens.
@@ -127,7 +129,9 @@ class TextEncoder:
     Safe from many threads at once.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, num_spans: int = 0) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, max_length: int, num_spans: int = 0, side: str | None = None
+    ) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         special = self._tokenizer.num_special_tokens_to_add(True)
         if max_length < max(1, special):
@@ -139,7 +143,7 @@ class TextEncoder:
         self._tokenizer.enable_truncation(
             max_length,
             strategy=own.get("strategy", "longest_first"),
-            direction=own.get("direction", "right"),
+            direction=side or own.get("direction", "right"),
         )
         self._ascii = None if num_spans else AsciiTokenizer.of(self._tokenizer)
         self._ascii_tokenizer = self._tokenizer if self._ascii is None else self._ascii.tokenizer

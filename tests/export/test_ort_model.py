@@ -245,6 +245,8 @@ def test_one_string_instead_of_a_list_is_refused(export: Export) -> None:
     _, folder = export()
     with ff.OrtModel(folder) as model, pytest.raises(ShapeError, match=r"pass \[text\]"):
         model.predict("the cat")
+    with ff.OrtModel(folder) as model, pytest.raises(ShapeError, match=r"pass \[text\]"):
+        model.rerank("the cat", "dog")
 
 
 def test_a_closed_model_with_instances_says_that_it_is_closed(export: Export) -> None:
@@ -281,3 +283,17 @@ def test_counts_that_are_no_whole_numbers_are_refused(export: Export, count: Any
         ff.OrtModel(folder, instances=count)
     with pytest.raises(ConfigError, match="is not a folder"):
         ff.OrtModel(folder / "none")
+
+
+@pytest.mark.parametrize("runner", ["OrtModel", "TorchModel"])
+@pytest.mark.filterwarnings("ignore:a text of more than 24 tokens")
+def test_texts_are_cut_at_the_side_that_transformers_cuts(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, runner: str
+) -> None:
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    left = type(tokenizer).from_pretrained(tmp_path / "tokenizer", truncation_side="left")
+    model, texts = make_model("bert", "classification"), ["good dog " * 20 + "the bank of the river was bad"]
+    ff.export_onnx(model, tmp_path / "out", tokenizer=left, check=False)
+    fast = ff.OrtModel(tmp_path / "out") if runner == "OrtModel" else ff.TorchModel(model, left)
+    got = fast.logits(texts)
+    np.testing.assert_allclose(got, torch_logits(model, left, texts), atol=1e-4)

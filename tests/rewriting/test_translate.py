@@ -237,3 +237,11 @@ def test_word_embeddings_are_rounded_row_by_row(make_model: Callable[..., Any], 
     got = PlanReference(small.plan, small.tensors).run([5, 6, 8999])["last_hidden_state"]
     expected = PlanReference(plain.plan, plain.tensors).run([5, 6, 8999])["last_hidden_state"]
     assert torch.cosine_similarity(got, expected, dim=-1).min() > 0.9995
+
+
+def test_outputs_that_the_configuration_asks_for_in_vain_are_noted(make_model: Callable[..., Any]) -> None:
+    model = make_model("bert")
+    assert not translate(model).notes
+    model.config.output_hidden_states = True
+    (note,) = translate(model).notes
+    assert "output_hidden_states" in note

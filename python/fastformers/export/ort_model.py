@@ -33,7 +33,7 @@ from fastformers.errors import (
 from fastformers.export.report import DESCRIPTION_SCHEMA, description_file, model_file
 from fastformers.export.session import open_session, session_options
 from fastformers.files.strict_json import read_json
-from fastformers.tokenization import Text, TextEncoder, TokenizedText
+from fastformers.tokenization import Text, TextEncoder, TokenizedText, check_list
 
 __all__ = ["OrtModel"]
 
@@ -143,6 +143,7 @@ class OrtModel:
             raise UnsupportedModelError(
                 "rerank gives the model plain texts, and it reads texts with marked spans"
             )
+        check_list(docs)
         if not docs:
             return []
         if self._scores_pairs():
@@ -357,6 +358,10 @@ def _description(path: Path) -> dict[str, Any]:
     for name, kind in wanted.items():
         if not isinstance(description.get(name, ()), kind):
             raise FormatError(f"{path}: {name} is missing or of another type")
+    if description.get("truncation_side", "right") not in ("left", "right"):  # older ones do not say it
+        raise FormatError(
+            f"{path}: truncation_side is {description['truncation_side']!r}, neither left nor right"
+        )
     return description
 
 
@@ -376,4 +381,4 @@ def _text_encoder(folder: Path, description: dict[str, Any], num_spans: int) -> 
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         raise FormatError(f"{path} is refused by tokenizers: {error}") from error
-    return TextEncoder(tokenizer, description["max_length"], num_spans)
+    return TextEncoder(tokenizer, description["max_length"], num_spans, description.get("truncation_side"))

@@ -61,6 +61,7 @@ class ExportReport:
         native: what our operators hold, ``"encoder"`` or ``"layers"``; ``None`` for a graph without them.
         native_blocks: kind of block -> (how many our operators compute, how many there are), of ``"layers"``.
         engine: as ``checked``, but compared with our engine, of ``"layers"``.
+        truncation_side: ``"left"`` or ``"right"``, where texts are cut.
     """
 
     precision: str
@@ -81,6 +82,7 @@ class ExportReport:
     native: str | None = None
     native_blocks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     engine: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    truncation_side: str = "right"
 
     @property
     def graph(self) -> str:

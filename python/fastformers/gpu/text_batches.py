@@ -138,7 +138,7 @@ class TextBatches:
             raise ConfigError(f"max_length is {max_length}, and the model takes {most} tokens")
         self.max_length = max_length or most
         spans = int(model.config.num_spans) if isinstance(model, SpanClassifier) else 0
-        self._encoder = TextEncoder(core, self.max_length, spans)
+        self._encoder = TextEncoder(core, self.max_length, spans, tokenizer.truncation_side)
         self._padding = {
             "input_ids": int(tokenizer.pad_token_id),
             "token_type_ids": int(getattr(tokenizer, "pad_token_type_id", 0)),

@@ -271,6 +271,7 @@ def _written(
         notes=_notes(precision, fused, encoder.tensors),
         native=native,
         native_blocks=native_blocks,
+        truncation_side="right" if tokenization is None else tokenization.truncation_side,
     )
     return graph, report, layer_outputs
 

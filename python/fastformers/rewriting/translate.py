@@ -169,6 +169,7 @@ class _Translator:
         int8_embeddings: bool,
     ) -> Translation:
         """Translates; called once."""
+        self._note_options()
         sizes = self._embeddings(int8_embeddings)
         layers = child(self._encoder, self._family.names.layers, nn.ModuleList)
         plans = tuple(self._layer(number, layer, sizes["hidden"]) for number, layer in enumerate(layers))
@@ -186,6 +187,14 @@ class _Translator:
             outputs=outputs,
         )
         return Translation(plan, self._tensors, result, tuple(self._notes))
+
+    def _note_options(self) -> None:
+        config: Any = self._encoder.config
+        for option in ("output_hidden_states", "output_attentions"):
+            if getattr(config, option, False):
+                self._notes.append(
+                    f"{option}=True of the configuration has no effect: what it asks for is None"
+                )
 
     def _embeddings(self, int8: bool) -> dict[str, int]:
         """Writes the tables; returns the sizes of the plan they decide."""

@@ -280,6 +280,7 @@ class Engine:
             raise UnsupportedModelError(
                 "rerank gives the model plain texts, and it reads texts with marked spans"
             )
+        check_list(docs)
         logits = self._readouts.get("logits")
         if logits is not None and not logits.per_token and logits.columns <= 2:
             return rank(relevance(self._rows([(query, doc) for doc in docs], logits)))
