@@ -28,6 +28,7 @@ def nested(levels: int) -> bytes:
         ('{"a": 1}'.encode("utf-16"), "damaged"),
         (b'\xef\xbb\xbf{"a": 1}', "damaged"),
         (b'{"a": 1} {', "damaged"),
+        (b'{"a": ["\\ud83d"]}', "surrogates not allowed"),
         (b"3", "holds a int, must hold an object"),
         (nested(17), "nested deeper than 16"),
         (nested(400), "nested deeper than 16"),
@@ -67,3 +68,7 @@ def test_only_plain_files_are_read(tmp_path: Path) -> None:
     os.link(good, tmp_path / "hard.json")
     with pytest.raises(FormatError, match="hard link"):
         read_json(good)
+
+
+def test_a_whole_surrogate_pair_is_one_character() -> None:
+    assert parse_json(b'{"a": "\\ud83d\\ude00"}', "a.json") == {"a": "\U0001f600"}

@@ -15,6 +15,7 @@ import fastformers as ff
 from fastformers.errors import ConfigError, GateError
 from fastformers.recipes import recipe_run, recipe_search
 from fastformers.recipes.estimate import size_of_folder
+from fastformers.recipes.recipe_plan import Ledger
 from fastformers.recipes.recipe_run import describe_plan, make_plan
 from fastformers.recipes.recipe_stages import KINDS
 from fastformers.recipes.speed import Timed, time_models
@@ -188,6 +189,12 @@ def test_the_report_says_what_each_stage_cost_and_gave(setting: Setting) -> None
     text = str(report)
     assert all(name in text for name in STAGES)
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_large_ledger_is_read_again(tmp_path: Path) -> None:
+    answers = [0] * 600_000  # more than 4 MiB of JSON, as a few stages have on 50,000 validation examples
+    Ledger(tmp_path).note("stage", {"key": "k", "answers": answers})
+    assert Ledger(tmp_path).entry("stage")["answers"] == answers
 
 
 def test_another_folder_in_the_way_is_left_alone(setting: Setting) -> None:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from fastformers.errors import FormatError
-from fastformers.files.text_lines import text_lines
+from fastformers.files.strict_json import parse_json
+from fastformers.files.text_lines import numbered_lines
 
 __all__ = ["read_texts"]
 
@@ -18,18 +18,14 @@ def read_texts(path: Path) -> list[str]:
     Raises:
         FormatError: not UTF-8 text, or a line of a .jsonl file without a text.
     """
-    lines = text_lines(path)
+    lines = numbered_lines(path)
     if path.suffix != ".jsonl":
-        return lines
-    return [_text_of_json_line(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+        return [line for _, line in lines]
+    return [_text_of_json_line(line, f"{path}, line {number}") for number, line in lines]
 
 
 def _text_of_json_line(line: str, place: str) -> str:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{place}: not JSON: {error}") from error
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+    text = parse_json(line.encode("utf-8"), place).get("text")
+    if not isinstance(text, str):
         raise FormatError(f'{place}: expected an object with a string "text", like {{"text": "Hello."}}')
-    text: str = value["text"]
     return text

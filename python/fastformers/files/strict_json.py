@@ -8,6 +8,7 @@ encodings) is refused here, so that a reader sees plain objects, lists, strings,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["MOST_JSON_BYTES", "json_bytes", "parse_json", "read_json", "write_js
 MOST_JSON_BYTES = 4 << 20
 _MOST_DEPTH = 16
 _MOST_DIGITS = 40
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse_json(raw: bytes, name: str, most_bytes: int = MOST_JSON_BYTES) -> dict[str, Any]:
@@ -32,7 +34,8 @@ def parse_json(raw: bytes, name: str, most_bytes: int = MOST_JSON_BYTES) -> dict
         most_bytes: the largest size accepted.
 
     Raises:
-        FormatError: too large, nested deeper than 16, not UTF-8, not JSON, a key twice, NaN or infinity, no object.
+        FormatError: too large, nested deeper than 16, not UTF-8, not JSON, a key twice, NaN or infinity, half of a
+            surrogate pair in a text, no object.
 
     Example:
         >>> parse_json(b'{"a": [1, 2.5]}', "a.json")
@@ -48,6 +51,8 @@ def parse_json(raw: bytes, name: str, most_bytes: int = MOST_JSON_BYTES) -> dict
             parse_float=_finite,
             parse_int=_bounded,
         )
+        if _SURROGATE.search(raw):  # halves of a character: no text can hold one alone
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{name} is damaged: {error}") from error
     if not isinstance(content, dict):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastformers.errors import ConfigError, FormatError
+from fastformers.files.text_lines import numbered_lines
 from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, encode, load_examples
 from fastformers.tasks.encoding import Truncation
 from fastformers.tasks.rows import json_rows
@@ -97,15 +98,8 @@ def read_unlabelled(path: Path, task: Task, pairs: bool) -> list[Example]:
 
 
 def _texts(path: Path) -> Iterator[Example]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 text: {error}") from error
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror or error}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield Example(_guid(path, number), line.strip())
+    for number, line in numbered_lines(path):
+        yield Example(_guid(path, number), line.strip())
 
 
 def _rows(path: Path, pairs: bool) -> Iterator[Example]:

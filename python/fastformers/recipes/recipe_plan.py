@@ -27,6 +27,8 @@ __all__ = ["Ledger", "Plan", "PlannedStage", "plan_recipe"]
 #: Part of every key: raised when a stage gives another result for the same inputs.
 _KEY_VERSION = 1
 _LEDGER = "stages.json"
+#: It holds every stage's answer to every validation example, and a search makes dozens of stages.
+_MOST_LEDGER_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / _LEDGER
-        self._entries: dict[str, Any] = read_json(self._file) if self._file.exists() else {}
+        self._entries: dict[str, Any] = (
+            read_json(self._file, _MOST_LEDGER_BYTES) if self._file.exists() else {}
+        )
 
     def entry(self, name: str) -> dict[str, Any]:
         """Returns what was noted of a stage; empty when nothing was."""

@@ -24,7 +24,7 @@ from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.digests import sha256_of
 from fastformers.files.strict_json import parse_json
-from fastformers.files.text_lines import text_lines
+from fastformers.files.text_lines import numbered_lines
 from fastformers.modules.layer_shapes import LayerShape, resize_
 from fastformers.recipes.model_folder import OpenedModel
 from fastformers.tasks import Example, Task, TaskFile, get_task, load_examples
@@ -103,12 +103,12 @@ def systems_of_shapes(table: Mapping[str, Any], texts: str | Path, *, seed: int 
 def _examples(task: Task, texts: Path) -> tuple[Example, ...]:
     if not texts.is_file():
         return tuple(load_examples(task, texts, "val"))
-    lines = text_lines(texts)
+    lines = list(numbered_lines(texts))
     if not lines:
         raise FormatError(f"{texts} holds no text: write one a line")
     if texts.suffix != ".jsonl":
-        return tuple(Example(str(number), line) for number, line in enumerate(lines, 1))
-    return tuple(_pair(line, f"{texts}, line {number}", number) for number, line in enumerate(lines, 1))
+        return tuple(Example(str(number), line) for number, line in lines)
+    return tuple(_pair(line, f"{texts}, line {number}", number) for number, line in lines)
 
 
 def _pair(line: str, place: str, number: int) -> Example:
