@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,21 @@ def test_our_own_errors_pass_unchanged(engine: ff.Engine) -> None:
 def test_answers_that_hold_nan_are_refused(answer: Any) -> None:
     with pytest.raises(NonFiniteError, match="holds NaN"):
         ff.measure(lambda text: answer, TEXTS, **QUICK)
+
+
+async def later(text: str) -> str:
+    return text
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'later' was never awaited")
+@pytest.mark.parametrize(
+    "run",
+    [later, lambda text: (letter for letter in text), lambda text: Future[str]()],
+    ids=lambda run: run.__name__,
+)
+def test_the_promise_of_an_answer_is_not_timed(run: Callable[[str], Any]) -> None:
+    with pytest.raises(ConfigError, match="has computed nothing yet"):
+        ff.measure(run, ["a"], seconds=0.03, rounds=3, warmup=0)
 
 
 def test_answers_without_nan_are_not_taken_for_it() -> None:

@@ -312,6 +312,26 @@ def test_ticks_are_round_and_written_out() -> None:
     assert plain_ticks(4.1, 9)[1] == ["5", "6", "8"]
 
 
+@pytest.mark.parametrize("low", [1.0, 1.9, 2.2, 4.1, 7.3, 22.0])
+def test_a_narrow_axis_has_ticks_too(low: float) -> None:
+    ticks, _ = plain_ticks(low / 1.15, low * 1.15)  # the axis of a single time
+    assert 2 <= len(ticks) <= 8
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    report = ladder(SCORES)
+    report["rows"][1]["name"] = r"$\nothing$"
+    for form in ("points", "bars"):
+        draw_ladder(report, tmp_path / "ladder.svg", form)
+
+
+def test_a_machine_or_price_of_another_kind_is_left_out() -> None:
+    report = ladder()
+    report |= {"machine": 5, "price": {"name": "paid by the day"}}
+    report["rows"][0]["usd_per_100m"] = 3.0
+    assert "USD: of 100 million queries." in "".join(drawn_texts(ladder_figure(report, "bars")))
+
+
 def test_names_are_broken_into_lines_of_like_length() -> None:
     assert balanced("pruned to 9 heads, FFN 900", 24) == "pruned to 9\nheads, FFN 900"
     assert balanced("short", 24) == "short"

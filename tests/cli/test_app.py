@@ -77,6 +77,17 @@ def test_statuses_that_scripts_rely_on() -> None:
     assert exit_code_of(errors.ShapeError("")) == 1
 
 
+def test_a_place_that_cannot_be_written_to_becomes_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/out/ladder.json")
+
+    monkeypatch.setattr(app_module, "app", fail)
+    assert exit_status("doctor") == ExitCode.FAILED
+    assert capsys.readouterr().err == "fastformers: /out/ladder.json: Permission denied\n"
+
+
 def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise ZeroDivisionError

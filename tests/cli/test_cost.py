@@ -80,6 +80,18 @@ def test_a_measurement_is_priced_as_it_was_measured_unless_told_otherwise(
     )
 
 
+def test_nothing_to_pay_and_no_energy_are_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"name": "free", "queries_per_second": {"median": 2.0}, "joules_per_100m": 0.0}
+    free = {
+        "schema": "fastformers-ladder/1",
+        "price": {"name": "as given", "usd_per_hour": 0.0},
+        "rows": [row],
+    }
+    assert exit_status("cost", saved(tmp_path, free), "--json") == ExitCode.OK
+    (found,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (found["usd_per_100m"], found["joules_per_100m"]) == (0.0, 0.0)
+
+
 def test_prices_are_listed_with_their_dates(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status("cost", "--list") == ExitCode.OK
     printed = capsys.readouterr().out

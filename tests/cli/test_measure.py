@@ -47,6 +47,14 @@ def test_saved_numbers_can_be_priced_again(
     assert exit_status("cost", saved, "--price", 0.5) == ExitCode.OK
 
 
+def test_numbers_that_could_not_be_saved_are_not_measured(
+    compiled: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "absent" / "measured.json"
+    assert exit_status("measure", compiled, "--texts", texts, "--save", place, *SHORT) == ExitCode.USAGE
+    assert "absent is not a folder: make it first" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_not_compiled_is_a_bad_file(model_folder: Path, texts: Path) -> None:
     assert exit_status("measure", model_folder, "--texts", texts, *SHORT) == ExitCode.BAD_FILE
 

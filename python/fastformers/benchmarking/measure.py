@@ -21,7 +21,7 @@ from fastformers.benchmarking.measurement import NOISY, Measurement
 from fastformers.benchmarking.price_table import price_of
 from fastformers.benchmarking.profile import engine_profile
 from fastformers.benchmarking.profiled_calls import profiled_calls
-from fastformers.benchmarking.subjects import Subject, Text, holds_nan, subject_of
+from fastformers.benchmarking.subjects import Subject, Text, holds_nan, is_not_run, subject_of
 from fastformers.errors import ConfigError, FastformersError, NonFiniteError
 from fastformers.measuring import Spread, percentile, spread
 from fastformers.runtime.engine import Engine
@@ -79,7 +79,8 @@ def measure(
 
     Raises:
         ConfigError: no texts, a number out of range, an unknown price, or ``run`` raised an error that is not ours
-            (the text is named); ``profile`` of something that is no engine.
+            (the text is named), or answers with a coroutine, a generator or a future that nobody waits for; ``profile``
+            of something that is no engine.
         NonFiniteError: an answer holds NaN.
 
     Example:
@@ -189,6 +190,11 @@ class _Trial:
             answer = (
                 _call(self.subject.one, batch[0]) if self.batch_size == 1 else _call(self.subject.many, batch)
             )
+            if is_not_run(answer):
+                raise ConfigError(
+                    f"run returned a {type(answer).__name__}, which has computed nothing yet: pass a function that "
+                    "returns when the answer is there, e.g. lambda text: asyncio.run(answer(text))"
+                )
             if holds_nan(answer):
                 raise NonFiniteError(
                     f"the answer to {_shown(batch[0])} holds NaN: a model that gives no numbers is not worth timing"

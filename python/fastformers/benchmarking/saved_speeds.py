@@ -114,9 +114,8 @@ def saved_price(content: Mapping[str, Any]) -> Price | None:
         return None
     if not isinstance(saved, Mapping) or not isinstance(saved.get("name"), str):
         raise FormatError(f"price is {saved!r}, must have name, usd_per_hour and date")
-    return Price(
-        saved["name"], _number(saved.get("usd_per_hour"), "price.usd_per_hour"), str(saved.get("date", ""))
-    )
+    usd_per_hour = _number(saved.get("usd_per_hour"), "price.usd_per_hour", zero=True)
+    return Price(saved["name"], usd_per_hour, str(saved.get("date", "")))
 
 
 def cost_report(
@@ -179,17 +178,18 @@ def _row(row: Mapping[str, Any], name: str) -> SavedSpeed:
     return SavedSpeed(
         name=name,
         queries_per_second=_number(median, f"{name}: queries_per_second"),
-        joules_per_100m=None if joules is None else _number(joules, f"{name}: joules_per_100m"),
+        joules_per_100m=None if joules is None else _number(joules, f"{name}: joules_per_100m", zero=True),
         energy_method=str(row.get("energy_method") or "unavailable"),
         noisy=row.get("noisy") is True,
         extrapolated=row.get("extrapolated") is True,
     )
 
 
-def _number(value: Any, what: str) -> float:
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value > 0
-    if not usable:
-        raise FormatError(f"{what} is {value!r}, must be a number above 0")
+def _number(value: Any, what: str, *, zero: bool = False) -> float:
+    """Checks a number above 0, or from 0 where ``zero`` allows it."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if not usable or value < 0 or (value == 0 and not zero):
+        raise FormatError(f"{what} is {value!r}, must be a number {'from' if zero else 'above'} 0")
     return float(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from math import isnan
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from fastformers.errors import ConfigError
 from fastformers.runtime.engine import Engine
 
-__all__ = ["Subject", "holds_nan", "most_tokens", "subject_of"]
+__all__ = ["Subject", "holds_nan", "is_not_run", "most_tokens", "subject_of"]
 
 #: A text, or a pair of texts.
 Text: TypeAlias = "str | tuple[str, str]"
@@ -130,6 +130,11 @@ def most_tokens(model: Any, tokenizer: Any) -> int:
 def _is_torch_model(run: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(run, torch.nn.Module)
+
+
+def is_not_run(answer: Any) -> bool:
+    """Whether an answer is only the promise of one: a coroutine, a generator or a future."""
+    return isinstance(answer, Awaitable | Generator | AsyncGenerator | Future)
 
 
 def holds_nan(answer: Any) -> bool:

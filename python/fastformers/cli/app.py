@@ -94,8 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FastformersError as error:
         typer.secho(f"fastformers: {error}", err=True, fg=typer.colors.RED)
         sys.exit(exit_code_of(error))
-    except (
-        OSError
-    ) as error:  # a full disk, a folder that may not be written to: nothing that a traceback explains
-        typer.secho(f"fastformers: {error}", err=True, fg=typer.colors.RED)
+    except OSError as error:  # a full disk, a folder that nobody may write to
+        place = "" if error.filename is None else f"{error.filename}: "
+        typer.secho(f"fastformers: {place}{error.strerror or error}", err=True, fg=typer.colors.RED)
         sys.exit(ExitCode.FAILED)

@@ -191,7 +191,8 @@ def _check_format(content: Mapping[str, Any]) -> None:
     found = content.get("format")
     if found == _FORMAT_OF_TORCH_MODELS:
         raise FormatError(
-            "the folder holds a torch model with INT8 layers: load it with fastformers.load_pretrained_torch"
+            "the folder holds a torch model, not a compiled encoder: compile it (fastformers compile), or load it with "
+            "fastformers.load_pretrained_torch"
         )
     if found != FORMAT:
         raise FormatError(f"{MANIFEST} is not of a compiled encoder: format is {short(found)}")

@@ -19,6 +19,7 @@ from fastformers.benchmarking.plots.style import (
     label_points,
     machine_line,
     new_figure,
+    plain,
     plain_ticks,
     save_picture,
     shade,
@@ -151,7 +152,7 @@ def _name_axes(report: Mapping[str, Any], axes: Axes, rungs: Sequence[Rung]) -> 
 def _point_label(rung: Rung) -> str:
     faster = "" if rung.speedup.median == 1 else f", {_times(rung.speedup.median)} times"
     noisy = " ~" if rung.noisy else ""
-    return f"{balanced(rung.name, _LABEL_WIDTH)}\n{rung.score:.1f}{faster}{noisy}"
+    return f"{balanced(plain(rung.name), _LABEL_WIDTH)}\n{rung.score:.1f}{faster}{noisy}"
 
 
 # --- bars of the speed-up ---------------------------------------------------------------------------------------------
@@ -183,9 +184,9 @@ def _bars(report: Mapping[str, Any], rungs: Sequence[Rung]) -> Figure:
             fontsize=TEXT,
             color=INK,
         )
-    axes.set_yticks(range(len(rungs)), [balanced(rung.name, _NAME_WIDTH) for rung in rungs])
+    axes.set_yticks(range(len(rungs)), [balanced(plain(rung.name), _NAME_WIDTH) for rung in rungs])
     axes.invert_yaxis()
-    _name_bar_axis(axes, base, max(speed.high for speed in speeds), rungs[0].name)
+    _name_bar_axis(axes, base, max(speed.high for speed in speeds), plain(rungs[0].name))
     title(figure, axes, _claim(report, rungs, ""), _foot(report, rungs, "Hatched", with_cost=True))
     return figure
 
@@ -217,7 +218,7 @@ def _bar_label(rung: Rung) -> str:
 
 def _claim(report: Mapping[str, Any], rungs: Sequence[Rung], change: str) -> str:
     best = max(rungs, key=lambda rung: rung.speedup.median)
-    about = report.get("title") or report.get("task") or "Ladder"
+    about = plain(report.get("title") or report.get("task") or "Ladder")
     if best.noisy or rungs[0].noisy:
         return f"{about}: readings of a machine that was not quiet"
     return f"{about}: up to {_times(best.speedup.median)} times the speed{change}"
@@ -229,12 +230,13 @@ def _gained(rungs: Sequence[Rung]) -> str:
 
 
 def _metric(report: Mapping[str, Any]) -> str:
-    return str(report.get("metric") or "score")
+    return plain(report.get("metric") or "score")
 
 
 def _foot(report: Mapping[str, Any], rungs: Sequence[Rung], mark: str, *, with_cost: bool) -> list[str]:
     texts, price = report.get("texts"), report.get("price")
-    paid = f" at {price['usd_per_hour']:g} an hour ({price['name']})" if isinstance(price, Mapping) else ""
+    known_price = isinstance(price, Mapping) and isinstance(price.get("usd_per_hour"), int | float)
+    paid = f" at {price['usd_per_hour']:g} an hour ({plain(price.get('name'))})" if known_price else ""
     notes: tuple[tuple[str, Callable[[Rung], bool]], ...] = (
         (_EXTRAPOLATED.format(mark=mark), lambda rung: rung.extrapolated),
         (_NOISY, lambda rung: rung.noisy),

@@ -35,6 +35,7 @@ __all__ = [
     "label_points",
     "machine_line",
     "new_figure",
+    "plain",
     "plain_ticks",
     "save_picture",
     "shade",
@@ -62,7 +63,12 @@ _TITLE_WIDTH = 84
 _FOOT_WIDTH = 150
 
 #: Steps between powers of ten, from coarse to fine.
-_STEPS = ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0))
+_STEPS = (
+    (1.0,),
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
+    tuple(step / 10 for step in (*range(10, 20), *range(20, 50, 2), *range(50, 100, 5))),
+)
 _POWERS = range(-6, 10)
 _FEW_TICKS = 3
 _ROUNDING = 1e-9
@@ -102,6 +108,16 @@ def title(figure: Figure, axes: Axes, head: str, foot: Sequence[str]) -> None:
     lines = [balanced(line, _FOOT_WIDTH) for line in foot if line]
     if lines:
         figure.supxlabel("\n".join(lines), x=0.012, ha="left", fontsize=DETAIL - 0.5, color=_QUIET)
+
+
+def plain(text: object) -> str:
+    r"""Returns a text of which matplotlib reads nothing as a formula.
+
+    Example:
+        >>> plain("a $ and a $")
+        'a \\$ and a \\$'
+    """
+    return str(text).replace("$", r"\$")
 
 
 def balanced(text: str, width: int) -> str:
@@ -231,13 +247,14 @@ def _write(
     return label
 
 
-def machine_line(machine: Mapping[str, Any]) -> str:
+def machine_line(machine: Any) -> str:
     """Names processor, cores and kernels in one line; empty when the machine is not described."""
-    cpu = machine.get("cpu")
+    cpu = machine.get("cpu") if isinstance(machine, Mapping) else None
     if not isinstance(cpu, Mapping):
         return ""
     cores = cpu.get("physical_cores", "?")
-    torch = (machine.get("packages") or {}).get("torch")
+    packages = machine.get("packages")
+    torch = packages.get("torch") if isinstance(packages, Mapping) else None
     parts = [
         f"{cpu.get('model', 'unknown CPU')}, {cores} core{'s'[: cores != 1]}",
         f"kernels {cpu.get('active_isa', '?')}",

@@ -20,6 +20,7 @@ from fastformers.benchmarking.plots.style import (
     label_points,
     machine_line,
     new_figure,
+    plain,
     plain_ticks,
     save_picture,
     tidy,
@@ -179,7 +180,7 @@ def _name_axes(grid: Mapping[str, Any], axes: Axes, points: Sequence[GridPoint])
     room = max(0.15 * (max(scores) - min(scores)), 0.5)
     axes.set_ylim(min(scores) - room, max(scores) + room)
     axes.set_xlabel("time of one text in ms, logarithmic", fontsize=TEXT)
-    axes.set_ylabel(f"{grid.get('metric') or 'score'} (of 100)", fontsize=TEXT)
+    axes.set_ylabel(f"{plain(grid.get('metric') or 'score')} (of 100)", fontsize=TEXT)
     tidy(axes, "both")
 
 
@@ -187,7 +188,7 @@ def _claim(grid: Mapping[str, Any], points: Sequence[GridPoint]) -> str:
     slowest = max(points, key=lambda point: point.milliseconds)
     fastest = min(points, key=lambda point: point.milliseconds)
     return (
-        f"{grid.get('title') or grid.get('task') or 'Pruning'}: {len(points)} sizes, "
+        f"{plain(grid.get('title') or grid.get('task') or 'Pruning')}: {len(points)} size{'s'[: len(points) != 1]}, "
         f"{slowest.milliseconds / fastest.milliseconds:.1f} times between the slowest and the fastest"
     )
 
