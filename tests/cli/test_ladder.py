@@ -100,6 +100,14 @@ def test_a_gpu_that_is_not_there_is_status_1(
         (["--instances", str(CORES + 1), "--preset", "table3"], f"ask for at most {CORES}"),
         (["--rounds", "1", "--preset", "table3"], "rounds is 1"),
         ([], "needs one of recipe"),
+        (
+            ["--recipe", "/", "--recipe", "/", "--preset", "table3"],
+            "--preset does not go with several recipes",
+        ),
+        (
+            ["--recipe", "/", "--recipe", "/", "--instances-table"],
+            "--instances-table does not go with several",
+        ),
         (["--device", "cuda", "--instances", "1", "--preset", "table3"], "for rows on a CPU"),
         (["--device", "cuda", "--baseline-sample", "60", "--preset", "table3"], "for rows on a CPU"),
     ],

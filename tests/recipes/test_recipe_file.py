@@ -60,6 +60,17 @@ def test_fields_become_stages_and_paths_are_relative_to_the_file() -> None:
         ([{**TRAIN, "name": 3}], {}, "name is 3"),
         ([{"name": "p", "kind": "prune", "model": "base", "heads": 0.0}], {}, "heads is 0.0"),
         ([{"name": "p", "kind": "prune", "model": "base", "layers": 3}], {}, "layers is 3, must be a list"),
+        (
+            [{"name": "p", "kind": "prune", "model": "base", "layers": ["0"]}],
+            {},
+            "must be a list of layers from 0",
+        ),
+        (
+            [{"name": "p", "kind": "prune", "model": "base", "layers": []}],
+            {},
+            "must be a list of layers from 0",
+        ),
+        ([{"name": "p", "kind": "prune", "model": "base", "split": "test"}], {}, "must be 'train' or 'val'"),
         ([TRAIN], {"recipe": {"max_length": "long"}}, "max_length is 'long', must be of type int"),
         ([TRAIN], {"recipe": {"sead": 1}}, "no field 'sead'; did you mean 'seed'"),
         ([TRAIN], {"stages": []}, "no field 'stages'; did you mean 'stage'"),
@@ -169,6 +180,7 @@ def test_candidates_share_stages_and_add_only_what_they_need() -> None:
         ({"heads": [1.5]}, "heads is \\[1.5\\], must be a list of shares"),
         ({"int8": [1]}, "int8"),
         ({"trials": 0}, "trials is 0"),
+        ({"heads": [0.504, 0.501]}, "would both be called"),
         ({"epoch": 2}, "no option 'epoch'"),
     ],
 )

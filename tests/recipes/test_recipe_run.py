@@ -237,6 +237,15 @@ def test_a_plan_is_made_without_writing_anything(setting: Setting) -> None:
     assert after.count("cached") == len(STAGES)
 
 
+def test_layers_that_are_not_there_are_told_before_anything_runs(setting: Setting) -> None:
+    with pytest.raises(ConfigError, match=r"stage 'student': layers is \[1, 9\].* has layers 0 to 3"):
+        setting.run(RECIPE.replace("layers = [1, 3]", "layers = [1, 9]"))
+    of_two = RECIPE.replace("heads = 0.5", "layers = [0, 2]")
+    with pytest.raises(ConfigError, match=r"stage 'smaller': layers is \[0, 2\].* has layers 0 to 1"):
+        setting.run(of_two)
+    assert setting.ran == []
+
+
 def test_a_diagnostic_has_no_recipe_of_its_own(setting: Setting) -> None:
     path = setting.folder / "r.toml"
     path.write_text(RECIPE.replace("[recipe]", '[recipe]\ntask = "axb"'))

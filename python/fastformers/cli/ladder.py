@@ -124,6 +124,13 @@ def ladder(
         energy=energy,
     )
     if recipe and len(recipe) > 1:
+        others = {"teacher": teacher, "student": student, "pruned": pruned, "preset": preset}
+        others["instances-table"] = table_of_instances or None
+        given = next((name for name, value in others.items() if value), None)
+        if given is not None:
+            raise ConfigError(
+                f"--{given} does not go with several recipes: give one --recipe, or leave it out"
+            )
         if data is None:
             raise ConfigError("a ladder needs data to answer: the folder that holds all tasks' data")
         side_by_side = climb_tasks(recipe, data, output, settings, overwrite=overwrite, tell=_tell)

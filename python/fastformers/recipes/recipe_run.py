@@ -18,7 +18,7 @@ from fastformers import kernels
 from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
-from fastformers.recipes.estimate import Estimate, estimate_plan
+from fastformers.recipes.estimate import Estimate, check_layers, estimate_plan
 from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.recipe_file import Recipe, read_recipe
 from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_recipe
@@ -102,7 +102,9 @@ def make_plan(
 
     found: Recipe = read_recipe(find_recipe(path))
     given = {name: Path(folder) for name, folder in (models or {}).items()}
-    return plan_recipe(found.with_paths(None if data is None else Path(data), given), Path(output))
+    plan = plan_recipe(found.with_paths(None if data is None else Path(data), given), Path(output))
+    check_layers(plan)
+    return plan
 
 
 def _duration(seconds: float) -> str:

@@ -101,6 +101,7 @@ class Kind:
                     raise ConfigError(
                         f"{place}: {name} is {value!r}, must be a {self.arguments[name].__name__}"
                     )
+                _check_argument(place, name, value)
                 arguments[name] = plain
             elif home is not None:
                 parts[home][name] = plain
@@ -113,6 +114,22 @@ class Kind:
         for name, kind in self.nested.items():
             values[name] = _built(place, kind, parts[name])
         return Options(_built(place, self.config, values), arguments, dict(options), "seed" in options)
+
+
+#: Further options whose values can be checked before anything runs: what fits, and how that is told.
+_ARGUMENT_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "layers": (
+        lambda value: bool(value) and all(type(each) is int and each >= 0 for each in value),
+        "a list of layers from 0, like [0, 2, 4]",
+    ),
+    "split": (lambda value: value in ("train", "val"), "'train' or 'val'"),
+}
+
+
+def _check_argument(place: str, name: str, value: Any) -> None:
+    fits, allowed = _ARGUMENT_RULES.get(name, (lambda _: True, ""))
+    if not fits(value):
+        raise ConfigError(f"{place}: {name} is {value!r}, must be {allowed}")
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -120,7 +120,15 @@ class SearchSpace:
         if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
             raise ConfigError(f"[search] trials is {trials!r}, must be a whole number of 1 or more")
         KINDS["distill"].parse("[search]", table)
-        return cls(names["teacher"], names["student"], **shapes, trials=trials, training=table)
+        space = cls(names["teacher"], names["student"], **shapes, trials=trials, training=table)
+        called = [each.name for each in space.candidates()]
+        twice = next((name for name in called if called.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"[search] two students would both be called {twice!r}, and share a folder: shares of heads and of ffn "
+                "must differ by a hundredth or more"
+            )
+        return space
 
     def candidates(self) -> Iterator[Candidate]:
         """Yields every student of the space."""

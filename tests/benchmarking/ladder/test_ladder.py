@@ -281,6 +281,15 @@ def test_padded_length_that_cuts_texts_or_is_beyond_the_model_is_refused(
         climbed(folders, data, tmp_path / "out", quick(padded_length=length))
 
 
+def test_an_energy_method_that_is_none_is_told_before_anything_is_compiled(
+    folders: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="energy method is 'sun'"):
+        ff.ladder(out, teacher=folders["teacher"], data=data, settings=LadderSettings(energy="sun"))
+    assert not out.exists()
+
+
 def test_more_instances_than_cores_are_refused() -> None:
     with pytest.raises(ConfigError, match=f"ask for at most {CORES}"):
         LadderSettings(instances=CORES + 1)

@@ -14,6 +14,7 @@ from fastformers.benchmarking.ladder import rounds
 from fastformers.benchmarking.ladder.journal import Journal, Reading
 from fastformers.benchmarking.ladder.rounds import Plan, take_rounds
 from fastformers.benchmarking.ladder.ways import Contestant
+from fastformers.errors import ConfigError, FormatError
 
 TEXTS = ["a", "b", "c"]
 SECONDS = 0.004  # of a text
@@ -61,3 +62,21 @@ def test_long_shares_and_large_batches_are_answered_once(
 ) -> None:
     monkeypatch.setattr(rounds, "LEAST_SECONDS", LEAST if large else SECONDS)
     assert {reading.queries for reading in readings(tmp_path, contestant(under_load, large))} == {len(TEXTS)}
+
+
+def test_a_run_that_stopped_before_its_first_reading_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.jsonl"
+    Journal(path, "key", ["row"])
+    Journal(path, "other", ["row"]).note(0, "row", Reading(1.0, 2, (0.5, 0.5), None, "off"))
+    assert len(Journal(path, "other", ["row"]).rounds) == 1
+    with pytest.raises(ConfigError, match="readings of another ladder"):
+        Journal(path, "key", ["row"])
+
+
+def test_a_line_that_is_no_reading_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "rounds.jsonl"
+    Journal(path, "key", ["row"])
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"round": 0}\n')
+    with pytest.raises(FormatError, match="is no reading: delete the file"):
+        Journal(path, "key", ["row"])

@@ -16,6 +16,7 @@ __all__ = ["Journal", "Reading"]
 
 _SCHEMA = "fastformers-ladder-rounds/1"
 _MICRO = 7
+_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,12 @@ class Journal:
 
     def _read(self, key: str) -> None:
         found, readings = _parse(self._path)
-        if found != key:
+        if found != key and readings:
             raise ConfigError(
                 f"{self._path} holds readings of another ladder (other models, texts, settings, machine or versions): "
                 "choose another output folder, or pass overwrite=True (--overwrite)"
             )
-        self.rounds = self._complete(readings)
+        self.rounds = self._complete(readings)  # none where a run of other settings stopped before its first
 
     def _complete(self, readings: Mapping[int, dict[str, Reading]]) -> list[dict[str, Reading]]:
         """Whole rounds only: rows of a round are compared with each other, so they must be of the same minutes."""
@@ -114,8 +115,14 @@ def _parse(path: Path) -> tuple[str, dict[int, dict[str, Reading]]]:
         found = _object(line)
         if found is None:  # the line that a killed run was writing
             break
-        index, row = found.pop("round"), found.pop("row")
-        readings.setdefault(index, {})[row] = Reading(**{**found, "alone": tuple(found["alone"])})
+        try:
+            index, row = found.pop("round"), found.pop("row")
+            reading = Reading(**{**found, "alone": tuple(found["alone"])})
+        except (KeyError, TypeError) as error:
+            raise FormatError(
+                f"{path}: {line[:_SHOWN]!r} is no reading: delete the file to start anew"
+            ) from error
+        readings.setdefault(index, {})[row] = reading
     return str(header.get("key")), readings
 
 

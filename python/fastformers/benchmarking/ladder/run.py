@@ -11,6 +11,7 @@ from typing import Any
 
 from fastformers import __version__, kernels
 from fastformers._optional import require
+from fastformers.benchmarking.energy import energy_meter
 from fastformers.benchmarking.ladder.forms import FORMS, Form
 from fastformers.benchmarking.ladder.journal import Journal
 from fastformers.benchmarking.ladder.models import LadderModels
@@ -146,6 +147,7 @@ def climb(
         form: which rows; ``None`` for those of the settings' device. Those of a GPU can be run on a CPU, for trials.
     """
     price = None if settings.price is None else price_of(settings.price)
+    energy_meter(settings.energy)  # told now if there is no such method, not when all models are compiled
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     models = LadderModels(systems, folder / "models")
