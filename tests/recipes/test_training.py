@@ -116,6 +116,19 @@ def test_answers_are_written_where_labels_are_unknown(trained: Path, data: Path,
         ff.evaluate(trained, data, split="test")
 
 
+def test_an_evaluation_that_cannot_end_is_told_before_the_model_answers(
+    trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answering(*_: object, **__: object) -> None:
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr("fastformers.recipes.training.predict_logits", answering)
+    with pytest.raises(ConfigError, match="absent is not a folder: make it first"):
+        ff.evaluate(trained, data, split="test", submission=tmp_path / "absent" / "answers.jsonl")
+    with pytest.raises(ConfigError, match=r"the test set of custom .* has examples without a label"):
+        ff.evaluate(trained, data, split="test")
+
+
 def test_a_trained_model_is_trained_further_as_it_is(trained: Path, data: Path, tmp_path: Path) -> None:
     config = replace(SHORT, max_steps=1, learning_rate=1e-9)
     report = ff.train(trained, data, tmp_path / "more", config=config, max_length=16, progress=None)

@@ -156,18 +156,25 @@ def test_a_malformed_table_is_named(name: str, text: Any, words: str, write: Wri
     ("file", "text", "words"),
     [
         ("train.csv", "text,label\nfine,a,b\n", "train.csv line 2: has 3 columns, the header has 2"),
-        ("train.csv", 'text,label\n"fine,a\n', "train.csv line 2: unexpected end of data"),
+        ("train.csv", 'text,label\n"fine,a\n', "train.csv line 2: the row that begins here: unexpected end"),
+        ("train.csv", 'text,label\nx,a\n"y,b\n' + "z,c\n" * 9, "train.csv line 3: the row that begins here"),
+        ("train.csv", "", "the train set in .* holds no examples"),
+        (
+            "train.csv",
+            "Text,label\nx,a\n",
+            "train.csv line 2: has no field 'text'; its fields: 'Text', 'label'",
+        ),
         ("train.csv", "text,text\na,b\n", "train.csv line 1: a column name occurs twice: text, text"),
         ("train.csv", "text,label\nx,a\n,b\n", "train.csv line 3: 'text' is empty"),
         ("train.csv", "text,text_pair,label\nx,,a\ny,z,b\n", "train.csv line 2: 'text_pair' is empty"),
-        ("train.csv", "text,label\nx,a\ny,\n", "train.csv line 3: 'label' is empty"),
+        ("train.csv", "text,label\nx,a\ny,\n", "train.csv line 3: 'label' is empty: training needs it"),
         ("train.csv", "text\nx\n", "train.csv line 2: has no field 'label'"),
         (
             "train.jsonl",
             '{"text": "x", "label": 1.5}\n',
             r"train.jsonl line 1: 'label' is 1\.5, must be of type str",
         ),
-        ("val.csv", "text,label\nx,a\n", r"holds neither train\.csv or train\.jsonl: one of them is needed"),
+        ("val.csv", "text,label\nx,a\n", r"holds neither train\.csv nor train\.jsonl: one of them is needed"),
     ],
 )
 def test_a_users_malformed_file_is_named(file: str, text: str, words: str, write: Write) -> None:

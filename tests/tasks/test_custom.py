@@ -79,5 +79,5 @@ def test_one_label_alone_is_refused(write: Write) -> None:
 def test_two_files_for_one_split_are_refused(write: Write) -> None:
     write("train.csv", "text,label\nx,a\n")
     folder = write("train.jsonl", [{"text": "x", "label": "a"}])
-    with pytest.raises(FormatError, match=r"holds both train\.csv or train\.jsonl"):
+    with pytest.raises(FormatError, match=r"holds both train\.csv and train\.jsonl"):
         custom_task(folder)

@@ -127,6 +127,15 @@ def test_mnli_asks_for_the_mismatched_set_by_name(hub: SimpleNamespace) -> None:
     assert hub.asked == [("nyu-mll/glue", "mnli", "validation_mismatched")]
 
 
+def test_the_empty_questions_of_qqp_are_left_out_with_a_warning(
+    hub: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = ROWS["qqp"][0]
+    hub.rows = [row, {**row, "question2": ""}]
+    assert load_hub_examples(get_task("qqp"), "train") == ROWS["qqp"][1]
+    assert "left out 1 rows with an empty text, the first at row 2" in caplog.text
+
+
 def test_a_row_that_changed_is_named(hub: SimpleNamespace) -> None:
     hub.rows = [ROWS["boolq"][0], {**ROWS["boolq"][0], "label": 7}]
     with pytest.raises(

@@ -36,6 +36,13 @@ def test_one_answer_a_line_under_the_official_name(name: str, file: str, line: s
     assert path.read_text() == f"{line}\n"
 
 
+def test_mnlis_two_test_sets_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    logits = np.array([[0.0, 0.0, 1.0]])
+    for split in ("test", "test_mismatched"):
+        write_submission(get_task("mnli"), [Example("7", "x", "y")], logits, tmp_path, split)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MNLI-m.tsv", "MNLI-mm.tsv"]
+
+
 def test_cb_names_its_three_labels(tmp_path: Path) -> None:
     examples = [Example(str(index), "x") for index in range(3)]
     path = write_submission(get_task("cb"), examples, np.eye(3), tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastformers.errors import ConfigError
+from fastformers.errors import ConfigError, FormatError
 from fastformers.tasks import TASK_NAMES, Example, get_task, load_examples
 
 Write = Callable[[str, Any], Path]
@@ -211,9 +211,22 @@ def test_broken_rows_of_qqp_are_left_out_with_a_warning(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     header = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
-    folder = write("QQP/train.tsv", f"{header}broken\tline\n5\t1\t2\tA?\tB?\t1\n")
+    folder = write("QQP/train.tsv", f"{header}broken\tline\n5\t1\t2\tA?\tB?\t1\n6\t3\t4\tA?\t\t0\n")
     assert len(load_examples(get_task("qqp"), folder, "train")) == 1
-    assert "left out 1 rows with a wrong number of columns, the first at train.tsv line 2" in caplog.text
+    words = "left out 2 rows with a wrong number of columns or an empty one, the first at train.tsv line 2"
+    assert words in caplog.text
+
+
+def test_a_table_that_names_a_column_twice_is_refused(write: Write) -> None:
+    folder = write("SST-2/train.tsv", "sentence\tlabel\tlabel\nfine\t1\t0\n")
+    with pytest.raises(FormatError, match=r"train\.tsv line 1: a column name occurs twice"):
+        load_examples(get_task("sst2"), folder, "train")
+
+
+@pytest.mark.parametrize("name", [*TASK_NAMES, "SST-2", "sts-b", "AX-b", "MultiRC", "CoLA"])
+def test_a_task_is_found_by_its_own_name_and_by_the_official_one(name: str) -> None:
+    task = get_task(name)
+    assert name.lower() in (task.name, task.files.folder.lower())
 
 
 def test_the_folder_of_the_task_itself_is_accepted(write: Write) -> None:

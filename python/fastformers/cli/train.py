@@ -38,7 +38,7 @@ def train(
         Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
     ],
     task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="boolq, rte, sst-2, ...; without it, your own files.")
+        str | None, typer.Option(metavar="NAME", help="boolq, rte, sst2, ...; without it, your own files.")
     ] = None,
     regression: Annotated[bool, typer.Option("--regression", help="Labels are numbers to predict.")] = False,
     epochs: Annotated[float, typer.Option(help="Passes over the training set.")] = _DEFAULTS.epochs,

@@ -159,11 +159,19 @@ def evaluate(
     Example:
         >>> ff.evaluate("minilm-boolq", "superglue")["score"]  # doctest: +SKIP
     """
+    if submission is not None and not Path(submission).absolute().parent.is_dir():
+        raise ConfigError(f"{Path(submission).parent} is not a folder: make it first")
     opened = open_model(folder)
     task_file = opened.required_task()
     chosen = _answered(task_file.task, task)
+    examples = load_examples(chosen, data_dir, split)
+    if submission is None and any(example.label is None for example in examples):
+        raise ConfigError(
+            f"the {split} set of {chosen.name} in {data_dir} has examples without a label: only labelled ones have a "
+            "score; write the answers with submission (--submission FILE)"
+        )
     encoded = encode(
-        load_examples(chosen, data_dir, split),
+        examples,
         opened.tokenizer,
         chosen,
         max_length=task_file.max_length,
@@ -174,7 +182,7 @@ def evaluate(
         _LOG.warning("%d examples lost a marked span to the cut and are not scored", len(encoded.dropped))
     logits = predict_logits(opened.model, encoded, batch_size, fixed_length=fixed_length)
     if submission is not None:
-        write_submission(chosen, encoded.examples, logits, submission)
+        write_submission(chosen, encoded.examples, logits, submission, split)
         if any(example.label is None for example in encoded.examples):
             return {}
     return score_logits(chosen, encoded.examples, logits)

@@ -40,7 +40,9 @@ def custom_task(train_dir: str | Path, regression: bool = False) -> Task:
     """
     if regression:
         return task_with_labels(())
-    labels = {_label_text(row) for row in custom_rows(Path(train_dir), "train")}
+    labels = {_label_of_text(row) for row in custom_rows(Path(train_dir), "train")}
+    if not labels:
+        raise FormatError(f"the train set in {train_dir} holds no examples")
     if len(labels) < 2:
         raise ConfigError(
             f"{train_dir} has the labels {sorted(labels)}: two or more are needed; for numbers use regression=True"
@@ -71,8 +73,11 @@ def custom_rows(folder: Path, split: Split) -> Iterator[Row]:
     """
     found = [path for path in (folder / f"{split}{suffix}" for suffix in SUFFIXES) if path.exists()]
     if len(found) != 1:
-        wanted = f"{split}.csv or {split}.jsonl"
-        raise FormatError(f"{folder} holds {'both' if found else 'neither'} {wanted}: one of them is needed")
+        both, word = ("both", "and") if found else ("neither", "nor")
+        raise FormatError(
+            f"{folder} holds {both} {split}.csv {word} {split}.jsonl: one of them is needed, with the columns text, "
+            "label and, for pairs, text_pair"
+        )
     return quoted_rows(found[0]) if found[0].suffix == ".csv" else json_rows(found[0])
 
 
@@ -88,12 +93,18 @@ def _label(row: Row, task: Task, split: Split) -> int | float | None:
     return _number(row) if task.kind == "regression" else task.label_index(row, _label_text(row))
 
 
+def _label_of_text(row: Row) -> str:
+    """The label of a row that also has a text: without, the labels alone would be found odd."""
+    row.text("text")
+    return _label_text(row)
+
+
 def _label_text(row: Row) -> str:
     """A label's name: a text without blanks around it, a whole number's digits, or true and false as JSON has them."""
     value = row.values.get("label")
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int) else row.text("label").strip()
+    return str(value) if isinstance(value, int) else row.text("label", "training needs it").strip()
 
 
 def _number(row: Row) -> float:

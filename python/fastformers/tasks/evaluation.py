@@ -11,7 +11,7 @@ import numpy as np
 from fastformers.errors import ConfigError, NonFiniteError, ShapeError
 from fastformers.files.replaced_file import replace_file
 from fastformers.tasks.example import Example
-from fastformers.tasks.task import Logits, Task
+from fastformers.tasks.task import Logits, Split, Task
 
 __all__ = ["evaluate", "write_submission"]
 
@@ -42,7 +42,9 @@ def evaluate(task: Task, examples: Sequence[Example], logits: Logits) -> dict[st
     return {**metrics, "score": 100.0 * float(np.mean([metrics[name] for name in task.score_metrics]))}
 
 
-def write_submission(task: Task, examples: Sequence[Example], logits: Logits, path: str | Path) -> Path:
+def write_submission(
+    task: Task, examples: Sequence[Example], logits: Logits, path: str | Path, split: Split = "test"
+) -> Path:
     """Writes a model's answers in the official form.
 
     Args:
@@ -50,6 +52,7 @@ def write_submission(task: Task, examples: Sequence[Example], logits: Logits, pa
         examples: usually those of the test split.
         logits: shape [examples, outputs], finite.
         path: file to write, or a folder that gets one of the official name, e.g. ``BoolQ.jsonl``.
+        split: that the examples are of; MNLI's mismatched ones have a file of their own.
 
     Returns:
         The file, which appears when it is complete.
@@ -61,7 +64,7 @@ def write_submission(task: Task, examples: Sequence[Example], logits: Logits, pa
     _check(task, examples, logits)
     target = Path(path)
     if target.is_dir():
-        target = target / task.submission_name
+        target = target / task.submission_names.get(split, task.submission_name)
     if not target.parent.is_dir():
         raise ConfigError(f"{target.parent} is not a folder: make it first")
     text = "".join(f"{line}\n" for line in task.submission(task, examples, logits))

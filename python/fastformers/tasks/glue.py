@@ -73,6 +73,7 @@ def _task(
     measured: Metrics | None = None,
     files: TaskFiles | None = None,
     submission_name: str | None = None,
+    submission_names: Mapping[Split, str] | None = None,
 ) -> Task:
     return Task(
         name=name,
@@ -84,6 +85,7 @@ def _task(
         metrics=measured or metrics.Classification(score_metrics),
         submission=submission.tab_rows if labels else submission.number_rows,
         submission_name=submission_name or f"{folder}.tsv",
+        submission_names=submission_names or {},
     )
 
 
@@ -125,5 +127,6 @@ GLUE: tuple[Task, ...] = (
         ("accuracy",),
         files=TaskFiles("MNLI", _MNLI_FILES),
         submission_name="MNLI-m.tsv",
+        submission_names={"val_mismatched": "MNLI-mm.tsv", "test_mismatched": "MNLI-mm.tsv"},
     ),
 )

@@ -7,6 +7,7 @@ official rows, so that templates, checks and label orders are the readers' own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from fastformers.tasks.rows import Row
 from fastformers.tasks.task import Split, Task
 
 __all__ = ["load_hub_examples"]
+
+_LOG = logging.getLogger(__name__)
 
 _SUPERGLUE, _GLUE = "aps/super_glue", "nyu-mll/glue"
 _FALSE_TRUE = (False, True)
@@ -88,8 +91,16 @@ def load_hub_examples(task: Task, split: Split) -> list[Example]:
             f"{name} cannot be loaded: {error}; download the official files and read them with load_examples"
         ) from error
     examples: list[Example] = []
+    broken: list[int] = []
     for number, values in enumerate(rows, start=1):
+        if task.files.skip_broken and "" in values.values():
+            broken.append(number)
+            continue
         examples.extend(task.reader(_official(source, Row(values, f"{name} row {number}")), task, split))
+    if broken:
+        _LOG.warning(
+            "%s: left out %d rows with an empty text, the first at row %d", name, len(broken), broken[0]
+        )
     return examples
 
 

@@ -63,7 +63,7 @@ def _table_rows(task: Task, path: Path, split: Split) -> Iterator[Row]:
     yield from tab_rows(path, task.files.columns.get(split), skipped)
     if skipped:
         _LOG.warning(
-            "%s: left out %d rows with a wrong number of columns, the first at %s",
+            "%s: left out %d rows with a wrong number of columns or an empty one, the first at %s",
             path,
             len(skipped),
             skipped[0],

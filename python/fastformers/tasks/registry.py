@@ -14,6 +14,7 @@ from fastformers.tasks.task import Task
 __all__ = ["TASK_NAMES", "get_task"]
 
 _TASKS = {task.name: task for task in (*SUPERGLUE, *GLUE)}
+_OFFICIAL = {task.files.folder.lower(): task for task in (*GLUE, *SUPERGLUE)}  # of RTE, SuperGLUE's
 
 #: Names that :func:`get_task` knows.
 TASK_NAMES: tuple[str, ...] = tuple(_TASKS)
@@ -23,7 +24,8 @@ def get_task(name: str) -> Task:
     """Returns an official task.
 
     Args:
-        name: one of :data:`TASK_NAMES`, e.g. ``"boolq"``; case does not matter.
+        name: one of :data:`TASK_NAMES`, e.g. ``"boolq"``, or the official name of its folder, e.g. ``"SST-2"``; case
+            does not matter. ``"rte"`` is SuperGLUE's, ``"rte-glue"`` GLUE's.
 
     Raises:
         ConfigError: no such task; names close matches.
@@ -32,7 +34,7 @@ def get_task(name: str) -> Task:
         >>> get_task("boolq").labels
         ('True', 'False')
     """
-    task = _TASKS.get(name.lower())
+    task = _TASKS.get(name.lower()) or _OFFICIAL.get(name.lower())
     if task is not None:
         return task
     if name == CUSTOM:

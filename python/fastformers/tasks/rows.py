@@ -53,15 +53,15 @@ class Row:
             raise self.error(f"{key!r} is {short(value)}, must be of type {kind.__name__}")
         return value
 
-    def text(self, key: str) -> str:
-        """Returns a text that holds more than white space.
+    def text(self, key: str, purpose: str = "a model needs a text to read") -> str:
+        """Returns a text that holds more than white space; ``purpose`` says what an empty one lacks.
 
         Raises:
             FormatError: absent, no text, or empty.
         """
         value = self.field(key, str)
         if not value.strip():
-            raise self.error(f"{key!r} is empty: a model needs a text to read")
+            raise self.error(f"{key!r} is empty: {purpose}")
         return value
 
     def number(self, key: str = "idx") -> int:
@@ -116,8 +116,8 @@ def tab_rows(
     Args:
         path: the file.
         columns: names of the columns of a file without a header; ``None`` takes them from the first line.
-        skip_broken: places of rows with another number of columns are added here and the rows left out; ``None``
-            makes such a row an error.
+        skip_broken: places of rows with another number of columns, or with an empty one, are added here and the rows
+            left out; ``None`` makes the former an error and leaves the latter to the reader.
 
     Raises:
         FormatError: the file cannot be read, is not UTF-8, or a row has another number of columns.
@@ -126,8 +126,8 @@ def tab_rows(
         place = f"{path.name} line {number}"
         cells = _decoded(line, place).rstrip("\r\n").split("\t")
         if columns is None:
-            columns = cells
-        elif len(cells) == len(columns):
+            columns = _header(cells, place)
+        elif len(cells) == len(columns) and (skip_broken is None or "" not in cells):
             yield Row(dict(zip(columns, cells, strict=True)), place)
         elif skip_broken is None:
             raise FormatError(
@@ -146,9 +146,13 @@ def quoted_rows(path: Path) -> Iterator[Row]:
     lines = (_decoded(line, f"{path.name} line {number}") for number, line in _lines(path))
     reader = csv.reader(lines, strict=True)
     columns: list[str] | None = None
+    begun = (
+        1  # line that the row begins at: of a quotation mark that nothing closes, the last line says nothing
+    )
     try:
         for cells in reader:
             place = f"{path.name} line {reader.line_num}"
+            begun = reader.line_num + 1
             if columns is None:
                 columns = _header(cells, place)
             elif cells and len(cells) != len(columns):
@@ -156,7 +160,7 @@ def quoted_rows(path: Path) -> Iterator[Row]:
             elif cells:
                 yield Row(dict(zip(columns, cells, strict=True)), place)
     except csv.Error as error:
-        raise FormatError(f"{path.name} line {reader.line_num}: {error}") from error
+        raise FormatError(f"{path.name} line {begun}: the row that begins here: {error}") from error
 
 
 def _header(cells: list[str], place: str) -> list[str]:

@@ -39,7 +39,8 @@ class TaskFiles:
         folder: official name of the folder, e.g. ``"BoolQ"``.
         names: split to file name.
         columns: column names, for splits whose file has no header.
-        skip_broken: leave out rows with another number of columns, with a warning; the official QQP has such rows.
+        skip_broken: leave out rows with another number of columns or an empty one, with a warning; the official QQP
+            has both.
     """
 
     folder: str
@@ -64,6 +65,7 @@ class Task:
         submission_name: official name of that file.
         span_texts: for each span of an example the text it lies in: 0 for the first, 1 for the pair.
         trains_as: name of the task whose model answers this one, for diagnostics without a training set.
+        submission_names: names for splits that have a file of their own, e.g. MNLI's mismatched ones.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Task:
     submission_name: str
     span_texts: tuple[int, ...] = ()
     trains_as: str = ""
+    submission_names: Mapping[Split, str] = field(default_factory=dict)
 
     @property
     def main_metric(self) -> str:
