@@ -99,6 +99,7 @@ def test_a_gpu_that_is_not_there_is_status_1(
         (["--preset", "table3"], "needs data"),
         (["--instances", str(CORES + 1), "--preset", "table3"], f"ask for at most {CORES}"),
         (["--rounds", "1", "--preset", "table3"], "rounds is 1"),
+        (["--most-texts", "1", "--preset", "table3"], "most_texts is 1; allowed: a whole number from 2"),
         ([], "needs one of recipe"),
         (
             ["--recipe", "/", "--recipe", "/", "--preset", "table3"],

@@ -60,7 +60,7 @@ def ladder(
         typer.Option(metavar="N", help="Time the uncompressed model on a random sample of N texts only."),
     ] = None,
     most_texts: Annotated[
-        int | None, typer.Option(metavar="N", help="Measure on an even sample of N texts.")
+        int | None, typer.Option(metavar="N", help="Measure, and score, on an even sample of N texts.")
     ] = None,
     device: Annotated[
         Literal["cpu", "cuda"],

@@ -15,6 +15,18 @@ __all__ = ["RecipeReport", "RecipeRow", "draw", "table"]
 
 _SCHEMA = "fastformers-recipe/1"
 _SIZE_INCHES, _DOTS_PER_INCH = (9.0, 5.5), 150
+_MARK = 24.0  # pixels of a point's mark
+_NEAR = 10
+#: Points of 1/72 inch across and up from a stage's mark to its label, the nearest first; the far ones get a line.
+_LABELS_AWAY = sorted(
+    (
+        (across, sign * up)
+        for up in range(_NEAR, 200, 26)
+        for across in (0, 60, -60, 120, -120)
+        for sign in (1, -1)
+    ),
+    key=lambda away: abs(away[0]) + abs(away[1]),
+)
 _COLOUR_OF_KIND = {
     "train": "#7f8c9b",
     "distill": "#1f77b4",
@@ -161,17 +173,8 @@ def draw(report: RecipeReport, path: Path) -> None:
     axes = figure.add_subplot()
     speeds = [row.speedup.median / report.padded[1].median for row in report.rows]
     axes.plot(speeds, [row.score for row in report.rows], color="#c5ccd4", linewidth=1, zorder=1)
-    for number, (row, speed) in enumerate(zip(report.rows, speeds, strict=True)):
+    for row, speed in zip(report.rows, speeds, strict=True):
         axes.scatter([speed], [row.score], s=70, color=_COLOUR_OF_KIND[row.kind], zorder=2)
-        axes.annotate(
-            f"{row.name}\n{row.score:.1f}, {speed:.{0 if speed >= 10 else 1}f} times",
-            (speed, row.score),
-            xytext=(0, 10 if number % 2 == 0 else -10),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if number % 2 == 0 else "top",
-            fontsize=9,
-        )
     axes.set_xscale("log")
     axes.set_xlim(min(speeds) / 1.8, max(speeds) * 1.8)
     axes.margins(y=0.3)
@@ -184,8 +187,46 @@ def draw(report: RecipeReport, path: Path) -> None:
     axes.grid(axis="y", color="#eef0f3")
     best = max(range(len(speeds)), key=lambda place: speeds[place])
     axes.set_title(
-        f"{report.task}: {speeds[best]:.0f} times faster, {-report.rows[best].drop:+.1f} points\n{report.machine}",
+        f"{report.task}: {speeds[best]:.0f} times faster, {0.0 - report.rows[best].drop:+.1f} points\n{report.machine}",
         loc="left",
         fontsize=11,
     )
+    _label_points(figure, axes, report, speeds)
     figure.savefig(path, format="png")
+
+
+def _label_points(figure: Any, axes: Any, report: RecipeReport, speeds: Sequence[float]) -> None:
+    """Writes a stage's name above or below its point, as near as no other label and no point is covered."""
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    renderer = figure.canvas.get_renderer()
+    places = axes.transData.transform([(x, row.score) for x, row in zip(speeds, report.rows, strict=True)])
+    taken = [Bbox.from_bounds(x - _MARK / 2, y - _MARK / 2, _MARK, _MARK) for x, y in places]
+    for row, speed in zip(report.rows, speeds, strict=True):
+        found = []
+        for across, up in _LABELS_AWAY:
+            label = axes.annotate(
+                f"{row.name}\n{row.score:.1f}, {speed:.{0 if speed >= 10 else 1}f} times",
+                (speed, row.score),
+                xytext=(across, up),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if up > 0 else "top",
+                fontsize=9,
+                arrowprops={"arrowstyle": "-", "color": "#9aa7b5"} if across or abs(up) > _NEAR else None,
+            )
+            label.update_positions(renderer)
+            box = Text.get_window_extent(label, renderer)  # of the words alone, without the line to the point
+            across_fits = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            outside = not (across_fits and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1)
+            found.append((sum(map(box.overlaps, taken)) + outside, label, box))
+            if found[-1][0] == 0:
+                break
+        _, chosen, box = min(found, key=lambda each: each[0])
+        for _, label, _ in found:
+            if label is not chosen:
+                label.remove()
+        taken.append(box)

@@ -196,7 +196,8 @@ def test_readings_of_another_ladder_are_not_mixed_in(
     with pytest.raises(ConfigError, match="another ladder"):
         climbed(folders, data, tmp_path, quick(most_texts=9))
     assert (tmp_path / "rounds.jsonl").read_bytes() == before
-    climbed(folders, data, tmp_path, quick(most_texts=9), overwrite=True)
+    report = climbed(folders, data, tmp_path, quick(most_texts=9), overwrite=True)
+    assert "score: accuracy, of 100, on the 9 texts measured." in notes_of(report)
     assert (tmp_path / "rounds.jsonl").read_bytes() != before
 
 

@@ -89,3 +89,10 @@ def test_answering_the_same_texts_in_every_round_does_not_make_a_sample_larger()
     once = Reading(6.0, 3, (1.0, 2.0, 3.0), None, "off")
     timed = [(10, 0), (20, 1), (30, 2)]
     assert total_interval([once] * 5, [timed] * 5, 100) == total_interval([once], [timed], 100)
+
+
+def test_an_extrapolated_total_is_never_below_nothing() -> None:
+    uneven = Reading(1.0, 4, (0.001, 0.9, 0.001, 0.098), None, "off")
+    low, high = total_interval([uneven], [[(5, 0), (6, 1), (7, 2), (8, 3)]], 100)
+    assert low == 0.0
+    assert high > 25.0  # the mean's total

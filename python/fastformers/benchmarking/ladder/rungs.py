@@ -129,7 +129,7 @@ def comparisons_of(systems: Systems, settings: LadderSettings, rungs: Sequence[R
         ),
         Rung("engine, 1 thread", "one instance with one thread", student, "one_thread", engine.name),
         Rung(
-            f"{settings.instance_count} processes",
+            f"{settings.instance_count} process{'es'[: 2 * (settings.instance_count != 1)]}",
             "a process with a copy of the model for each instance, as in the paper",
             student,
             "processes",

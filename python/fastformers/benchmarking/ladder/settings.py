@@ -16,6 +16,7 @@ __all__ = ["LadderSettings"]
 _TEXTS_OF_A_REQUEST = {"cpu": 1, "cuda": 256}
 _LEAST_ROUNDS = 3
 _LEAST_SAMPLE = 8
+_LEAST_TEXTS = 2  # how far a sample can be relied on is seen from texts that differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class LadderSettings:
             which is the least. Not on a GPU.
         baseline_sample: texts that the rows of the uncompressed model are timed on, at least 8; ``None`` for all.
             Not on a GPU.
-        most_texts: measure on an even sample of so many texts; ``None`` for all.
+        most_texts: measure, and score, on an even sample of so many texts, at least 2; ``None`` for all.
         comparisons: also measure the rows beside the ladder, see ``rungs``.
         price: of the machine: a name of ``fastformers cost --list`` or US dollars an hour; ``None`` states no cost.
         utilisation: share of the paid time in which queries are answered, in (0, 1].
@@ -66,7 +67,7 @@ class LadderSettings:
             object.__setattr__(self, "batch_size", _TEXTS_OF_A_REQUEST[self.device])
         for name, least in (("rounds", _LEAST_ROUNDS), ("batch_size", 1), ("seed", 0)):
             _whole(name, getattr(self, name), least)
-        for name, least in (("baseline_sample", _LEAST_SAMPLE), ("most_texts", 1), ("padded_length", 1)):
+        for name, least in (("baseline_sample", _LEAST_SAMPLE), ("most_texts", _LEAST_TEXTS), ("padded_length", 1)):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least)
         cores = kernels.default_threads()

@@ -130,4 +130,4 @@ def total_interval(
     deviation = sqrt(squares / (2 * (len(values) - 1)))
     mean = sum(reading.seconds for reading in readings) / sum(reading.queries for reading in readings)
     half = _NORMAL_95 * deviation / sqrt(len(values))
-    return (mean - half) * texts, (mean + half) * texts
+    return max(0.0, mean - half) * texts, (mean + half) * texts

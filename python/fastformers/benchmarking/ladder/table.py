@@ -87,7 +87,7 @@ def notes_of(report: LadderReport) -> list[str]:
             f"{tokens['cut']:,.0f} texts were longer than {report.settings['max_length']} tokens, and cut there.",
         ),
         (True, f"{_steps(report)} in all: as the first row. MB: weights and scratch memory."),
-        (report.metric is not None, f"score: {report.metric}, of 100."),
+        (report.metric is not None, f"score: {report.metric}, of 100{_scored(report)}."),
         (
             report.metric is None,
             "The weights are random: speed does not depend on them, and no score is stated.",
@@ -109,6 +109,12 @@ def notes_of(report: LadderReport) -> list[str]:
         ),
     )
     return [text for holds, text in told if holds]
+
+
+def _scored(report: LadderReport) -> str:
+    """On how many texts the score was found where these are not all."""
+    most = report.settings.get("most_texts")
+    return f", on the {most:,} texts measured" if most is not None and most < report.texts else ""
 
 
 def _steps(report: LadderReport) -> str:
