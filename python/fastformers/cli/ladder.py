@@ -124,8 +124,13 @@ def ladder(
         energy=energy,
     )
     if recipe and len(recipe) > 1:
-        others = {"teacher": teacher, "student": student, "pruned": pruned, "preset": preset}
-        others["instances-table"] = table_of_instances or None
+        others: dict[str, object] = {
+            "teacher": teacher,
+            "student": student,
+            "pruned": pruned,
+            "preset": preset,
+        }
+        others["instances-table"] = table_of_instances
         given = next((name for name, value in others.items() if value), None)
         if given is not None:
             raise ConfigError(

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +15,8 @@ import torch
 from fastformers.benchmarking.demo_models import find_model
 from fastformers.benchmarking.ladder.preset import preset_systems
 from fastformers.benchmarking.ladder.queries import deal, sample_by_length
+from fastformers.benchmarking.ladder.rungs import Rung
+from fastformers.benchmarking.ladder.scores import Scores
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import Systems, folder_systems, recipe_systems
 from fastformers.benchmarking.ladder.tasks_table import climb_tasks
@@ -100,6 +105,19 @@ def test_a_student_distilled_after_a_pruning_is_no_pruned_one(
     assert [model.name for model in systems.students] == ["student", "late"]
     assert [model.name for model in systems.pruned] == ["pruned"]
     assert [model.compiled for model in systems.students] == [out / "fast", None]
+
+
+def test_a_score_of_labels_that_were_changed_since_is_found_anew(
+    recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    systems = recipe_systems(recipe, data)
+    student = systems.students[0]
+    model = open_model(recipe / "student")
+    changed = [replace(each, label=0) for each in systems.examples]
+    contestant: Any = SimpleNamespace(precision="float32", scored=lambda: model)
+    found = Scores(tmp_path, changed, "changed").of(Rung("row", "", student, "dynamic", ""), contestant)
+    assert student.noted is not None
+    assert found == score_model(model, changed).score != student.noted.score
 
 
 def test_a_missing_stage_is_named(recipe: Path, data: Path, tmp_path: Path) -> None:

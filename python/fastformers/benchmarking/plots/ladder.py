@@ -235,8 +235,9 @@ def _metric(report: Mapping[str, Any]) -> str:
 
 def _foot(report: Mapping[str, Any], rungs: Sequence[Rung], mark: str, *, with_cost: bool) -> list[str]:
     texts, price = report.get("texts"), report.get("price")
-    known_price = isinstance(price, Mapping) and isinstance(price.get("usd_per_hour"), int | float)
-    paid = f" at {price['usd_per_hour']:g} an hour ({plain(price.get('name'))})" if known_price else ""
+    named = price if isinstance(price, Mapping) else {}
+    usd, name = named.get("usd_per_hour"), named.get("name")
+    paid = f" at {usd:g} an hour ({plain(name)})" if isinstance(usd, int | float) else ""
     notes: tuple[tuple[str, Callable[[Rung], bool]], ...] = (
         (_EXTRAPOLATED.format(mark=mark), lambda rung: rung.extrapolated),
         (_NOISY, lambda rung: rung.noisy),
