@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prediction", "RankedDocument", "predictions", "rank", "relevance", "similarities", "stacked"]
+__all__ = [
+    "Prediction",
+    "RankedDocument",
+    "class_names",
+    "predictions",
+    "rank",
+    "relevance",
+    "similarities",
+    "stacked",
+]
 
 
 class Prediction(NamedTuple):
@@ -34,6 +43,24 @@ class RankedDocument(NamedTuple):
 
     doc: int
     score: float
+
+
+def class_names(id2label: Mapping[Any, Any] | None) -> tuple[str, ...] | None:
+    """Names of the classes in the order of the logits, from ``id2label`` of a model's configuration.
+
+    Args:
+        id2label: number of a class, as a number or (of JSON) its text -> name.
+
+    Returns:
+        The names; ``None`` where there are none, or not one for each number from 0 on.
+
+    Example:
+        >>> class_names({"1": "yes", "0": "no"})
+        ('no', 'yes')
+    """
+    names = {str(number): str(name) for number, name in (id2label or {}).items()}
+    numbers = [str(number) for number in range(len(names))]
+    return tuple(names[number] for number in numbers) if names and names.keys() == set(numbers) else None
 
 
 def stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from fastformers.answers import class_names
 from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
@@ -127,11 +128,10 @@ def _positions(model: nn.Module) -> int | None:
     return int(table.num_embeddings) - before_first
 
 
-def _class_names(model: nn.Module) -> list[str]:
+def _class_names(model: nn.Module) -> tuple[str, ...]:
     """Names by index; empty for names that transformers made up."""
-    mapping = _config(model).get("id2label") or {}
-    names = [str(name) for _, name in sorted(mapping.items(), key=lambda item: int(item[0]))]
-    return [] if any(name.startswith(_MADE_UP) for name in names) else names
+    names = class_names(_config(model).get("id2label")) or ()
+    return () if any(name.startswith(_MADE_UP) for name in names) else names
 
 
 def _config(model: nn.Module) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastformers.answers import Prediction, predictions, stacked
+from fastformers.answers import Prediction, class_names, predictions, stacked
 from fastformers.config import TorchConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.gpu.cuda_graphs import GraphedModel
@@ -122,8 +122,7 @@ class TorchModel:
     def labels(self) -> tuple[str, ...] | None:
         """Names of the classes; ``None`` where the model names none."""
         config: Any = self._model.config
-        names = getattr(config, "id2label", None)
-        return None if not names else tuple(str(names[place]) for place in sorted(names))
+        return class_names(getattr(config, "id2label", None))
 
     @property
     def memory_bytes(self) -> int:

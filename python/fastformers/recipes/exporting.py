@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastformers._optional import require
+from fastformers.answers import class_names
 from fastformers.config import CompileConfig
 from fastformers.errors import ConfigError, FormatError
 from fastformers.export.builder import CONTRIB, DOMAIN, OPSET
@@ -252,7 +253,6 @@ def _written(
         graph, fused, layer_outputs = written.model, written.fused, written.layer_outputs
         native_blocks, domains = written.native, (CONTRIB,) if native is None else (CONTRIB, DOMAIN)
     tokenization = None if tokenizer is None else tokenization_of(tokenizer, plan)
-    names = encoder.config.get("id2label")
     report = ExportReport(
         precision=precision,
         opset=OPSET,
@@ -266,7 +266,7 @@ def _written(
         checked_on="",
         max_length=plan.max_tokens if tokenization is None else tokenization.max_length,
         token_types=plan.types > 1 and (tokenization is None or tokenization.token_types),
-        labels=None if not names else tuple(names[key] for key in sorted(names, key=int)),
+        labels=class_names(encoder.config.get("id2label")),
         num_spans=0 if span_head is None else span_head.num_spans,
         notes=_notes(precision, fused, encoder.tensors),
         native=native,

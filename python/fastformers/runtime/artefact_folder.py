@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastformers import __version__
+from fastformers.answers import class_names
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.digests import checksum_of, sha256_of
@@ -198,11 +199,10 @@ def _check_arguments(plan: EncoderPlan, tensors: Tensors, attention: str) -> Non
 
 def _labels(found: Mapping[str, Readout], config: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names of the logits' columns, where the configuration has one for each."""
-    names = {str(key): str(label) for key, label in (config.get("id2label") or {}).items()}
-    if "logits" not in found:
+    names = class_names(config.get("id2label"))
+    if names is None or "logits" not in found or len(names) != found["logits"].columns:
         return None
-    columns = [str(index) for index in range(found["logits"].columns)]
-    return tuple(names[column] for column in columns) if names.keys() == set(columns) else None
+    return names
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
