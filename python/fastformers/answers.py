@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = [
     "relevance",
     "similarities",
     "stacked",
+    "unpadded",
 ]
 
 
@@ -66,6 +67,25 @@ def class_names(id2label: Mapping[Any, Any] | None) -> tuple[str, ...] | None:
 def stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Rows [C] of n texts as one array [n, C]; of no texts [0, 0]."""
     return np.stack(list(rows)) if rows else np.empty((0, 0), np.float32)
+
+
+def unpadded(
+    batches: Iterable[tuple[Sequence[int], NDArray[np.float32]]], lengths: Sequence[int]
+) -> list[NDArray[np.float32]]:
+    """Outputs of padded batches as one array a text, in the order of the texts.
+
+    Args:
+        batches: places of a batch's texts, and its output, [batch, C] or [batch, longest, C].
+        lengths: tokens of each text; every text is in one batch.
+
+    Returns:
+        [C], or [tokens, C], of each text.
+    """
+    rows: dict[int, NDArray[np.float32]] = {}
+    for places, output in batches:
+        for place, row in zip(places, output, strict=True):
+            rows[place] = row[: lengths[place]] if row.ndim == 2 else row
+    return [rows[place] for place in range(len(lengths))]
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from fastformers.answers import (
     relevance,
     similarities,
     stacked,
+    unpadded,
 )
 from fastformers.errors import (
     ClosedError,
@@ -263,12 +264,8 @@ class OrtModel:
             self._padded([encoded[index] for index in group])
         )
         results = map(compute, groups) if self._pool is None else self._pool.map(compute, groups)
-        rows: dict[int, NDArray[np.float32]] = {}
-        for group, outputs in zip(groups, results, strict=True):
-            for place, index in enumerate(group):
-                row = outputs[name][place]
-                rows[index] = row[: len(encoded[index])] if row.ndim == 2 else row
-        return [rows[index] for index in range(len(encoded))]
+        found = ((group, outputs[name]) for group, outputs in zip(groups, results, strict=True))
+        return unpadded(found, list(map(len, encoded)))
 
     def _padded(self, texts: Sequence[TokenizedText]) -> Arrays:
         shape = (len(texts), max(map(len, texts)))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastformers.answers import Prediction, class_names, predictions, stacked
+from fastformers.answers import Prediction, class_names, predictions, stacked, unpadded
 from fastformers.config import TorchConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.gpu.cuda_graphs import GraphedModel
@@ -191,11 +191,6 @@ def _fetched(blocks: Sequence[_Launched]) -> NDArray[np.float32] | list[NDArray[
     """Logits of all blocks in the order of their texts; waits for them."""
     rows: list[NDArray[np.float32]] = []
     for block in blocks:
-        own: dict[int, NDArray[np.float32]] = {}
-        for batch, logits in block.batches:
-            for place, row in zip(batch.texts, logits.float().cpu().numpy(), strict=True):
-                own[place] = row[: len(block.texts[place])] if row.ndim == 2 else row
-        rows += [own[place] for place in range(len(block.texts))]
-    if rows and rows[0].ndim == 2:
-        return rows
-    return stacked(rows)
+        found = ((batch.texts, logits.float().cpu().numpy()) for batch, logits in block.batches)
+        rows += unpadded(found, list(map(len, block.texts)))
+    return rows if rows and rows[0].ndim == 2 else stacked(rows)
