@@ -117,15 +117,9 @@ def _check_lengths(role: str, model: nn.Module, encoded: EncodedExamples) -> Non
 def _positions(model: nn.Module) -> int | None:
     """Length of the longest text that a model takes; ``None`` where positions are no table, or not known."""
     try:
-        parts = parts_of(model)
+        return parts_of(model).positions
     except UnsupportedModelError:
         return None
-    path = parts.names.embeddings.position
-    if path is None:
-        return None
-    table: Any = parts.encoder.get_submodule(path)
-    before_first = 0 if table.padding_idx is None else table.padding_idx + 1
-    return int(table.num_embeddings) - before_first
 
 
 def _class_names(model: nn.Module) -> tuple[str, ...]:

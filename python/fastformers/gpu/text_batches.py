@@ -97,12 +97,7 @@ def most_tokens(parts: EncoderParts, tokenizer: Any) -> int:
         parts: the encoder.
         tokenizer: of transformers.
     """
-    path = parts.names.embeddings.position
-    table = None if path is None else parts.encoder.get_submodule(path)
-    positions = int(parts.encoder.config.max_position_embeddings)
-    if isinstance(table, nn.Embedding):
-        first = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's kind counts from there
-        positions = table.num_embeddings - first
+    positions = parts.positions or int(parts.encoder.config.max_position_embeddings)
     return min(int(tokenizer.model_max_length), positions)
 
 

@@ -258,6 +258,16 @@ class EncoderParts(NamedTuple):
     encoder: Any
     layers: nn.ModuleList
 
+    @property
+    def positions(self) -> int | None:
+        """Tokens of the longest text that the table of positions has rows for; ``None`` without such a table."""
+        path = self.names.embeddings.position
+        if path is None:
+            return None
+        table: Any = self.encoder.get_submodule(path)
+        first = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa's kind counts from there
+        return int(table.num_embeddings) - first
+
 
 def names_of(model: nn.Module) -> EncoderNames | None:
     """The family whose package the model's class, or a class it was derived from, is in."""

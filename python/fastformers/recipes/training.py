@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from torch import nn
 
@@ -214,16 +214,11 @@ def _answered(own: Task, name: str | None) -> Task:
 def _check_lengths(model: nn.Module, data: tuple[EncodedExamples, ...]) -> None:
     """Refuses texts longer than the table of positions; models without one take any."""
     try:
-        parts = parts_of(model)
+        positions = parts_of(model).positions
     except UnsupportedModelError:
         return
-    name = parts.names.embeddings.position
-    if name is None:
-        return
-    table: Any = parts.encoder.get_submodule(name)
-    free = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
     longest = max(max(encoded.lengths, default=0) for encoded in data)
-    if longest > free:
+    if positions is not None and longest > positions:
         raise ConfigError(
-            f"a text has {longest} tokens, the model has positions for {free}: set max_length={free}"
+            f"a text has {longest} tokens, the model has positions for {positions}: set max_length={positions}"
         )
