@@ -7,11 +7,11 @@ the error names the field, the value and what is allowed. No torch is imported h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, ClassVar, Literal, TypeGuard, TypeVar
+from typing import Any, ClassVar, Literal, TypeGuard, TypeVar, get_args
 
 from fastformers.errors import ConfigError
 
@@ -50,19 +50,6 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 Fp16Attention = Literal["sdpa", "eager"]
 TorchPadding = Literal["buckets", "longest", "fixed"]
-
-_ROUNDINGS = ("nearest", "compensated")
-_ACTIVATION_RANGES = ("per_token", "per_tensor")
-_ATTENTION_MODES = ("auto", "float32", "int8")
-_POOLINGS = (None, "mean", "first")
-_HIDDEN_DISTANCES = ("mse", "cosine")
-_ATTENTION_KINDS = ("probabilities", "relations")
-_PRUNE_RANKINGS = ("layer", "global")
-_PRUNE_SCORES = ("first_order", "magnitude", "activation", "random")
-_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-_DEVICES = ("auto", "cpu", "cuda")
-_FP16_ATTENTIONS = ("sdpa", "eager")
-_TORCH_PADDINGS = ("buckets", "longest", "fixed")
 
 
 _ConfigT = TypeVar("_ConfigT", bound="_Config")
@@ -147,8 +134,8 @@ class Int8Config(_Config):
         """Checks every field; ``exclude`` may be given as any list or tuple of names."""
         for name in ("equalize", "include_head", "never_slower"):
             _require(isinstance(getattr(self, name), bool), self, name, "True or False")
-        _require(self.rounding in _ROUNDINGS, self, "rounding", _one_of(_ROUNDINGS))
-        _require(self.activation in _ACTIVATION_RANGES, self, "activation", _one_of(_ACTIVATION_RANGES))
+        _require_choice(self, "rounding", Rounding)
+        _require_choice(self, "activation", ActivationRange)
         object.__setattr__(self, "exclude", _names(self))
         if self.max_disagreement is not None:
             _require_number(self, "max_disagreement", 0.0, 1.0)
@@ -225,8 +212,8 @@ class CompileConfig(_Config):
         _require(is_config, self, "int8", "an Int8Config, or None for float32 layers")
         per_token = self.int8 is None or self.int8.activation == "per_token"
         _require(per_token, self, "int8", 'activation="per_token": results may not depend on the batch')
-        _require(self.attention in _ATTENTION_MODES, self, "attention", _one_of(_ATTENTION_MODES))
-        _require(self.pooling in _POOLINGS, self, "pooling", "None, 'mean', 'first'")
+        _require_choice(self, "attention", AttentionMode)
+        _require_choice(self, "pooling", Pooling, None)
         for name in ("normalize", "int8_embeddings"):
             _require(isinstance(getattr(self, name), bool), self, name, "True or False")
         pooled = self.pooling is not None or not self.normalize
@@ -277,8 +264,8 @@ class PruneConfig(_Config):
 
     def __post_init__(self) -> None:
         """Checks every field."""
-        _require(self.ranking in _PRUNE_RANKINGS, self, "ranking", _one_of(_PRUNE_RANKINGS))
-        _require(self.scores in _PRUNE_SCORES, self, "scores", _one_of(_PRUNE_SCORES))
+        _require_choice(self, "ranking", PruneRanking)
+        _require_choice(self, "scores", PruneScores)
         for name in ("min_heads", "min_ffn", "ffn_multiple"):
             _require_count(self, name, 1 << 16)
         _require_count(self, "max_examples", 1 << 30)
@@ -364,8 +351,8 @@ class TrainConfig(_Config):
         for name in ("max_steps", "evaluate_every", "patience", "fixed_length"):
             if getattr(self, name) is not None:
                 _require_count(self, name, 1 << 30)
-        _require(self.precision in _PRECISIONS, self, "precision", _one_of(_PRECISIONS))
-        _require(self.device in _DEVICES, self, "device", _one_of(_DEVICES))
+        _require_choice(self, "precision", Precision)
+        _require_choice(self, "device", Device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,10 +403,8 @@ class DistillConfig(_Config):
         _require_number(self, "hard_labels", 0.0, 1.0)
         for name in ("embeddings", "hidden_states", "attention"):
             _require_number(self, name, 0.0, 1e6)
-        _require(
-            self.hidden_distance in _HIDDEN_DISTANCES, self, "hidden_distance", _one_of(_HIDDEN_DISTANCES)
-        )
-        _require(self.attention_kind in _ATTENTION_KINDS, self, "attention_kind", _one_of(_ATTENTION_KINDS))
+        _require_choice(self, "hidden_distance", HiddenDistance)
+        _require_choice(self, "attention_kind", AttentionKind)
         object.__setattr__(self, "layer_map", _layer_map(self))
         _require(isinstance(self.train, TrainConfig), self, "train", "a TrainConfig")
 
@@ -455,7 +440,7 @@ class Fp16Config(_Config):
 
     def __post_init__(self) -> None:
         """Checks every field."""
-        _require(self.attention in _FP16_ATTENTIONS, self, "attention", _one_of(_FP16_ATTENTIONS))
+        _require_choice(self, "attention", Fp16Attention)
         _require(isinstance(self.align, bool), self, "align", "True or False")
         if self.min_cosine is not None:
             _require_number(self, "min_cosine", -1.0, 1.0)
@@ -497,7 +482,7 @@ class TorchConfig(_Config):
         _require_count(self, "length_step", 1 << 20)
         if self.max_length is not None:
             _require_count(self, "max_length", 1 << 20, least=2)
-        _require(self.padding in _TORCH_PADDINGS, self, "padding", _one_of(_TORCH_PADDINGS))
+        _require_choice(self, "padding", TorchPadding)
         for name in ("compile", "cuda_graphs"):
             _require(isinstance(getattr(self, name), bool), self, name, "True or False")
         one = not (self.compile and self.cuda_graphs)
@@ -522,6 +507,12 @@ def _check_names(cls: type[Any], values: Mapping[str, Any]) -> None:
 def _require(holds: bool, config: object, name: str, allowed: str) -> None:
     if not holds:
         raise ConfigError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}; allowed: {allowed}")
+
+
+def _require_choice(config: object, name: str, literal: Any, *others: None) -> None:
+    """Requires one of a ``Literal``'s values, or of the others."""
+    choices = (*others, *get_args(literal))
+    _require(getattr(config, name) in choices, config, name, _one_of(choices))
 
 
 def _require_number(config: object, name: str, least: float, most: float) -> None:
@@ -580,5 +571,5 @@ def _is_list(value: object) -> TypeGuard[list[object] | tuple[object, ...]]:
     return isinstance(value, list | tuple)
 
 
-def _one_of(choices: tuple[str, ...] | list[str]) -> str:
+def _one_of(choices: Sequence[str | None]) -> str:
     return ", ".join(repr(choice) for choice in choices)
