@@ -12,13 +12,13 @@ from typing import Any
 
 from torch import nn
 
-from fastformers.errors import ConfigError, FastformersError, FormatError, IsaError, MissingExtraError
+from fastformers.errors import FastformersError, FormatError, IsaError, MissingExtraError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.quantization.artefact import save_pretrained as save_torch_model
 from fastformers.quantization.report import QuantizationReport
 from fastformers.rewriting import Encoder
 from fastformers.runtime.artefact_folder import Verify, read_artefact, save_artefact
-from fastformers.runtime.encoder_manifest import ATTENTIONS
+from fastformers.runtime.encoder_manifest import check_attention
 
 __all__ = ["load", "save_pretrained"]
 
@@ -96,8 +96,8 @@ def load(
         ConfigError: an argument is refused.
         MissingExtraError: transformers is not installed. ``fastformers.Engine`` does without.
     """
-    if attention is not None and attention not in ATTENTIONS:
-        raise ConfigError(f"attention is {attention!r}; allowed: {', '.join(map(repr, ATTENTIONS))}")
+    if attention is not None:
+        check_attention(attention)
     if threads is not None and (type(threads) is not int or not 1 <= threads <= _MOST_THREADS):
         raise ConfigError(
             f"threads is {threads!r}; allowed: None or a whole number from 1 to {_MOST_THREADS}"

@@ -11,7 +11,7 @@ from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FastformersError, FormatError, IsaError
 from fastformers.kernels import NativeEncoder
 from fastformers.runtime.artefact_folder import EncoderArtefact, Verify, read_artefact
-from fastformers.runtime.encoder_manifest import ATTENTIONS, Tokenization
+from fastformers.runtime.encoder_manifest import Tokenization, check_attention
 from fastformers.runtime.tokenizer_files import open_tokenizer
 from fastformers.span_head import SpanHead
 
@@ -111,8 +111,7 @@ def pack_artefact(
         IsaError: the instruction set in use is not one of this CPU.
     """
     chosen = artefact.manifest.attention if attention is None else attention
-    if chosen not in ATTENTIONS:
-        raise ConfigError(f"attention is {chosen!r}; allowed: {', '.join(map(repr, ATTENTIONS))}")
+    check_attention(chosen)
     if threads < 0:
         raise ConfigError(f"threads is {threads}; allowed: 1 or more, or 0 for the default")
     try:

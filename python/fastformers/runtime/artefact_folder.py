@@ -30,7 +30,7 @@ from fastformers.files.plain_file import OpenFolder
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import MOST_JSON_BYTES, json_bytes, parse_json
 from fastformers.kernels import NativeEncoder
-from fastformers.runtime.encoder_manifest import ATTENTIONS, EncoderManifest, FileEntry, SpanHeadEntry
+from fastformers.runtime.encoder_manifest import EncoderManifest, FileEntry, SpanHeadEntry, check_attention
 from fastformers.runtime.expected_tensors import check_layout, check_values, expected_tensors
 from fastformers.runtime.golden import Golden
 from fastformers.runtime.readouts import Readout, readouts
@@ -189,8 +189,7 @@ def read_artefact(path: str | Path, *, verify: Verify = "fast") -> EncoderArtefa
 
 
 def _check_arguments(plan: EncoderPlan, tensors: Tensors, attention: str) -> None:
-    if attention not in ATTENTIONS:
-        raise ConfigError(f"attention is {attention!r}; allowed: {', '.join(map(repr, ATTENTIONS))}")
+    check_attention(attention)
     rules = expected_tensors(plan)
     check_layout(rules, {name: (array.dtype.name, array.shape) for name, array in tensors.items()})
     for name, array in tensors.items():

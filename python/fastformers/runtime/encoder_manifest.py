@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from fastformers.config import AttentionMode
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import MANIFEST, digest_field, field_of, file_name, short, size_field
@@ -18,19 +19,19 @@ from fastformers.runtime.expected_tensors import TensorRule, expected_tensors
 from fastformers.span_head import SPAN_FILLS, SpanFill, SpanHead
 
 __all__ = [
-    "ATTENTIONS",
     "FORMAT",
     "FORMAT_VERSION",
     "EncoderManifest",
     "FileEntry",
     "SpanHeadEntry",
     "Tokenization",
+    "check_attention",
 ]
 
 FORMAT = "fastformers-encoder"
 FORMAT_VERSION = 1
 
-ATTENTIONS = ("auto", "float32", "int8")
+_ATTENTIONS: tuple[str, ...] = get_args(AttentionMode)
 
 _FORMAT_OF_TORCH_MODELS = "fastformers"
 _MOST_LAYERS = 1_024
@@ -162,7 +163,7 @@ class EncoderManifest:
         plan = _plan(field_of(content, "plan", dict))
         return cls(
             plan=plan,
-            attention=_choice(content, "attention", ATTENTIONS),
+            attention=_choice(content, "attention", _ATTENTIONS),
             tokenization=_tokenization(content, plan),
             labels=None if content.get("labels") is None else _texts(content, "labels"),
             result=_result(content),
@@ -174,6 +175,16 @@ class EncoderManifest:
             written_by=field_of(content, "written_by", str),
             span_head=_span_head(content),
         )
+
+
+def check_attention(attention: str) -> None:
+    """Refuses a setting of attention's products that is none.
+
+    Raises:
+        ConfigError: names the setting, and those that are.
+    """
+    if attention not in _ATTENTIONS:
+        raise ConfigError(f"attention is {attention!r}; allowed: {', '.join(map(repr, _ATTENTIONS))}")
 
 
 def _span_head(content: Mapping[str, Any]) -> SpanHeadEntry | None:
