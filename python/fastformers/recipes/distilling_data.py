@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.text_lines import numbered_lines
-from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, encode, load_examples
-from fastformers.tasks.encoding import Truncation
+from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, load_examples
 from fastformers.tasks.rows import json_rows
 
 __all__ = ["PairData", "pair_data", "read_unlabelled"]
@@ -61,8 +60,8 @@ def pair_data(
     if unlabelled is not None:
         train += read_unlabelled(unlabelled, task, pairs=train[0].text_pair is not None)
     val = load_examples(task, data_dir, "val")
-    ours = [_encode(examples, tokenizer, task_file) for examples in (train, val)]
-    theirs = [_encode(examples, teacher_tokenizer, task_file) for examples in (train, val)]
+    ours = [task_file.encode(examples, tokenizer) for examples in (train, val)]
+    theirs = [task_file.encode(examples, teacher_tokenizer) for examples in (train, val)]
     (ours[0], theirs[0]), (ours[1], theirs[1]) = _common(ours[0], theirs[0]), _common(ours[1], theirs[1])
     dropped = len(train) + len(val) - len(ours[0]) - len(ours[1])
     return PairData(ours[0], theirs[0], ours[1], theirs[1], dropped)
@@ -111,18 +110,6 @@ def _rows(path: Path, pairs: bool) -> Iterator[Example]:
 
 def _guid(path: Path, number: int) -> str:
     return f"{path.name}:{number}"
-
-
-def _encode(examples: Sequence[Example], tokenizer: Any, task_file: TaskFile) -> EncodedExamples:
-    truncation: Truncation = "longest_first" if task_file.truncation == "longest_first" else "keep_question"
-    return encode(
-        examples,
-        tokenizer,
-        task_file.task,
-        max_length=task_file.max_length,
-        truncation=truncation,
-        lost_spans="drop",
-    )
 
 
 def _common(ours: EncodedExamples, theirs: EncodedExamples) -> tuple[EncodedExamples, EncodedExamples]:

@@ -8,7 +8,7 @@ Three kinds of folders are told apart by what they hold: transformers' own, ours
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fastformers.modules.float_weights import with_float32_weights
 from fastformers.quantization.artefact import load_pretrained_torch
 from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.artefacts import load, save_pretrained
-from fastformers.tasks import TASK_FILE, Task, TaskFile, build_model
+from fastformers.tasks import TASK_FILE, EncodedExamples, Example, Task, TaskFile, build_model
 
 __all__ = ["OpenedModel", "open_for_task", "open_model", "save_model"]
 
@@ -63,6 +63,14 @@ class OpenedModel:
                 "take a folder that fastformers trained"
             )
         return self.task_file
+
+    def encode(self, examples: Sequence[Example]) -> EncodedExamples:
+        """Tokenises examples of the model's task as its task file says; those that lose a span are left out.
+
+        Raises:
+            ConfigError: the folder has no task file.
+        """
+        return self.required_task().encode(examples, self.tokenizer)
 
 
 def open_model(folder: str | Path) -> OpenedModel:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from torch import nn
 
@@ -19,7 +18,7 @@ from fastformers.pruning import PruneReport, describe_pruning, drop_layers_, pru
 from fastformers.pruning.batches import drawn
 from fastformers.pruning.vocabulary import Text
 from fastformers.recipes.model_folder import OpenedModel, open_model, save_model
-from fastformers.tasks import EncodedExamples, Truncation, encode, load_examples
+from fastformers.tasks import EncodedExamples, load_examples
 from fastformers.tasks.task import Split
 
 __all__ = ["REPORT", "prune_folder"]
@@ -111,20 +110,13 @@ def _data(
     opened: OpenedModel, data_dir: str | Path | None, split: Split, config: PruneConfig
 ) -> EncodedExamples:
     """As many examples as are scored on, tokenised: of a large data set not all."""
-    task_file = opened.required_task()
+    task = opened.required_task().task
     if data_dir is None:
         raise ConfigError(
             "scores look at examples: give the folder of the task's data, or choose 'magnitude'"
         )
-    examples = load_examples(task_file.task, data_dir, split)
-    return encode(
-        [examples[place] for place in drawn(len(examples), config)],
-        opened.tokenizer,
-        task_file.task,
-        max_length=task_file.max_length,
-        truncation=cast(Truncation, task_file.truncation),  # checked when the file was read
-        lost_spans="drop",
-    )
+    examples = load_examples(task, data_dir, split)
+    return opened.encode([examples[place] for place in drawn(len(examples), config)])
 
 
 def _leak(split: Split) -> tuple[str, ...]:

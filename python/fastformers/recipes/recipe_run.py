@@ -24,7 +24,7 @@ from fastformers.recipes.recipe_file import Recipe, read_recipe
 from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_recipe
 from fastformers.recipes.recipe_report import RecipeReport, RecipeRow, draw
 from fastformers.recipes.recipe_stages import KINDS, Context
-from fastformers.recipes.scoring import encode_for, score_model
+from fastformers.recipes.scoring import score_model
 from fastformers.recipes.speed import Speed, Timed, time_models
 
 __all__ = ["PICTURE", "REPORT", "StageResult", "describe_plan", "make_plan", "recipe", "run_stages"]
@@ -251,7 +251,7 @@ def _time(plan: Plan, results: Sequence[StageResult]) -> dict[str, Speed]:
     lengths: list[int] = []
     for result in results:
         opened = open_model(result.planned.folder)
-        encoded = encode_for(opened, texts)
+        encoded = opened.encode(texts)
         lengths = lengths or encoded.lengths
         models[result.planned.stage.name] = Timed(opened.model, encoded)
         if len(models) == 1:

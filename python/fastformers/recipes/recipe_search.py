@@ -30,7 +30,6 @@ from fastformers.recipes.model_folder import OpenedModel, open_for_task
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
 from fastformers.recipes.recipe_report import table
 from fastformers.recipes.recipe_run import describe_plan, make_plan, run_stages
-from fastformers.recipes.scoring import encode_for
 from fastformers.recipes.search_space import Candidate, SearchSpace, layers_kept
 from fastformers.recipes.speed import Timed, time_models
 from fastformers.tasks import TaskFile
@@ -261,10 +260,10 @@ class _Search:
         if candidate not in self._speeds:
             teacher, student = self._teacher, self._student
             texts = self._plan.val[:: max(1, len(self._plan.val) // _TEXTS_TO_TIME)][:_TEXTS_TO_TIME]
-            encoded = encode_for(student, texts)
+            encoded = student.encode(texts)
             fast = self._cut(candidate)
             timed = {
-                "teacher": Timed(teacher.model, encode_for(teacher, texts)),
+                "teacher": Timed(teacher.model, teacher.encode(texts)),
                 "student": Timed(fast, encoded),
             }
             self._speeds[candidate] = time_models(timed, encoded.lengths, _SECONDS_TO_TIME)["student"][1]

@@ -11,9 +11,9 @@ import numpy as np
 from torch import nn
 
 from fastformers.recipes.model_folder import OpenedModel
-from fastformers.tasks import EncodedExamples, Example, encode, evaluate, predict_logits
+from fastformers.tasks import Example, evaluate, predict_logits
 
-__all__ = ["Scored", "encode_for", "score_model"]
+__all__ = ["Scored", "score_model"]
 
 _BATCH = 32
 
@@ -38,31 +38,13 @@ class Scored:
         return self.metrics["score"]
 
 
-def encode_for(opened: OpenedModel, examples: Sequence[Example]) -> EncodedExamples:
-    """Tokenises examples as the folder's ``task.json`` says; examples that lose a span are left out.
-
-    Raises:
-        ConfigError: the folder has no ``task.json``.
-    """
-    task_file = opened.required_task()
-    truncation: Any = task_file.truncation
-    return encode(
-        examples,
-        opened.tokenizer,
-        task_file.task,
-        max_length=task_file.max_length,
-        truncation=truncation,
-        lost_spans="drop",
-    )
-
-
 def score_model(opened: OpenedModel, examples: Sequence[Example]) -> Scored:
     """Answers labelled examples and scores the answers.
 
     Raises:
         ConfigError: the folder has no ``task.json``, or an example has no label.
     """
-    encoded = encode_for(opened, examples)
+    encoded = opened.encode(examples)
     task = opened.required_task().task
     logits = predict_logits(opened.model, encoded, _BATCH, _device_of(opened.model))
     answers = logits[:, 0] if task.kind == "regression" else np.argmax(logits, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from torch import nn
 
@@ -23,7 +23,6 @@ from fastformers.tasks import (
     TaskFile,
     Truncation,
     custom_task,
-    encode,
     get_task,
     load_examples,
     predict_logits,
@@ -97,15 +96,9 @@ def train(
     opened = open_for_task(checkpoint_dir, chosen, seed=config.seed, activation=activation)
     model, tokenizer = opened.model, opened.tokenizer
     max_length = min(max_length, config.fixed_length or max_length)
+    task_file = TaskFile(chosen, max_length, truncation)
     learned, scored = (
-        encode(
-            load_examples(chosen, data_dir, split),
-            tokenizer,
-            chosen,
-            max_length=max_length,
-            truncation=truncation,
-            lost_spans=lost_spans,
-        )
+        task_file.encode(load_examples(chosen, data_dir, split), tokenizer, lost_spans=lost_spans)
         for split in ("train", "val")
     )
     _check_lengths(model, (learned, scored))
@@ -115,7 +108,7 @@ def train(
         model,
         target,
         tokenizer,
-        TaskFile(chosen, max_length, truncation),
+        task_file,
         extra={TRAIN_LOG: report.to_dict()},
         overwrite=overwrite,
     )
@@ -170,12 +163,9 @@ def evaluate(
             f"the {split} set of {chosen.name} in {data_dir} has examples without a label: only labelled ones have a "
             "score; write the answers with submission (--submission FILE)"
         )
-    encoded = encode(
+    encoded = replace(task_file, task=chosen).encode(
         examples,
         opened.tokenizer,
-        chosen,
-        max_length=task_file.max_length,
-        truncation=cast(Truncation, task_file.truncation),
         lost_spans="drop" if submission is None else "error",
     )
     if encoded.dropped:

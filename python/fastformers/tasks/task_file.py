@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from fastformers.files.fields import short
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.tasks.custom import CUSTOM, task_with_labels
-from fastformers.tasks.encoding import TRUNCATIONS
+from fastformers.tasks.encoding import TRUNCATIONS, EncodedExamples, LostSpans, Truncation, encode
+from fastformers.tasks.example import Example
 from fastformers.tasks.registry import get_task
 from fastformers.tasks.task import Task
 
@@ -45,7 +46,20 @@ class TaskFile:
 
     task: Task
     max_length: int
-    truncation: str = "keep_question"
+    truncation: Truncation = "keep_question"
+
+    def encode(
+        self, examples: Sequence[Example], tokenizer: Any, *, lost_spans: LostSpans = "drop"
+    ) -> EncodedExamples:
+        """Tokenises examples of the task and cuts them as this file says; see :func:`fastformers.tasks.encode`."""
+        return encode(
+            examples,
+            tokenizer,
+            self.task,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            lost_spans=lost_spans,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the file's content: task, kind, labels, max_length, num_spans, truncation."""

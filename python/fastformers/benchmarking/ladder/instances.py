@@ -28,7 +28,6 @@ from fastformers.benchmarking.tune import (
 )
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
-from fastformers.recipes.scoring import encode_for
 from fastformers.runtime.tuning import Arrangement
 from fastformers.tokenization import TruncationWarning
 
@@ -125,7 +124,7 @@ def instances_table(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     models = LadderModels(systems, folder / "models")
-    encoded = encode_for(models.opened(systems.teacher), systems.examples)
+    encoded = models.opened(systems.teacher).encode(systems.examples)
     queries = queries_of(encoded.examples, encoded.lengths, systems.task, settings.most_texts, settings.seed)
     arrangements = arrangements_to_try(kernels.default_threads(), [_ONE_TEXT])
     rows: list[InstancesRow] = []

@@ -34,7 +34,6 @@ from fastformers.files.digests import sha256_of
 from fastformers.gpu.devices import device_facts
 from fastformers.measuring import percentile
 from fastformers.recipes.model_folder import OpenedModel
-from fastformers.recipes.scoring import encode_for
 
 __all__ = ["climb", "ladder", "systems_of"]
 
@@ -177,7 +176,7 @@ class _Run:
     def __init__(self, systems: Systems, settings: LadderSettings, models: LadderModels, form: Form) -> None:
         self._systems, self._settings, self._form = systems, settings, form
         teacher = models.opened(systems.teacher)
-        encoded = encode_for(teacher, systems.examples)
+        encoded = teacher.encode(systems.examples)
         self.max_length = teacher.required_task().max_length
         self._check_padded_length(teacher)
         self._cut = encoded.truncated

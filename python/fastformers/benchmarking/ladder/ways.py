@@ -34,7 +34,7 @@ from fastformers.runtime.artefact_folder import read_artefact
 from fastformers.runtime.engine import Engine
 from fastformers.runtime.tuning import Arrangement
 from fastformers.span_text import SpanText
-from fastformers.tasks import Collator, Example, TaskFile, accepted_inputs, encode
+from fastformers.tasks import Collator, Example, TaskFile, accepted_inputs
 from fastformers.tokenization import Text, TruncationWarning
 
 __all__ = ["WAYS", "Contestant", "Way", "open_contestant"]
@@ -192,12 +192,7 @@ def _inputs_of(opened: OpenedModel, fixed_length: int | None) -> Callable[[Seque
         )
 
     def marked(texts: Sequence[Text]) -> dict[str, Any]:
-        encoded = encode(
-            [_example(text) for text in texts],
-            tokenizer,
-            task_file.task,
-            max_length=task_file.max_length,
-        )
+        encoded = task_file.encode([_example(text) for text in texts], tokenizer, lost_spans="error")
         return dict(collator(list(encoded)))
 
     if task_file.task.span_texts:
