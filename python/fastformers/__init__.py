@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from fastformers.recipes.exporting import export_onnx
     from fastformers.recipes.recipe_run import recipe
     from fastformers.recipes.recipe_search import search
-    from fastformers.recipes.training import evaluate, train
+    from fastformers.recipes.scoring import evaluate
+    from fastformers.recipes.training import train
     from fastformers.rewriting import Encoder
     from fastformers.runtime.engine import Engine
     from fastformers.span_text import SpanText
@@ -104,7 +105,7 @@ _HOME_OF_NAME = {
     "TrainConfig": "fastformers.config",
     "compile": "fastformers.recipes.compiling",
     "drop_layers_": "fastformers.pruning",
-    "evaluate": "fastformers.recipes.training",
+    "evaluate": "fastformers.recipes.scoring",
     "export_onnx": "fastformers.recipes.exporting",
     "distill": "fastformers.recipes.distilling",
     "distill_folders": "fastformers.recipes.distilling",

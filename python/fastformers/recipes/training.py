@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""``train`` and ``evaluate``: from a checkpoint's folder and a task's data to a model folder, and to its scores."""
+"""``train``: from a checkpoint's folder and a task's data to a model folder."""
 
 from __future__ import annotations
 
-import logging
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -15,7 +13,7 @@ from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.modules.encoder_names import parts_of
-from fastformers.recipes.model_folder import open_for_task, open_model, save_model
+from fastformers.recipes.model_folder import open_for_task, save_model
 from fastformers.tasks import (
     EncodedExamples,
     LostSpans,
@@ -25,16 +23,11 @@ from fastformers.tasks import (
     custom_task,
     get_task,
     load_examples,
-    predict_logits,
-    write_submission,
 )
-from fastformers.tasks import evaluate as score_logits
 from fastformers.training import TrainingReport, train_
 from fastformers.training.progress import ProgressCallback
 
-__all__ = ["TRAIN_LOG", "evaluate", "train"]
-
-_LOG = logging.getLogger(__name__)
+__all__ = ["TRAIN_LOG", "train"]
 
 #: The report's file in the folder of a trained model.
 TRAIN_LOG = "train_log.json"
@@ -116,68 +109,6 @@ def train(
     return report
 
 
-def evaluate(
-    folder: str | Path,
-    data_dir: str | Path,
-    *,
-    task: str | None = None,
-    split: str = "val",
-    batch_size: int = 32,
-    fixed_length: int | None = None,
-    submission: str | Path | None = None,
-) -> dict[str, float]:
-    """Scores a model on the data of its task: trained, distilled, pruned, quantized or compiled, it is all one.
-
-    Args:
-        folder: of a model with its ``task.json``.
-        data_dir: the task's files.
-        task: a diagnostic that the model's task answers, e.g. ``"axb"`` for a model of RTE; ``None``: its own task.
-        split: of the data.
-        batch_size: examples of a batch.
-        fixed_length: pad every batch to this many tokens, the paper's baseline; ``None`` pads to the batch's longest.
-        submission: also write the answers in the official form, to this file, or into this folder under the official
-            name.
-
-    Returns:
-        All metrics of the task as fractions, and ``"score"``, 0 to 100. Empty where the split has no labels and
-        answers were written.
-
-    Raises:
-        ConfigError: the folder does not say its task, ``task`` is not one that it answers, the split does not exist or
-            has no labels, or truncation removed a marked span of an example that needs an answer.
-        FormatError: data or model are missing or damaged.
-        NonFiniteError: an answer is NaN or infinite.
-        MissingExtraError: transformers or scikit-learn is not installed.
-
-    Example:
-        >>> ff.evaluate("minilm-boolq", "superglue")["score"]  # doctest: +SKIP
-    """
-    if submission is not None and not Path(submission).absolute().parent.is_dir():
-        raise ConfigError(f"{Path(submission).parent} is not a folder: make it first")
-    opened = open_model(folder)
-    task_file = opened.required_task()
-    chosen = _answered(task_file.task, task)
-    examples = load_examples(chosen, data_dir, split)
-    if submission is None and any(example.label is None for example in examples):
-        raise ConfigError(
-            f"the {split} set of {chosen.name} in {data_dir} has examples without a label: only labelled ones have a "
-            "score; write the answers with submission (--submission FILE)"
-        )
-    encoded = replace(task_file, task=chosen).encode(
-        examples,
-        opened.tokenizer,
-        lost_spans="drop" if submission is None else "error",
-    )
-    if encoded.dropped:
-        _LOG.warning("%d examples lost a marked span to the cut and are not scored", len(encoded.dropped))
-    logits = predict_logits(opened.model, encoded, batch_size, fixed_length=fixed_length)
-    if submission is not None:
-        write_submission(chosen, encoded.examples, logits, submission, split)
-        if any(example.label is None for example in encoded.examples):
-            return {}
-    return score_logits(chosen, encoded.examples, logits)
-
-
 def _task(name: str | None, data_dir: str | Path, regression: bool) -> Task:
     if name is None:
         return custom_task(data_dir, regression)
@@ -188,16 +119,6 @@ def _task(name: str | None, data_dir: str | Path, regression: bool) -> Task:
         raise ConfigError(
             f"{name} has no training set: train on {task.trains_as}, then evaluate with task={name!r}"
         )
-    return task
-
-
-def _answered(own: Task, name: str | None) -> Task:
-    """The model's own task, or one that its answers fit."""
-    if name is None or name == own.name:
-        return own
-    task = get_task(name)
-    if task.trains_as != own.name:
-        raise ConfigError(f"the model answers {own.name}, not {name}")
     return task
 
 
