@@ -37,9 +37,8 @@ __all__ = [
 _SCHEMA = "fastformers-explain/1"
 _OPERATIONS_PER_MAC = 2
 _TORCH_FORMAT = "fastformers"
-#: u8 x s8 operations for each float32 one, of instructions of the same width and rate: vpdpbusd sums 4 products in the
-#: place of one float; AVX2 has vpmaddwd, 2 products, with an addition of its own.
-_INT8_PER_FLOAT = {"avx512vnni": 4.0, "avx2": 1.0}
+#: Plain loops for comparison, whose speed says nothing of the machine.
+_WITHOUT_CEILING = "reference"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Ceilings:
         threads: threads at once.
         int8_gops: u8 x s8, measured.
         float_gflops: float32.
-        float_source: ``"measured"``, or how it was derived.
+        float_source: ``"measured"``, or why there is none.
     """
 
     isa: str
@@ -257,14 +256,11 @@ def explain(
 def measured_ceilings(threads: int = 1) -> Ceilings:
     """Measures what the instruction set in use can reach, in a tenth of a second."""
     isa = kernels.active_isa()
-    if isa not in _INT8_PER_FLOAT:
+    if isa == _WITHOUT_CEILING:
         return Ceilings(isa, threads, None, None, f"{isa} has no ceiling")
-    int8 = kernels.ceiling_gops(isa, threads)
-    measure_float = getattr(kernels, "ceiling_gflops", None)
-    if measure_float is not None:
-        return Ceilings(isa, threads, int8, measure_float(isa, threads), "measured")
-    share = _INT8_PER_FLOAT[isa]
-    return Ceilings(isa, threads, int8, int8 / share, f"the INT8 ceiling / {share:g}")
+    return Ceilings(
+        isa, threads, kernels.ceiling_gops(isa, threads), kernels.ceiling_gflops(isa, threads), "measured"
+    )
 
 
 def _format_of(folder: Path) -> str | None:

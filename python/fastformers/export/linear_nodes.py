@@ -58,10 +58,6 @@ class Linears:
     equal_rows: tuple[str, ...] = EQUAL_ROWS
     _prepared: dict[tuple[str, bytes], _Prepared] = field(default_factory=dict)
 
-    def has(self, name: str) -> bool:
-        """Says whether the layer exists."""
-        return f"{name}.weight" in self.tensors
-
     def bias(self, name: str, columns: slice = slice(None)) -> str | None:
         """Returns the layer's bias, or some columns of it; ``None`` without one."""
         value = self.tensors.get(f"{name}.bias")

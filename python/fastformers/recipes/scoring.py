@@ -31,12 +31,10 @@ class Scored:
     Attributes:
         metrics: as :func:`fastformers.tasks.evaluate` gives them; ``"score"`` in points, 0 to 100.
         answers: index of the label chosen for each example; of a regression the number predicted.
-        unanswered: examples left out because truncation removed a span.
     """
 
     metrics: dict[str, float]
     answers: list[int | float]
-    unanswered: int
 
     @property
     def score(self) -> float:
@@ -54,7 +52,7 @@ def score_model(opened: OpenedModel, examples: Sequence[Example]) -> Scored:
     task = opened.required_task().task
     logits = predict_logits(opened.model, encoded, _BATCH, _device_of(opened.model))
     answers = logits[:, 0] if task.kind == "regression" else np.argmax(logits, 1)
-    return Scored(score_logits(task, encoded.examples, logits), answers.tolist(), len(encoded.dropped))
+    return Scored(score_logits(task, encoded.examples, logits), answers.tolist())
 
 
 def evaluate(
