@@ -59,7 +59,7 @@ def run(model: nn.Module, batch: Mapping[str, Tensor], wanted: Wanted) -> Inside
 
     Args:
         model: of a family of :mod:`fastformers.modules.encoder_names` where more than logits is wanted.
-        batch: inputs of the model, int64, shape [batch, tokens]; token types are left out where it reads none.
+        batch: of the collator, int64, shape [batch, tokens]; what the model does not read is left out.
         wanted: what to look at.
 
     Raises:

@@ -29,7 +29,6 @@ _HIDDEN_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "mse": losses.mse_loss,
     "cosine": losses.cosine_loss,
 }
-_NOT_INPUTS = frozenset({"labels", "example"})
 
 
 class DistillObjective(nn.Module):
@@ -93,12 +92,11 @@ class DistillObjective(nn.Module):
             batch: the collator's tensors, int64 of shape [batch, tokens], and ``example``, int64 of shape [batch]: the
                 index of each in ``train``. ``labels`` is not read: the objective knows the labels.
         """
-        inputs = {name: tensor for name, tensor in batch.items() if name not in _NOT_INPUTS}
-        student, teacher = run(model, inputs, self._wanted[0]), None
+        student, teacher = run(model, batch, self._wanted[0]), None
         device = student.logits.device
         if self._wanted[1] != Wanted():
             with torch.no_grad():
-                teacher = run(self._ready_teacher(device), inputs, self._wanted[1])
+                teacher = run(self._ready_teacher(device), batch, self._wanted[1])
         with torch.autocast(device.type, enabled=False):  # losses are sums of small differences
             loss = self._of_logits(student.logits, batch["example"])
             if teacher is None:

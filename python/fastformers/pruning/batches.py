@@ -52,8 +52,7 @@ def scoring_batches(
             )
         tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
         for part in _rows_apart({name: value[:left] for name, value in tensors.items()}):
-            labels = part.pop("labels", None)
-            yield accepted_inputs(model, part), labels
+            yield accepted_inputs(model, part), part.get("labels")
         left -= len(tensors["input_ids"])
         if left <= 0:
             return

@@ -42,9 +42,7 @@ class Timed:
         collator = Collator(encoded.tokenizer, fixed_length)
         self._inputs: list[dict[str, Tensor]] = []
         for index in range(len(encoded)):
-            batch = collator([encoded[index]])
-            batch.pop("labels", None)
-            self._inputs.append(accepted_inputs(model, batch))
+            self._inputs.append(accepted_inputs(model, collator([encoded[index]])))
 
     def __call__(self, index: int) -> None:
         """Runs the model on one text."""

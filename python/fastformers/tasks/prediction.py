@@ -17,6 +17,8 @@ from fastformers.tasks.encoding import EncodedExamples
 
 __all__ = ["accepted_inputs", "evaluating", "predict_logits"]
 
+_NOT_INPUTS = frozenset({"labels", "example"})
+
 
 def predict_logits(
     model: Any,
@@ -42,7 +44,6 @@ def predict_logits(
     with evaluating(model), torch.inference_mode():
         for batch in length_batches(encoded.lengths, batch_size):
             inputs = collator([encoded[index] for index in batch])
-            inputs.pop("labels", None)
             moved = {name: tensor.to(device) for name, tensor in accepted_inputs(model, inputs).items()}
             logits = model(**moved).logits.float().cpu()
             for index, row in zip(batch, logits, strict=True):
@@ -51,10 +52,16 @@ def predict_logits(
 
 
 def accepted_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors of a batch that a model's forward takes: not every family reads token types."""
+    """Returns the tensors of a batch that a model answers from; token types where its forward takes them.
+
+    Args:
+        model: a torch model, or a compiled encoder.
+        batch: of :class:`fastformers.tasks.Collator`; labels are left out, and ``example``, which training adds.
+    """
     forward = model.forward if isinstance(model, nn.Module) else model.__call__
     takes_types = "token_type_ids" in inspect.signature(forward).parameters
-    return {name: tensor for name, tensor in batch.items() if takes_types or name != "token_type_ids"}
+    left_out = _NOT_INPUTS if takes_types else _NOT_INPUTS | {"token_type_ids"}
+    return {name: tensor for name, tensor in batch.items() if name not in left_out}
 
 
 @contextmanager

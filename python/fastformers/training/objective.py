@@ -10,8 +10,6 @@ from fastformers.tasks import accepted_inputs
 
 __all__ = ["Objective", "TaskObjective"]
 
-_NOT_INPUTS = frozenset({"labels", "example"})
-
 
 class Objective(nn.Module):
     """Base of losses; any module with the same ``forward`` does as well.
@@ -46,8 +44,7 @@ class TaskObjective(Objective):
             model: its output has ``.logits`` of shape [batch, outputs].
             batch: ``labels`` is int64 of shape [batch], or floating for numbers to predict.
         """
-        inputs = {name: tensor for name, tensor in batch.items() if name not in _NOT_INPUTS}
-        logits = model(**accepted_inputs(model, inputs)).logits.float()
+        logits = model(**accepted_inputs(model, batch)).logits.float()
         labels = batch["labels"]
         if labels.is_floating_point():
             return functional.mse_loss(logits[:, 0], labels.float())
