@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +17,12 @@ from torch import Tensor, nn
 from fastformers._optional import require
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
+from fastformers.modules.config_names import INTERMEDIATE, set_activation_, set_known_
 from fastformers.modules.encoder_names import EncoderParts, check_layers, keep_layers_, parts_of
 from fastformers.modules.layer_shapes import LayerShape, layer_shape, resize_, shapes_of
 from fastformers.modules.span_classifier import SpanClassifier
 
 __all__ = ["make_student"]
-
-#: What configs call the width of the feed-forward network, and its activation.
-_INTERMEDIATE = ("intermediate_size", "hidden_dim")
-_ACTIVATION = ("hidden_act", "activation", "hidden_activation")
 
 
 def make_student(
@@ -75,21 +71,11 @@ def make_student(
 
 
 def _set_activation_(parts: EncoderParts, activation: str) -> None:
-    activations = require("transformers.activations", "torch", "fastformers.distillation.make_student")
-    if activation not in activations.ACT2FN:
-        raise ConfigError(
-            f"activation is {activation!r}, which transformers does not know; e.g. 'relu', 'gelu'"
-        )
+    set_activation_(parts.encoder.config, activation)
+    modules = require("transformers.activations", "torch", "fastformers.distillation.make_student").ACT2FN
     for layer in parts.layers:
         parent, _, name = parts.names.block.activation.rpartition(".")
-        setattr(layer.get_submodule(parent), name, activations.ACT2FN[activation])
-    _set_known(parts.encoder.config, _ACTIVATION, activation)
-
-
-def _set_known(config: Any, names: Sequence[str], value: object) -> None:
-    for name in names:
-        if hasattr(config, name):
-            setattr(config, name, value)
+        setattr(layer.get_submodule(parent), name, modules[activation])
 
 
 def _wanted(
@@ -151,7 +137,7 @@ def _frame(model: nn.Module, hidden: int, shapes: Sequence[LayerShape]) -> nn.Mo
             config.embedding_size = hidden  # without a projection both are one width
         config.hidden_size = hidden
         config.num_attention_heads = hidden // shapes[0].head_size
-    _set_known(config, _INTERMEDIATE, shapes[0].intermediate)
+    set_known_(config, INTERMEDIATE, shapes[0].intermediate)
     with torch.random.fork_rng(devices=[]):
         is_span = isinstance(model, SpanClassifier)
         frame: nn.Module = SpanClassifier.from_config(config) if is_span else type(model)(config)

@@ -17,6 +17,7 @@ import torch
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.strict_json import read_json
+from fastformers.modules.config_names import HIDDEN, INTERMEDIATE, LAYERS
 from fastformers.recipes.recipe_plan import Plan, PlannedStage
 from fastformers.tasks import Example
 
@@ -30,11 +31,7 @@ _EFFICIENCY = 0.45
 _TRAINING_PASSES = 3.0
 _CONVERTING_SECONDS = 15.0
 _RATE_SECONDS = 0.2
-_NAMES = {
-    "layers": ("num_hidden_layers", "n_layers"),
-    "hidden": ("hidden_size", "dim"),
-    "intermediate": ("intermediate_size", "hidden_dim"),
-}
+_NAMES = {"layers": LAYERS, "hidden": HIDDEN, "intermediate": INTERMEDIATE}
 
 
 @dataclass(frozen=True)

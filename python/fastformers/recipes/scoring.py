@@ -111,7 +111,7 @@ def evaluate(
         _LOG.warning("%d examples lost a marked span to the cut and are not scored", len(encoded.dropped))
     logits = predict_logits(opened.model, encoded, batch_size, fixed_length=fixed_length)
     if submission is not None:
-        write_submission(chosen, encoded.examples, logits, submission)
+        write_submission(chosen, encoded.examples, logits, submission, split)
         if any(example.label is None for example in encoded.examples):
             return {}
     return score_logits(chosen, encoded.examples, logits)

@@ -16,6 +16,7 @@ from torch import nn
 
 from fastformers._optional import require
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.modules.config_names import set_activation_, set_known_
 from fastformers.modules.float_weights import with_float32_weights
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quiet_loading import quiet_loading
@@ -24,7 +25,7 @@ from fastformers.tasks.task import Task
 __all__ = ["build_model"]
 
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
-#: Names that model families give their dropout shares and activations in a config.
+#: Names that model families give their dropout shares in a config.
 _DROPOUTS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -35,7 +36,6 @@ _DROPOUTS = (
     "mlp_dropout",
     "classifier_dropout",
 )
-_ACTIVATIONS = ("hidden_act", "activation", "hidden_activation")
 _HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob")
 #: First parts of parameters' names that belong to heads, in all families supported.
 _HEADS = {"classifier", "pre_classifier", "pooler", "head"}
@@ -101,24 +101,10 @@ def _config(
     if dropout is not None:
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout is {dropout}, must be from 0 to below 1")
-        _set_known(config, _DROPOUTS, dropout)
+        set_known_(config, _DROPOUTS, dropout)
     if activation is not None:
-        if activation not in transformers.activations.ACT2FN:
-            raise ConfigError(
-                f"activation is {activation!r}, which transformers does not know; e.g. 'relu', 'gelu'"
-            )
-        _set_known(config, _ACTIVATIONS, activation)
+        set_activation_(config, activation)
     return config
-
-
-def _set_known(config: Any, names: tuple[str, ...], value: object) -> None:
-    known = [name for name in names if hasattr(config, name)]
-    if not known:
-        raise ConfigError(
-            f"a {config.model_type} config has none of {', '.join(names)}: cannot set {value!r}"
-        )
-    for name in known:
-        setattr(config, name, value)
 
 
 def _sequence(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
