@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
+from fastformers.benchmarking.ladder.report import SCHEMA
+from fastformers.benchmarking.plots.saved import finite, positive, rows_of
 from fastformers.errors import FormatError
 
-__all__ = ["SCHEMA", "Range", "Rung", "read_rungs"]
-
-SCHEMA = "fastformers-ladder/1"
+__all__ = ["Range", "Rung", "read_rungs"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,8 @@ def read_rungs(report: Mapping[str, Any]) -> list[Rung]:
     Raises:
         FormatError: another schema, no rows, or a field that is absent or no number.
     """
-    if report.get("schema") != SCHEMA:
-        raise FormatError(f"schema is {report.get('schema')!r}, must be {SCHEMA!r}")
-    rows = report.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise FormatError("the ladder has no rows")
-    return [_rung(row, f"row {number}") for number, row in enumerate(rows, 1)]
+    rows = rows_of(report, SCHEMA, "rows", "ladder")
+    return [_rung(row, f"row {place}") for place, row in enumerate(rows, 1)]
 
 
 def _rung(row: Any, where: str) -> Rung:
@@ -83,27 +78,14 @@ def _range(row: Mapping[str, Any], field: str, where: str) -> Range:
     spread = row.get(field)
     if not isinstance(spread, Mapping):
         raise FormatError(f"{where}: {field} is absent")
-    median = _positive(spread.get("median"), f"{where}: {field}.median")
+    median = positive(spread.get("median"), f"{where}: {field}.median")
     return Range(
         median,
-        _positive(spread.get("low", median), f"{where}: {field}.low"),
-        _positive(spread.get("high", median), f"{where}: {field}.high"),
+        positive(spread.get("low", median), f"{where}: {field}.low"),
+        positive(spread.get("high", median), f"{where}: {field}.high"),
     )
 
 
 def _optional(row: Mapping[str, Any], field: str, where: str) -> float | None:
     value = row.get(field)
-    return None if value is None else _number(value, f"{where}: {field}")
-
-
-def _positive(value: Any, what: str) -> float:
-    number = _number(value, what)
-    if number <= 0:
-        raise FormatError(f"{what} is {number!r}, must be above 0")
-    return number
-
-
-def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise FormatError(f"{what} is {value!r}, must be a finite number")
-    return float(value)
+    return None if value is None else finite(value, f"{where}: {field}")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fastformers.benchmarking.ladder.report import SCHEMA as LADDER
 from fastformers.benchmarking.plots.ladder import draw_ladder
-from fastformers.benchmarking.plots.ladder_rows import SCHEMA as LADDER
 from fastformers.benchmarking.plots.tradeoff import GRID_SCHEMA as GRID
 from fastformers.benchmarking.plots.tradeoff import draw_tradeoff
 from fastformers.errors import ConfigError, FormatError

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastformers.benchmarking.plots.saved import finite, positive, rows_of
 from fastformers.benchmarking.plots.style import (
     DASHES,
     DETAIL,
@@ -106,32 +106,27 @@ def read_grid(grid: Mapping[str, Any]) -> list[GridPoint]:
     Raises:
         FormatError: see :func:`draw_tradeoff`.
     """
-    if grid.get("schema") != GRID_SCHEMA:
-        raise FormatError(f"schema is {grid.get('schema')!r}, must be {GRID_SCHEMA!r}")
-    points = grid.get("points")
-    if not isinstance(points, list) or not points:
-        raise FormatError("the grid has no points")
-    return [_point(point, f"point {number}") for number, point in enumerate(points, 1)]
+    points = rows_of(grid, GRID_SCHEMA, "points", "grid")
+    return [_point(point, f"point {place}") for place, point in enumerate(points, 1)]
 
 
 def _point(point: Any, where: str) -> GridPoint:
     if not isinstance(point, Mapping):
         raise FormatError(f"{where} is no object")
-    for field, least in (("heads", 1), ("ffn", 1), ("layers", 1), ("milliseconds", 0), ("score", None)):
-        value = point.get(field)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise FormatError(f"{where}: {field} is {value!r}, must be a finite number")
-        if (least == 1 and value < 1) or (least == 0 and value <= 0):
-            raise FormatError(
-                f"{where}: {field} is {value!r}, must be {'at least 1' if least else 'above 0'}"
-            )
     return GridPoint(
-        int(point["heads"]),
-        int(point["ffn"]),
-        int(point["layers"]),
-        float(point["milliseconds"]),
-        float(point["score"]),
+        heads=_count(point, "heads", where),
+        ffn=_count(point, "ffn", where),
+        layers=_count(point, "layers", where),
+        milliseconds=positive(point.get("milliseconds"), f"{where}: milliseconds"),
+        score=finite(point.get("score"), f"{where}: score"),
     )
+
+
+def _count(point: Mapping[str, Any], field: str, where: str) -> int:
+    count = finite(point.get(field), f"{where}: {field}")
+    if count < 1:
+        raise FormatError(f"{where}: {field} is {count:g}, must be at least 1")
+    return int(count)
 
 
 def _lines(points: Sequence[GridPoint]) -> dict[tuple[int, int], list[GridPoint]]:
