@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastformers.benchmarking.plots.ladder_rows import Rung, read_rungs
 from fastformers.benchmarking.plots.style import (
     DETAIL,
+    HEIGHTS_INCHES,
     INK,
     LINE,
     MARKERS,
@@ -22,6 +23,7 @@ from fastformers.benchmarking.plots.style import (
     plain,
     plain_ticks,
     save_picture,
+    scale_for_scores,
     shade,
     tidy,
     title,
@@ -39,7 +41,6 @@ LadderForm = Literal["auto", "bars", "points"]
 
 _NAME_WIDTH = 26
 _LABEL_WIDTH = 24
-_HEIGHTS = (6.0, 7.5, 9.5, 12.0, 16.0)
 _LEAST_POINTS = 2
 _ROOM_FOR_LABELS = 14.0  # a bar's label needs about this factor of a logarithmic axis at most
 _EXTRAPOLATED = "{mark}: measured on a random sample of the texts and extrapolated."
@@ -83,7 +84,7 @@ def ladder_figure(report: Mapping[str, Any], form: LadderForm = "auto") -> Figur
 
 def _points(report: Mapping[str, Any], rungs: Sequence[Rung]) -> Figure:
     """Draws the points, on a higher sheet while the labels find no room."""
-    for height in _HEIGHTS:
+    for height in HEIGHTS_INCHES:
         figure, axes = new_figure(height)
         _mark_points(axes, rungs)
         _name_axes(report, axes, rungs)
@@ -135,18 +136,11 @@ def _places(rungs: Sequence[Rung]) -> list[tuple[float, float]]:
 def _name_axes(report: Mapping[str, Any], axes: Axes, rungs: Sequence[Rung]) -> None:
     speeds = [rung.queries_per_second.median for rung in rungs]
     scores = [rung.score or 0.0 for rung in rungs]
-    low, high = min(speeds) / 2, max(speeds) * 2
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    axes.set_xticks(*plain_ticks(low, high))
-    axes.minorticks_off()
-    room = max(0.35 * (max(scores) - min(scores)), 0.5)
-    axes.set_ylim(min(scores) - room, max(scores) + room)
+    scale_for_scores(axes, speeds, scores, room=(2, 0.35))
     axes.set_xlabel(
         "queries per second, logarithmic (line across a point: half of the rounds)", fontsize=TEXT
     )
     axes.set_ylabel(f"{_metric(report)} (of 100)", fontsize=TEXT)
-    tidy(axes, "both")
 
 
 def _point_label(rung: Rung) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DASHES",
     "DETAIL",
+    "HEIGHTS_INCHES",
     "INK",
     "LINE",
     "MARKERS",
@@ -38,12 +39,15 @@ __all__ = [
     "plain",
     "plain_ticks",
     "save_picture",
+    "scale_for_scores",
     "shade",
     "tidy",
     "title",
 ]
 
 WIDTH_INCHES = 10.0
+#: Of a sheet, one after the other while labels find no room.
+HEIGHTS_INCHES = (6.0, 7.5, 9.5, 12.0, 16.0)
 _DOTS_PER_INCH = 150
 _MARGIN_INCHES = 0.12
 _POINTS_PER_INCH = 72
@@ -100,6 +104,27 @@ def tidy(axes: Axes, grid: str) -> None:
     axes.tick_params(axis="x", pad=8)  # below the lowest text of the other axis, also in the corner
     axes.grid(axis=grid, color=_GRID, linewidth=1)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
+
+
+def scale_for_scores(
+    axes: Axes, across: Sequence[float], scores: Sequence[float], *, room: tuple[float, float]
+) -> None:
+    """Scales axes for scores above a logarithmic quantity, with room for labels.
+
+    Args:
+        axes: to be scaled.
+        across: all values of the logarithmic axis, positive.
+        scores: all of the other axis.
+        room: factor beyond the values across; share of the scores' range beyond the scores.
+    """
+    low, high = min(across) / room[0], max(across) * room[0]
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_xticks(*plain_ticks(low, high))
+    axes.minorticks_off()
+    beyond = max(room[1] * (max(scores) - min(scores)), 0.5)
+    axes.set_ylim(min(scores) - beyond, max(scores) + beyond)
+    tidy(axes, "both")
 
 
 def title(figure: Figure, axes: Axes, head: str, foot: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from fastformers.benchmarking.plots.saved import finite, positive, rows_of
 from fastformers.benchmarking.plots.style import (
     DASHES,
     DETAIL,
+    HEIGHTS_INCHES,
     INK,
     MARKERS,
     SHADES,
@@ -21,9 +22,8 @@ from fastformers.benchmarking.plots.style import (
     machine_line,
     new_figure,
     plain,
-    plain_ticks,
     save_picture,
-    tidy,
+    scale_for_scores,
     title,
 )
 from fastformers.errors import FormatError
@@ -36,7 +36,6 @@ __all__ = ["GRID_SCHEMA", "GridPoint", "draw_tradeoff", "read_grid", "tradeoff_f
 
 GRID_SCHEMA = "fastformers-grid/1"
 
-_HEIGHTS = (6.0, 7.5, 9.5, 12.0, 16.0)
 #: Dark shades only: lines on white.
 _COLOURS = SHADES[:0:-1]
 
@@ -81,7 +80,7 @@ def tradeoff_figure(grid: Mapping[str, Any]) -> Figure:
     """Draws a grid without saving it; see :func:`draw_tradeoff`. On a higher sheet while labels find no room."""
     points = read_grid(grid)
     lines = _lines(points)
-    for height in _HEIGHTS:
+    for height in HEIGHTS_INCHES:
         figure, axes = new_figure(height)
         _draw_lines(axes, lines, several_depths=len({point.layers for point in points}) > 1)
         _name_axes(grid, axes, points)
@@ -167,16 +166,9 @@ def _draw_lines(
 
 def _name_axes(grid: Mapping[str, Any], axes: Axes, points: Sequence[GridPoint]) -> None:
     times, scores = [point.milliseconds for point in points], [point.score for point in points]
-    low, high = min(times) / 1.15, max(times) * 1.15
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    axes.set_xticks(*plain_ticks(low, high))
-    axes.minorticks_off()
-    room = max(0.15 * (max(scores) - min(scores)), 0.5)
-    axes.set_ylim(min(scores) - room, max(scores) + room)
+    scale_for_scores(axes, times, scores, room=(1.15, 0.15))
     axes.set_xlabel("time of one text in ms, logarithmic", fontsize=TEXT)
     axes.set_ylabel(f"{plain(grid.get('metric') or 'score')} (of 100)", fontsize=TEXT)
-    tidy(axes, "both")
 
 
 def _claim(grid: Mapping[str, Any], points: Sequence[GridPoint]) -> str:
