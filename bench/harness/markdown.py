@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastformers.benchmarking.wording import processor
 from fastformers.measuring import Spread
 
 MISSED = "\u2717"  # ballot x, said in words under each table
@@ -39,11 +40,6 @@ def tally(values: Sequence[tuple[Spread, float]], unit: str) -> str:
     )
 
 
-def counted(number: int, noun: str) -> str:
-    """Writes a number with its noun, e.g. ``2 threads``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def geometric_mean(values: Sequence[float]) -> float:
     """Geometric mean of positive numbers."""
     return math.exp(sum(map(math.log, values)) / len(values))
@@ -55,7 +51,7 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     caches = f"L2 {cpu['l2_bytes'] >> 10} KiB, L3 {cpu['l3_bytes'] >> 20} MiB"
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
     return (
-        f"Machine: {cpu['model']}, {counted(cpu['physical_cores'], 'core')}, {caches}, kernels {cpu['active_isa']}; "
+        f"Machine: {processor(machine)}, {caches}, kernels {cpu['active_isa']}; "
         f"Python {machine['python']}, {packages}."
     )
 

@@ -11,10 +11,11 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.harness.markdown import counted, geometric_mean, marked, preamble, report_main, table, tally
+from bench.harness.markdown import geometric_mean, marked, preamble, report_main, table, tally
 from bench.kernels import results
 from bench.kernels.results import Cell
 from bench.whole.regions import begin_line, end_line
+from fastformers.benchmarking.wording import counted
 from fastformers.measuring import Spread
 
 BEGIN, END = begin_line("kernels"), end_line("kernels")

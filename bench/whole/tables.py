@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import Any
 
-from bench.harness.markdown import counted, table
+from bench.harness.markdown import table
 from fastformers.benchmarking.demo_report import DemoReport
 from fastformers.benchmarking.measurement import Measurement
+from fastformers.benchmarking.wording import counted
 
 __all__ = ["TABLES", "summary_table"]
 

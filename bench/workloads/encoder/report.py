@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bench.harness.markdown import (
     MISSED,
-    counted,
     geometric_mean,
     marked,
     preamble,
@@ -24,6 +23,7 @@ from bench.workloads.encoder import results
 from bench.workloads.encoder.cells import BATCHES
 from bench.workloads.encoder.results import Cell
 from fastformers.benchmarking.engines import OURS
+from fastformers.benchmarking.wording import counted
 from fastformers.measuring import Spread
 
 BEGIN, END = "<!-- encoder tables: begin -->", "<!-- encoder tables: end -->"

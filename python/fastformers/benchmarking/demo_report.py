@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastformers.benchmarking.wording import counted, processor
 from fastformers.errors import FormatError
 from fastformers.measuring import Spread
 
@@ -82,11 +83,9 @@ class DemoReport:
 
     def machine_line(self) -> str:
         """Names processor, cores, threads, kernels and torch in one line."""
-        cpu = self.machine["cpu"]
-        cores, threads = cpu["physical_cores"], self.threads["fastformers"]
         return (
-            f"{cpu['model']}, {cores} core{'s'[: cores != 1]}, {threads} thread{'s'[: threads != 1]}, "
-            f"kernels {cpu['active_isa']}, torch {self.machine['packages']['torch']}"
+            f"{processor(self.machine)}, {counted(self.threads['fastformers'], 'thread')}, "
+            f"kernels {self.machine['cpu']['active_isa']}, torch {self.machine['packages']['torch']}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fastformers.benchmarking.demo_measure import (
     one_at_a_time,
     weight_bytes,
 )
+from fastformers.benchmarking.wording import counted
 from fastformers.quiet_loading import quiet_loading
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def rungs(instances: int) -> list[Rung]:
     Args:
         instances: of the rows under load.
     """
-    several = f"{instances} instance{'s'[: instances != 1]}"
+    several = counted(instances, "instance")
     return [
         Rung(
             "teacher, padded",

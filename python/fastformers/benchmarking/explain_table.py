@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastformers.benchmarking.explain import Explanation, LayerFacts, Part, Unsupported
+from fastformers.benchmarking.wording import counted
 
 __all__ = ["show_explanation", "show_unsupported"]
 
@@ -77,7 +78,7 @@ def _texts(lengths: dict[str, float]) -> str:
 
 def _machine(found: Explanation) -> str:
     limits = found.ceilings
-    threads = f"{limits.threads} thread{'s'[: limits.threads != 1]}"
+    threads = counted(limits.threads, "thread")
     if limits.int8_gops is None or limits.float_gflops is None:
         return f"{limits.isa}, {threads}: {limits.float_source}, so no times"
     return (

@@ -12,6 +12,7 @@ from fastformers.benchmarking.cost import joules_per_100m, usd_per_100m
 from fastformers.benchmarking.energy import EnergyReading
 from fastformers.benchmarking.price_table import Price
 from fastformers.benchmarking.profile import EngineProfile
+from fastformers.benchmarking.wording import processor
 from fastformers.errors import FormatError
 from fastformers.measuring import Spread
 
@@ -201,8 +202,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
     cpu = machine.get("cpu")
     if not isinstance(cpu, Mapping):
         return str(machine.get("platform", "unknown"))
-    cores = cpu.get("physical_cores", "?")
-    return f"{cpu.get('model')}, {cores} core{'s'[: cores != 1]}, kernels {cpu.get('active_isa')}"
+    return f"{processor(machine)}, kernels {cpu.get('active_isa')}"
 
 
 def _figure(value: float) -> str:

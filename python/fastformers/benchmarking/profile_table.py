@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from fastformers.benchmarking.profile import EngineProfile, ProfiledOperation, summed
+from fastformers.benchmarking.wording import counted
 
 __all__ = ["profile_text"]
 
@@ -29,9 +30,9 @@ def profile_text(profile: EngineProfile) -> str:
 
 
 def _heading(profile: EngineProfile) -> Iterator[str]:
-    texts = f"{profile.texts:,} text{'s'[: profile.texts != 1]} of {profile.tokens:.1f} tokens in the mean"
+    texts = f"{counted(profile.texts, 'text')} of {profile.tokens:.1f} tokens in the mean"
     together = f", {profile.batch_size} a call" if profile.batch_size > 1 else ", one a call"
-    threads = f"{profile.threads} thread{'s'[: profile.threads != 1]}"
+    threads = counted(profile.threads, "thread")
     yield f"Where the time goes: {profile.milliseconds:.3f} ms a text ({texts}{together}; {threads})"
 
 
@@ -73,7 +74,7 @@ def _meaning(profile: EngineProfile) -> Iterator[str]:
     else:
         yield (
             f"Limit: what the multiply-accumulates of real tokens take at this machine's ceilings, measured in the "
-            f"same run on {profile.threads} thread{'s'[: profile.threads != 1]} ({limits.isa}): "
+            f"same run on {counted(profile.threads, 'thread')} ({limits.isa}): "
             f"{limits.int8_gops / 2:.0f} GMAC/s INT8, {limits.float_gflops / 2:.0f} float32."
         )
     yield (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, TypeAlias
 
+from fastformers.benchmarking.wording import counted
 from fastformers.errors import ConfigError
 from fastformers.runtime.engine import Engine
 
@@ -83,7 +84,7 @@ def _engine(engine: Engine) -> Subject:
     arrangement = engine.arrangement
     instances, threads = arrangement.instances, arrangement.threads
     return Subject(
-        f"Engine, {instances} instance{'s'[: instances != 1]} x {threads} thread{'s'[: threads != 1]}",
+        f"Engine, {counted(instances, 'instance')} x {counted(threads, 'thread')}",
         lambda text: engine.run([text]),
         engine.run,
         stream,

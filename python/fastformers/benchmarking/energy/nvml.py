@@ -7,6 +7,7 @@ from typing import Any
 
 from fastformers._optional import how_to_install, require
 from fastformers.benchmarking.energy.reading import UnavailableError
+from fastformers.benchmarking.wording import counted
 from fastformers.errors import MissingExtraError
 
 __all__ = ["NvmlSource"]
@@ -47,8 +48,7 @@ class NvmlSource:
 
     def detail(self) -> str:
         """Says how many GPUs are counted."""
-        count = len(self._devices)
-        return f"counters of {count} GPU{'s'[: count != 1]}; the processor is not counted"
+        return f"counters of {counted(len(self._devices), 'GPU')}; the processor is not counted"
 
     def _total(self) -> int:
         return sum(int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(device)) for device in self._devices)

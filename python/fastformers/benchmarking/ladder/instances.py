@@ -26,6 +26,7 @@ from fastformers.benchmarking.tune import (
     measure_arrangements,
     tuning_of,
 )
+from fastformers.benchmarking.wording import processor
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.runtime.tuning import Arrangement
@@ -228,11 +229,9 @@ def _cells(row: InstancesRow) -> list[str]:
 
 
 def _notes(report: InstancesReport) -> list[str]:
-    cpu = report.machine["cpu"]
-    cores = cpu["physical_cores"]
     sampled = f" Total: of all {report.total:,} texts, extrapolated." if report.total > report.texts else ""
     return [
-        f"{cpu['model']}, {cores} core{'s'[: cores != 1]}; kernels {cpu['active_isa']}.",
+        f"{processor(report.machine)}; kernels {report.machine['cpu']['active_isa']}.",
         f"INT8 engine, one text a request; medians of {report.rounds} rounds over {report.texts:,} texts.{sampled} "
         "Threads: instances share one copy of the weights. Processes: a copy each. Best: what `fastformers tune` "
         "picks among the threads. Latency: one request in flight for each instance.",

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastformers.benchmarking.price_table import Price
+from fastformers.benchmarking.wording import counted, processor
 from fastformers.measuring import Spread
 
 __all__ = ["SCHEMA", "LadderReport", "LadderRow"]
@@ -115,10 +116,9 @@ class LadderReport:
                 f"{gpu['name']}, CUDA {gpu['cuda']}, TF32 {'on' if gpu['tf32'] else 'off'}; texts tokenized on "
                 f"{cpu['model']}; torch {self.machine['packages']['torch']}"
             )
-        cores, threads, instances = cpu["physical_cores"], settings["threads"], settings["instances"]
         return (
-            f"{cpu['model']}, {cores} core{'s'[: cores != 1]}; {threads} thread{'s'[: threads != 1]}, or "
-            f"{instances} instance{'s'[: instances != 1]} of one thread; kernels {cpu['active_isa']}, "
+            f"{processor(self.machine)}; {counted(settings['threads'], 'thread')}, or "
+            f"{counted(settings['instances'], 'instance')} of one thread; kernels {cpu['active_isa']}, "
             f"torch {self.machine['packages']['torch']}"
         )
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import SystemModel, Systems
+from fastformers.benchmarking.wording import counted
 from fastformers.errors import ConfigError
 
 __all__ = ["Rung", "add_students", "check_names", "comparisons_of", "rungs_of"]
@@ -51,7 +52,7 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
     """
     check_names(systems)
     teacher, threads = systems.teacher, settings.thread_count
-    several = f"{settings.instance_count} instance{'s'[: settings.instance_count != 1]}"
+    several = counted(settings.instance_count, "instance")
     rungs = [
         Rung(
             _PADDED,
@@ -75,7 +76,8 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
     rungs += [
         Rung(
             _ENGINE,
-            f"its whole encoder in one native call with INT8 layers, {_threads(threads)} (ff.compile, ff.Engine)",
+            f"its whole encoder in one native call with INT8 layers, {counted(threads, 'thread')} "
+            "(ff.compile, ff.Engine)",
             last,
             "engine",
             rungs[-1].name,
@@ -148,10 +150,6 @@ def comparisons_of(systems: Systems, settings: LadderSettings, rungs: Sequence[R
             )
         )
     return found
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s'[: count != 1]}"
 
 
 def add_students(rungs: list[Rung], systems: Systems, way: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastformers import kernels
 from fastformers.benchmarking.cost import checked_utilisation
+from fastformers.benchmarking.wording import counted
 from fastformers.errors import ConfigError
 
 __all__ = ["LadderSettings"]
@@ -79,7 +80,7 @@ class LadderSettings:
             _whole(name, value, 1)
             if value > cores:
                 raise ConfigError(
-                    f"{name} is {value}, and this process has {cores} core{'s'[: cores != 1]} "
+                    f"{name} is {value}, and this process has {counted(cores, 'core')} "
                     f"(`fastformers doctor` says why): ask for at most {cores}"
                 )
         checked_utilisation(self.utilisation)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastformers._optional import require
 from fastformers.benchmarking.plots.boxes import Box, Place, place_labels
+from fastformers.benchmarking.wording import processor
 from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 
@@ -277,11 +278,10 @@ def machine_line(machine: Any) -> str:
     cpu = machine.get("cpu") if isinstance(machine, Mapping) else None
     if not isinstance(cpu, Mapping):
         return ""
-    cores = cpu.get("physical_cores", "?")
     packages = machine.get("packages")
     torch = packages.get("torch") if isinstance(packages, Mapping) else None
     parts = [
-        f"{cpu.get('model', 'unknown CPU')}, {cores} core{'s'[: cores != 1]}",
+        processor(machine),
         f"kernels {cpu.get('active_isa', '?')}",
         f"torch {torch}" if torch else "",
     ]

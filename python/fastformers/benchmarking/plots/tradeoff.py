@@ -26,6 +26,7 @@ from fastformers.benchmarking.plots.style import (
     scale_for_scores,
     title,
 )
+from fastformers.benchmarking.wording import counted
 from fastformers.errors import FormatError
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _draw_lines(
             markersize=8,
             markeredgecolor=INK,
             markeredgewidth=0.7,
-            label=f"{heads} head{'s'[: heads != 1]}" + (f", {layers} layers" if several_depths else ""),
+            label=f"{counted(heads, 'head')}" + (f", {layers} layers" if several_depths else ""),
         )
     axes.legend(
         title="of each layer",
