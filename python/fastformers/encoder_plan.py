@@ -47,10 +47,13 @@ from typing import Any, Literal, get_args
 
 from fastformers.errors import ConfigError
 
-__all__ = ["Activation", "EncoderPlan", "HeadStep", "LayerPlan", "OutputPlan", "Rows"]
+__all__ = ["TOKEN_SCORES", "Activation", "EncoderPlan", "HeadStep", "LayerPlan", "OutputPlan", "Rows"]
 
 Activation = Literal["none", "relu", "gelu", "gelu_tanh", "tanh", "silu"]
 Rows = Literal["all", "first", "mean"]
+
+#: Names of outputs with one number for each token, which transformers gives without a last dimension.
+TOKEN_SCORES = frozenset({"start_logits", "end_logits"})
 
 _COUNT_LIMIT = 1 << 24
 

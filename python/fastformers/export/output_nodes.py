@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastformers.encoder_plan import EncoderPlan, OutputPlan
+from fastformers.encoder_plan import TOKEN_SCORES, EncoderPlan, OutputPlan
 from fastformers.export.builder import GraphBuilder
 
 __all__ = ["write_output"]
-
-#: Outputs with one number for each token and no last dimension, as transformers gives them.
-_PER_TOKEN_SCORES = frozenset({"start_logits", "end_logits"})
 
 
 def write_output(graph: GraphBuilder, plan: EncoderPlan, output: OutputPlan, value: str) -> None:
@@ -25,7 +22,7 @@ def write_output(graph: GraphBuilder, plan: EncoderPlan, output: OutputPlan, val
     """
     features = output.steps[-1].features if output.steps else plan.hidden
     shape: list[str | int] = ["batch", "length", features] if output.rows == "all" else ["batch", features]
-    if output.name in _PER_TOKEN_SCORES:
+    if output.name in TOKEN_SCORES:
         value = graph.node("Squeeze", [value, graph.number([-1], np.int64)], f"outputs.{output.name}")
         shape = shape[:-1]
     graph.output(output.name, value, shape)

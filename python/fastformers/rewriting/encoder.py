@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastformers import kernels
-from fastformers.encoder_plan import EncoderPlan
+from fastformers.encoder_plan import TOKEN_SCORES, EncoderPlan
 from fastformers.errors import ConfigError, DeviceError, DtypeError, ShapeError, UnsupportedModelError
 from fastformers.rewriting.outputs import output_class
 from fastformers.rewriting.padding import PositionRule, Ragged, pack, spread
@@ -22,7 +22,6 @@ from fastformers.span_head import SpanHead
 __all__ = ["Encoder"]
 
 #: Outputs that have one number for each token and no last dimension.
-_PER_TOKEN_SCORES = frozenset({"start_logits", "end_logits"})
 #: State that copies share: it is never written.
 _SHARED = frozenset({"plan", "tensors", "span_head", "_native"})
 
@@ -281,4 +280,4 @@ def _placed(name: str, array: NDArray[Any], ragged: Ragged, all_rows: bool) -> T
     if not all_rows:
         return torch.from_numpy(array)
     result = spread(array, ragged)
-    return result.squeeze(-1) if name in _PER_TOKEN_SCORES else result
+    return result.squeeze(-1) if name in TOKEN_SCORES else result
