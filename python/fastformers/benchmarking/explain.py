@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastformers import kernels
 from fastformers._optional import require
-from fastformers.benchmarking.engines.model_source import ARTEFACT_FILE, FolderSource
+from fastformers.benchmarking.engines.model_source import FolderSource
 from fastformers.benchmarking.explain_work import LEAST_INT8_TOKENS, Precision, Work, work_of
 from fastformers.config import CompileConfig, Int8Config
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.files.fields import MANIFEST
 
 if TYPE_CHECKING:
     from torch import nn
@@ -266,11 +267,11 @@ def measured_ceilings(threads: int = 1) -> Ceilings:
 def _format_of(folder: Path) -> str | None:
     """The format that the folder's manifest names, "" for one that names none; None without a manifest."""
     try:
-        content = json.loads((folder / ARTEFACT_FILE).read_text(encoding="utf-8"))
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{folder / ARTEFACT_FILE} cannot be read: {error}") from error
+        raise FormatError(f"{folder / MANIFEST} cannot be read: {error}") from error
     return str(content.get("format", "")) if isinstance(content, dict) else ""
 
 

@@ -19,7 +19,7 @@ from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
 from fastformers.modules.config_names import INTERMEDIATE, set_activation_, set_known_
 from fastformers.modules.encoder_names import EncoderParts, check_layers, keep_layers_, parts_of
-from fastformers.modules.layer_shapes import LayerShape, layer_shape, resize_, shapes_of
+from fastformers.modules.layer_shapes import LayerShape, resize_, shapes_in, shapes_of
 from fastformers.modules.span_classifier import SpanClassifier
 
 __all__ = ["make_student"]
@@ -85,7 +85,7 @@ def _wanted(
 
     A narrower hidden width without a number of heads keeps as many heads as fill it, or all of a layer pruned to fewer.
     """
-    shapes = [layer_shape(parts.names, layer) for layer in parts.layers]
+    shapes = shapes_in(parts)
     width, head_size = int(parts.encoder.config.hidden_size), shapes[0].head_size
     _check_width("hidden", hidden, width)
     _check_width("heads", heads, min(shape.heads for shape in shapes))

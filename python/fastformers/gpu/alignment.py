@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from fastformers.modules.encoder_names import EncoderParts, parts_of
 from fastformers.modules.layer_shapes import (
     LayerShape,
-    layer_shape,
     resize_,
     set_shared_table_,
+    shapes_in,
     shared_table,
 )
 
@@ -48,8 +48,10 @@ def align_(model: nn.Module) -> None:
         model: of a family known, with float layers.
     """
     parts = parts_of(model)
-    before = [layer_shape(parts.names, layer) for layer in parts.layers]
-    after = [LayerShape(each.heads, aligned(each.head_size), aligned(each.intermediate)) for each in before]
+    before = shapes_in(parts)
+    after = tuple(
+        LayerShape(each.heads, aligned(each.head_size), aligned(each.intermediate)) for each in before
+    )
     if parts.names.gated or after == before:
         return
     kept = [_values(parts, layer) for layer in parts.layers]

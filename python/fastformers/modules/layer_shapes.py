@@ -22,6 +22,7 @@ __all__ = [
     "note_heads_",
     "resize_",
     "set_shared_table_",
+    "shapes_in",
     "shapes_of",
     "shared_table",
 ]
@@ -74,7 +75,11 @@ def shapes_of(model: nn.Module) -> tuple[LayerShape, ...]:
         >>> shapes_of(BertModel(BertConfig()))[0]
         LayerShape(heads=12, head_size=64, intermediate=3072)
     """
-    parts = parts_of(model)
+    return shapes_in(parts_of(model))
+
+
+def shapes_in(parts: EncoderParts) -> tuple[LayerShape, ...]:
+    """Reads the sizes of an encoder's layers."""
     return tuple(layer_shape(parts.names, layer) for layer in parts.layers)
 
 

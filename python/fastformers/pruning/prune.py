@@ -11,7 +11,7 @@ from torch import nn
 from fastformers.config import PruneConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules.encoder_names import EncoderParts, parts_of
-from fastformers.modules.layer_shapes import LayerShape, layer_shape
+from fastformers.modules.layer_shapes import LayerShape, shapes_in
 from fastformers.pruning.batches import Data
 from fastformers.pruning.report import LayerReport, PruneReport
 from fastformers.pruning.scores import score_units
@@ -53,7 +53,7 @@ def prune_(model: nn.Module, config: PruneConfig, data: Data | None = None) -> P
     """
     parts = parts_of(model)
     _check(model, parts, config)
-    before = _shapes(parts)
+    before = shapes_in(parts)
     parameters = _parameters(model)
     scores = score_units(model, parts, config, data)
     kept = select_units(
@@ -103,7 +103,7 @@ def describe_pruning(
         parameters_before=parameters_before,
         parameters=_parameters(model),
         macs_before=sum(shape.linear_macs(hidden, gated) for shape in before),
-        macs=sum(shape.linear_macs(hidden, gated) for shape in _shapes(parts)),
+        macs=sum(shape.linear_macs(hidden, gated) for shape in shapes_in(parts)),
         notes=(shared,) if parts.names.shared_heads else (),
     )
 
@@ -124,10 +124,6 @@ def _check(model: nn.Module, parts: EncoderParts, config: PruneConfig) -> None:
             "the model is in training mode, where dropout makes scores random: call model.eval() first"
         )
     check_prunable(parts)
-
-
-def _shapes(parts: EncoderParts) -> list[LayerShape]:
-    return [layer_shape(parts.names, layer) for layer in parts.layers]
 
 
 def _parameters(model: nn.Module) -> int:

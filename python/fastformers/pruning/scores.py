@@ -25,7 +25,7 @@ from fastformers.config import PruneConfig
 from fastformers.errors import ConfigError, NonFiniteError
 from fastformers.modules.activations import activation_name
 from fastformers.modules.encoder_names import EncoderNames, EncoderParts
-from fastformers.modules.layer_shapes import LayerShape, layer_shape
+from fastformers.modules.layer_shapes import LayerShape, shapes_in
 from fastformers.pruning.batches import Data, losses_of, scoring_batches
 from fastformers.pruning.hooks import LayerMasks, unit_masks, watched_inputs
 from fastformers.tasks.prediction import evaluating
@@ -150,7 +150,7 @@ def _activation(model: nn.Module, parts: EncoderParts, config: PruneConfig, data
     count = len(parts.layers)
     layers = [
         LayerScores(_by_head(of_heads.square(), shape).sum(-1).sqrt(), of_ffn)
-        for shape, of_heads, of_ffn in zip(_shapes(parts), rms[:count], rms[count:], strict=True)
+        for shape, of_heads, of_ffn in zip(shapes_in(parts), rms[:count], rms[count:], strict=True)
     ]
     return UnitScores(tuple(layers), _some(examples))
 
@@ -160,7 +160,7 @@ def _magnitude(_: nn.Module, parts: EncoderParts, __: PruneConfig, ___: Data | N
     block = parts.names.block
     layers = []
     layer: Any
-    for layer, shape in zip(parts.layers, _shapes(parts), strict=True):
+    for layer, shape in zip(parts.layers, shapes_in(parts), strict=True):
         reading = torch.stack(
             [_qkv_squares(layer.get_submodule(path), shape, parts.names) for path in block.qkv]
         )
@@ -178,7 +178,7 @@ def _magnitude(_: nn.Module, parts: EncoderParts, __: PruneConfig, ___: Data | N
 
 def _random(_: nn.Module, parts: EncoderParts, config: PruneConfig, __: Data | None) -> UnitScores:
     draw = partial(torch.rand, generator=torch.Generator().manual_seed(config.seed), dtype=torch.float64)
-    return UnitScores(tuple(LayerScores(draw(s.heads), draw(s.intermediate)) for s in _shapes(parts)), 0)
+    return UnitScores(tuple(LayerScores(draw(s.heads), draw(s.intermediate)) for s in shapes_in(parts)), 0)
 
 
 _METHODS: dict[str, Callable[[nn.Module, EncoderParts, PruneConfig, Data | None], UnitScores]] = {
@@ -194,13 +194,9 @@ def _is_relu(names: EncoderNames, layer: nn.Module) -> bool:
     return not names.gated and activation_name(getattr(layer.get_submodule(holder), attribute)) == "relu"
 
 
-def _shapes(parts: EncoderParts) -> list[LayerShape]:
-    return [layer_shape(parts.names, layer) for layer in parts.layers]
-
-
 def _zeros(parts: EncoderParts) -> list[LayerScores]:
     zeros = partial(torch.zeros, dtype=torch.float64)
-    return [LayerScores(zeros(shape.heads), zeros(shape.intermediate)) for shape in _shapes(parts)]
+    return [LayerScores(zeros(shape.heads), zeros(shape.intermediate)) for shape in shapes_in(parts)]
 
 
 def _some(examples: int) -> int:

@@ -34,6 +34,7 @@ from fastformers.quantization.inputs import bundled_texts
 from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import open_model
 from fastformers.rewriting import Encoder
+from fastformers.rewriting.outputs import EMBEDDING_RESULT
 from fastformers.runtime.tokenizer_files import TOKENIZER, tokenization_of, write_tokenizer
 from fastformers.tasks import TASK_FILE, TaskFile
 
@@ -52,7 +53,6 @@ _BATCHES = (*((size, _SHORT_TOKENS) for size in (1, 2, 5, 8)), (1, 512))
 _SPAN_TOKENS = 3
 _BYTES_PER_MB = 1e6
 #: Class of the outputs of encoders that pool.
-_POOLED = "EmbeddingOutput"
 _RANDOM_IDS = "random token ids (no tokenizer was given)"
 _MOST_BYTES = (1 << 31) - (1 << 20)  # a protobuf message ends there
 
@@ -321,7 +321,7 @@ class _Reference:
         self.words = "the compiled encoder" if isinstance(model, Encoder) else held
         if isinstance(model, Encoder):
             model = _with_float32_attention(model)
-        elif encoder.result == _POOLED:  # a torch model has no such output
+        elif encoder.result == EMBEDDING_RESULT:  # a torch model has no such output
             pooling = encoder.plan.outputs[0]
             config = CompileConfig(
                 int8=None,

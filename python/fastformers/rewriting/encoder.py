@@ -21,7 +21,6 @@ from fastformers.span_head import SpanHead
 
 __all__ = ["Encoder"]
 
-#: Outputs that have one number for each token and no last dimension.
 #: State that copies share: it is never written.
 _SHARED = frozenset({"plan", "tensors", "span_head", "_native"})
 

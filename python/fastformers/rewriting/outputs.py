@@ -15,9 +15,10 @@ from fastformers.errors import ConfigError
 if TYPE_CHECKING:
     EmbeddingOutput: Any
 
-__all__ = ["output_class"]
+__all__ = ["EMBEDDING_RESULT", "output_class"]
 
-_OURS = "EmbeddingOutput"
+#: Name of our own class: one sentence embedding.
+EMBEDDING_RESULT = "EmbeddingOutput"
 
 
 def output_class(name: str) -> Any:
@@ -30,7 +31,7 @@ def output_class(name: str) -> Any:
         ConfigError: there is none.
         MissingExtraError: transformers is not installed.
     """
-    if name == _OURS:
+    if name == EMBEDDING_RESULT:
         return __getattr__(name)
     require("transformers", "torch", "a compiled encoder's outputs")
     from transformers import modeling_outputs
@@ -43,13 +44,13 @@ def output_class(name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     """Makes ``EmbeddingOutput`` on first use (PEP 562), so that it can be pickled by its name."""
-    if name != _OURS:
+    if name != EMBEDDING_RESULT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("transformers", "torch", "a compiled encoder's outputs")
     from transformers.utils.generic import ModelOutput
 
     kind = type(
-        _OURS,
+        EMBEDDING_RESULT,
         (ModelOutput,),
         {
             "__module__": __name__,

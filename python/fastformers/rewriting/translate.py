@@ -22,13 +22,13 @@ from fastformers.rewriting.checks import attribute, check_classes, check_model, 
 from fastformers.rewriting.families import FAMILIES, family_of
 from fastformers.rewriting.family import Family, Head, Step
 from fastformers.rewriting.linears import Linear, Tensors, array_of, read_linear, stacked
+from fastformers.rewriting.outputs import EMBEDDING_RESULT
 from fastformers.span_head import SpanHead
 
 __all__ = ["EMBEDDING", "Translation", "check_supported", "translate"]
 
 #: Name of the output, and of the output class, of an encoder that puts out sentence embeddings.
 EMBEDDING = "embedding"
-_EMBEDDING_RESULT = "EmbeddingOutput"
 _SPAN_RESULT = "SequenceClassifierOutput"
 _ROWS_OF_OPTION: dict[str, Rows] = {"cls": "first", "mean": "mean"}
 _FFN_ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
@@ -335,7 +335,7 @@ class _Translator:
         if head is not None:
             return self._head_outputs(head, hidden), head.result
         if pooling is not None:
-            return (OutputPlan(name=EMBEDDING, rows=pooling, normalize=normalize),), _EMBEDDING_RESULT
+            return (OutputPlan(name=EMBEDDING, rows=pooling, normalize=normalize),), EMBEDDING_RESULT
         outputs = [OutputPlan(name="last_hidden_state", rows="all")]
         pooler = self._family.pooler
         if pooler is not None and attribute(self._encoder, pooler.linear) is not None:

@@ -21,10 +21,10 @@ from fastformers.quiet_loading import quiet_loading
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+from fastformers.files.fields import MANIFEST
 
-__all__ = ["ARTEFACT_FILE", "FolderSource", "ModelSource", "answer_of", "kept"]
+__all__ = ["FolderSource", "ModelSource", "answer_of", "kept"]
 
-ARTEFACT_FILE = "fastformers.json"
 
 _CALIBRATION_TEXTS = 24
 _CALIBRATION_TOKENS = 128
@@ -72,7 +72,7 @@ class FolderSource:
     @staticmethod
     def is_artefact(folder: Path) -> bool:
         """Says whether a folder is a fastformers artefact."""
-        return (folder / ARTEFACT_FILE).is_file()
+        return (folder / MANIFEST).is_file()
 
     @property
     def artefact(self) -> Path | None:
