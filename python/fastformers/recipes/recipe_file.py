@@ -34,7 +34,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.plain_file import read_plain_file
@@ -44,6 +44,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from fastformers.tasks import Truncation
 
 __all__ = ["Recipe", "Stage", "parse_recipe", "read_recipe", "read_toml"]
 
@@ -99,7 +102,7 @@ class Recipe:
     data: Path | None = None
     regression: bool = False
     max_length: int = 256
-    truncation: str = "keep_question"
+    truncation: Truncation = "keep_question"
     seed: int = 42
     search: Mapping[str, Any] = field(default_factory=dict)
 

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
 from fastformers.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastformers.tasks import Truncation
 
 __all__ = ["KINDS", "Context", "Kind", "Options"]
 
@@ -56,7 +59,7 @@ class Context:
     task: str
     regression: bool
     max_length: int
-    truncation: Any
+    truncation: Truncation
     seed: int
     progress: bool
 
