@@ -10,21 +10,24 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
-from fastformers.cli.options import Overwrite
+from fastformers.cli.options import (
+    EmbeddingPooling,
+    JsonReport,
+    ModelFolder,
+    Normalize,
+    OutputFolder,
+    Overwrite,
+)
 from fastformers.cli.texts import read_texts
-from fastformers.config import AttentionMode, Pooling
+from fastformers.config import AttentionMode
 from fastformers.errors import ConfigError
 
 __all__ = ["compile_model"]
 
 
 def compile_model(
-    model_folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model.")
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
-    ],
+    model_folder: ModelFolder,
+    output: OutputFolder,
     data: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, metavar="DIR", help="The task's data, to calibrate on."),
@@ -37,12 +40,10 @@ def compile_model(
     ] = None,
     float32: Annotated[bool, typer.Option("--float32", help="Leave every linear layer float32.")] = False,
     attention: Annotated[AttentionMode, typer.Option(help="Products of attention.")] = "auto",
-    pooling: Annotated[
-        Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
-    ] = None,
-    normalize: Annotated[bool, typer.Option("--normalize", help="Embeddings of length 1.")] = False,
+    pooling: EmbeddingPooling = None,
+    normalize: Normalize = False,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: JsonReport = False,
 ) -> None:
     """Compile the model in DIR into a native encoder with INT8 layers and save it in OUT."""
     require("torch", "torch", "compile")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fastformers.cli.options import JsonText
 from fastformers.errors import ConfigError
 
 __all__ = ["cost"]
@@ -41,7 +42,7 @@ def cost(
         ),
     ] = None,
     list_prices: Annotated[bool, typer.Option("--list", help="Print the price table instead.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_json: JsonText = False,
 ) -> None:
     """Print US dollars and energy of 100 million queries for every speed in FILE.json."""
     from rich.console import Console

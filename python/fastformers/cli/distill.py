@@ -3,17 +3,30 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from fastformers._optional import require
-from fastformers.cli.options import Overwrite
+from fastformers.cli.layers import layer_numbers
+from fastformers.cli.options import (
+    BatchSize,
+    Epochs,
+    FixedLength,
+    JsonReport,
+    LearningRate,
+    OutputFolder,
+    Overwrite,
+    Patience,
+    TrainingDevice,
+)
+from fastformers.cli.reports import print_report
 from fastformers.config import AttentionKind, DistillConfig, HiddenDistance, TrainConfig
 
 __all__ = ["distill"]
+
+_TRAINING = TrainConfig()
 
 
 def distill(
@@ -32,9 +45,7 @@ def distill(
     data: Annotated[
         Path, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Folder of the task's files.")
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
-    ],
+    output: OutputFolder,
     layers: Annotated[
         str | None, typer.Option(metavar="0,2,4", help="Layers that the student keeps. Default: all.")
     ] = None,
@@ -63,24 +74,18 @@ def distill(
             help='Further texts: .txt, one a line, or .jsonl with "text" (and "text_pair").',
         ),
     ] = None,
-    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
-    learning_rate: Annotated[float, typer.Option("--lr", help="Largest learning rate.")] = 2e-5,
-    batch_size: Annotated[int, typer.Option(help="Examples of a step.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 42,
+    epochs: Epochs = _TRAINING.epochs,
+    learning_rate: LearningRate = _TRAINING.learning_rate,
+    batch_size: BatchSize = _TRAINING.batch_size,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = _TRAINING.seed,
     max_length: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Longer texts are cut. Default: as the teacher's.")
     ] = None,
-    fixed_length: Annotated[
-        int | None, typer.Option(metavar="TOKENS", help="Pad every text to this length, for comparison.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many evaluations without a better score.")
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU where there is one.")
-    ] = "auto",
+    fixed_length: FixedLength = None,
+    patience: Patience = None,
+    device: TrainingDevice = _TRAINING.device,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: JsonReport = False,
 ) -> None:
     """Train a smaller model to answer like the one in --teacher, and save it in OUT."""
     require("torch", "torch", "distill")
@@ -111,7 +116,7 @@ def distill(
         student,
         data,
         output,
-        layers=None if layers is None else _numbers(layers),
+        layers=None if layers is None else layer_numbers(layers),
         activation=activation,
         config=config,
         max_length=max_length,
@@ -119,17 +124,7 @@ def distill(
         overwrite=overwrite,
         progress=not as_json,
     )
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Reads ``0,2,4``."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no list of layers such as 0,2,4", param_hint="--layers"
-        ) from error
+    print_report(report, output, as_json=as_json)
 
 
 def _pairs(text: str) -> tuple[tuple[int, int], ...]:

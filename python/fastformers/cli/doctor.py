@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.cli.options import JsonText
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,7 @@ _VERDICTS = {
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_json: JsonText = False,
 ) -> None:
     """Show what this machine offers, what is used of it and why; exit 1 when something is wrong."""
     from fastformers.benchmarking.machine import diagnose, machine_facts, verdict

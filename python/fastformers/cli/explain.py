@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.cli.options import JsonText
 from fastformers.cli.texts import read_texts
 
 __all__ = ["explain"]
@@ -30,7 +31,7 @@ def explain(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the expected times.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_json: JsonText = False,
 ) -> None:
     """Explain each layer of MODEL: shape, share of the work, precision, reason, kernel; exit 4 if not covered."""
     from rich.console import Console

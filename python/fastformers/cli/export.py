@@ -10,16 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import EmbeddingPooling, ModelFolder, Normalize
 from fastformers.cli.texts import read_texts
-from fastformers.config import Pooling
 
 __all__ = ["export"]
 
 
 def export(
-    model_folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model.")
-    ],
+    model_folder: ModelFolder,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write into.")
     ],
@@ -40,10 +38,8 @@ def export(
             help='To calibrate INT8: a text a line, or .jsonl with "text".',
         ),
     ] = None,
-    pooling: Annotated[
-        Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
-    ] = None,
-    normalize: Annotated[bool, typer.Option("--normalize", help="Embeddings of length 1.")] = False,
+    pooling: EmbeddingPooling = None,
+    normalize: Normalize = False,
     native: Annotated[
         str | None,
         typer.Option(

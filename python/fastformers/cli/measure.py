@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from fastformers.cli.options import EnergyMethod, PriceOfMachine, SaveJson, Utilisation
+from fastformers.cli.options import (
+    CompiledFolder,
+    EnergyMethod,
+    JsonText,
+    PriceOfMachine,
+    SaveJson,
+    Utilisation,
+)
 from fastformers.cli.texts import read_texts
 from fastformers.errors import ConfigError
 
@@ -17,9 +24,7 @@ __all__ = ["measure"]
 
 
 def measure(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a compiled model.")
-    ],
+    folder: CompiledFolder,
     texts: Annotated[
         Path,
         typer.Option(
@@ -42,7 +47,7 @@ def measure(
     seconds: Annotated[float, typer.Option(help="That the rounds may take together, about.")] = 10.0,
     energy: EnergyMethod = "auto",
     json_path: SaveJson = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_json: JsonText = False,
 ) -> None:
     """Measure how fast the model in DIR answers, what that costs, and with --profile where the time goes."""
     from fastformers.benchmarking.measure import measure as measure_run

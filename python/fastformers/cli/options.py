@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Options that several verbs have, in the same words."""
+"""Arguments and options that several verbs have, in the same words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,28 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["EnergyMethod", "Overwrite", "PriceOfMachine", "SaveJson", "Utilisation"]
+from fastformers.config import Device, Pooling
+
+__all__ = [
+    "BatchSize",
+    "CompiledFolder",
+    "EmbeddingPooling",
+    "EnergyMethod",
+    "Epochs",
+    "FixedLength",
+    "JsonReport",
+    "JsonText",
+    "LearningRate",
+    "ModelFolder",
+    "Normalize",
+    "OutputFolder",
+    "Overwrite",
+    "Patience",
+    "PriceOfMachine",
+    "SaveJson",
+    "TrainingDevice",
+    "Utilisation",
+]
 
 
 def _in_a_folder(path: Path | None) -> Path | None:
@@ -17,8 +38,35 @@ def _in_a_folder(path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path.absolute().parent} is not a folder: make it first")
     return path
 
-
+ModelFolder: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model.")
+]
+CompiledFolder: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a compiled model.")
+]
+OutputFolder: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
+]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace a model saved in OUT.")]
+JsonReport: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
+JsonText: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+EmbeddingPooling: TypeAlias = Annotated[
+    Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
+]
+Normalize: TypeAlias = Annotated[bool, typer.Option("--normalize", help="Embeddings of length 1.")]
+
+# Of training, with and without a teacher.
+Epochs: TypeAlias = Annotated[float, typer.Option(help="Passes over the training set.")]
+LearningRate: TypeAlias = Annotated[float, typer.Option("--lr", help="Highest learning rate.")]
+BatchSize: TypeAlias = Annotated[int, typer.Option(help="Examples of a batch.")]
+FixedLength: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="L", help="Pad all batches to L tokens, the paper's baseline.")
+]
+Patience: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="N", help="Stop after N evaluations without a better score.")
+]
+TrainingDevice: TypeAlias = Annotated[Device, typer.Option(help="auto: a GPU where there is one.")]
+
 PriceOfMachine: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME|USD", help="Of the machine (`cost --list`), or US dollars an hour."),

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from fastformers._optional import require
-from fastformers.cli.options import Overwrite
+from fastformers.cli.layers import layer_numbers
+from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite
+from fastformers.cli.reports import print_report
 from fastformers.cli.texts import read_texts
 from fastformers.config import PruneConfig, PruneScores
 
@@ -25,21 +26,9 @@ def _count_or_share(text: str) -> int | float:
         raise typer.BadParameter(f"{text!r} is neither a whole number nor a share like 0.5") from error
 
 
-def _places(text: str) -> list[int]:
-    """Reads ``"0,2,4"``."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no list of layers like 0,2,4") from error
-
-
 def prune(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model.")
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
-    ],
+    folder: ModelFolder,
+    output: OutputFolder,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -81,7 +70,7 @@ def prune(
         ),
     ] = None,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: JsonReport = False,
 ) -> None:
     """Prune heads, neurons, layers or the vocabulary of the model in DIR and save the result in OUT."""
     require("torch", "torch", "prune")
@@ -104,8 +93,8 @@ def prune(
         data,
         config,
         split=split,
-        layers=None if layers is None else _places(layers),
+        layers=None if layers is None else layer_numbers(layers),
         vocabulary_texts=None if vocabulary is None else read_texts(vocabulary),
         overwrite=overwrite,
     )
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
+    print_report(report, output, as_json=as_json)

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fastformers._optional import require
-from fastformers.cli.options import Overwrite
+from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite
+from fastformers.cli.reports import print_report
 from fastformers.cli.texts import read_texts
 from fastformers.config import Int8Config, Rounding
 
@@ -18,13 +18,8 @@ __all__ = ["quantize"]
 
 
 def quantize(
-    model_folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model."),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
-    ],
+    model_folder: ModelFolder,
+    output: OutputFolder,
     texts: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +40,7 @@ def quantize(
         list[str] | None, typer.Option(metavar="NAME", help="Module to keep float; may be repeated.")
     ] = None,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: JsonReport = False,
 ) -> None:
     """Quantize the linear layers of the model in DIR to INT8 and save the result in OUT."""
     require("torch", "torch", "quantize")
@@ -55,4 +50,4 @@ def quantize(
     config = Int8Config(rounding=rounding, max_disagreement=max_disagreement, exclude=tuple(exclude or ()))
     examples = None if texts is None else read_texts(texts)
     report = quantize_folder(model_folder, output, config, texts=examples, overwrite=overwrite)
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
+    print_report(report, output, as_json=as_json)

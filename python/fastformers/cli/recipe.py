@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fastformers.cli.options import JsonReport
+from fastformers.cli.reports import print_report
 from fastformers.errors import ConfigError
 
 __all__ = ["recipe_app"]
@@ -60,7 +61,7 @@ def run(
     target_speedup: Annotated[
         float | None, typer.Option(min=1.0, help="Search: times as fast as the teacher, one text at a time.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: JsonReport = False,
 ) -> None:
     """Run a recipe's stages (those that are in OUT already are not run again), then report on all of them.
 
@@ -88,10 +89,10 @@ def run(
             target_speedup=target_speedup,
             progress=not as_json,
         )
-        typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else f"{found}\nSaved in {output}")
+        print_report(found, output, as_json=as_json)
         return
     report = recipe_run.recipe(recipe, output, data=data, models=models, progress=not as_json)
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
+    print_report(report, output, as_json=as_json)
 
 
 def _pair(text: str) -> tuple[str, Path]:

@@ -3,15 +3,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from fastformers._optional import require
-from fastformers.cli.options import Overwrite
-from fastformers.config import Device, Precision, TrainConfig
+from fastformers.cli.options import (
+    BatchSize,
+    Epochs,
+    FixedLength,
+    JsonReport,
+    LearningRate,
+    OutputFolder,
+    Overwrite,
+    Patience,
+    TrainingDevice,
+)
+from fastformers.cli.reports import print_report
+from fastformers.config import Precision, TrainConfig
 
 __all__ = ["train"]
 
@@ -34,17 +44,15 @@ def train(
             metavar="DIR", exists=True, file_okay=False, help="The task's files, or train and val of yours."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder to write.")
-    ],
+    output: OutputFolder,
     task: Annotated[
         str | None, typer.Option(metavar="NAME", help="boolq, rte, sst2, ...; without it, your own files.")
     ] = None,
     regression: Annotated[bool, typer.Option("--regression", help="Labels are numbers to predict.")] = False,
-    epochs: Annotated[float, typer.Option(help="Passes over the training set.")] = _DEFAULTS.epochs,
+    epochs: Epochs = _DEFAULTS.epochs,
     max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps instead.")] = None,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = _DEFAULTS.learning_rate,
-    batch_size: Annotated[int, typer.Option(help="Examples of a batch.")] = _DEFAULTS.batch_size,
+    learning_rate: LearningRate = _DEFAULTS.learning_rate,
+    batch_size: BatchSize = _DEFAULTS.batch_size,
     accumulation: Annotated[int, typer.Option(help="Batches of a step.")] = _DEFAULTS.accumulation,
     weight_decay: Annotated[float, typer.Option(help="Of matrices.")] = _DEFAULTS.weight_decay,
     warmup: Annotated[float, typer.Option(help="Share of the steps.")] = _DEFAULTS.warmup,
@@ -54,25 +62,21 @@ def train(
     evaluate_every: Annotated[
         int | None, typer.Option(metavar="STEPS", help="Default: after each epoch.")
     ] = None,
-    patience: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop after N evaluations without a better score.")
-    ] = None,
+    patience: Patience = None,
     max_length: Annotated[int, typer.Option(help="Tokens after which texts are cut.")] = 256,
-    fixed_length: Annotated[
-        int | None, typer.Option(metavar="L", help="Pad all batches to L tokens, the paper's baseline.")
-    ] = None,
+    fixed_length: FixedLength = None,
     truncation: Annotated[
         Literal["keep_question", "longest_first"], typer.Option(help="longest_first is the paper's.")
     ] = "keep_question",
     activation: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the feed-forward layers, e.g. relu.")
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where to train.")] = _DEFAULTS.device,
+    device: TrainingDevice = _DEFAULTS.device,
     precision: Annotated[
         Precision, typer.Option(help="Of products; auto: bfloat16 on a GPU, float32 on a CPU.")
     ] = _DEFAULTS.precision,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: JsonReport = False,
 ) -> None:
     """Fine-tune the model on a task, keep the best weights, save them in OUT. Run again after a kill, it goes on."""
     require("torch", "train", "train")
@@ -82,7 +86,7 @@ def train(
     config = TrainConfig(
         epochs=epochs,
         max_steps=max_steps,
-        learning_rate=lr,
+        learning_rate=learning_rate,
         batch_size=batch_size,
         accumulation=accumulation,
         weight_decay=weight_decay,
@@ -106,4 +110,4 @@ def train(
         activation=activation,
         overwrite=overwrite,
     )
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
+    print_report(report, output, as_json=as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fastformers.cli.options import CompiledFolder
 from fastformers.cli.texts import read_texts
 from fastformers.errors import ConfigError
 
@@ -20,9 +21,7 @@ __all__ = ["tune"]
 
 
 def tune(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a compiled model.")
-    ],
+    folder: CompiledFolder,
     data: Annotated[
         Path,
         typer.Option(

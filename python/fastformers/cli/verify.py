@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.cli.options import JsonText
 
 __all__ = ["verify"]
 
@@ -26,7 +27,7 @@ def verify(
             help="Also the scalar kernels on long sequences, each sequence alone, one thread and all.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_json: JsonText = False,
 ) -> None:
     """Verify that the encoder in DIR is as saved and gives the same answers here; exit 4 if damaged, 3 if not."""
     from fastformers.runtime.verification import verify_artefact
