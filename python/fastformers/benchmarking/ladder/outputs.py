@@ -16,13 +16,13 @@ from fastformers.benchmarking.ladder.table import BESIDE, against_of, columns_of
 from fastformers.errors import MissingExtraError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
+from fastformers.measuring import Spread
 
 if TYPE_CHECKING:
     from fastformers.benchmarking.plots.ladder import LadderForm
 
 __all__ = ["csv_text", "markdown_text", "write_outputs"]
 
-_SPREADS = ("queries_per_second", "latency_ms", "step_speedup", "total_speedup")
 _PICTURES = ("ladder.png", "ladder.svg")
 
 
@@ -84,7 +84,7 @@ def _flat(row: LadderRow) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name in row.__dataclass_fields__:
         value = getattr(row, name)
-        if name in _SPREADS:
+        if isinstance(value, Spread):
             flat.update({name: value.median, f"{name}_low": value.low, f"{name}_high": value.high})
         elif name == "total_interval":
             low, high = value or ("", "")
