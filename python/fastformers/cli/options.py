@@ -38,6 +38,7 @@ def _in_a_folder(path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path.absolute().parent} is not a folder: make it first")
     return path
 
+
 ModelFolder: TypeAlias = Annotated[
     Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Folder of a model.")
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from fastformers.errors import FastformersError, FormatError, IsaError, MissingExtraError
+from fastformers.errors import ConfigError, FastformersError, FormatError, IsaError, MissingExtraError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.quantization.artefact import save_pretrained as save_torch_model
 from fastformers.quantization.report import QuantizationReport

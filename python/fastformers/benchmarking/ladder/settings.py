@@ -68,7 +68,11 @@ class LadderSettings:
             object.__setattr__(self, "batch_size", _TEXTS_OF_A_REQUEST[self.device])
         for name, least in (("rounds", _LEAST_ROUNDS), ("batch_size", 1), ("seed", 0)):
             _whole(name, getattr(self, name), least)
-        for name, least in (("baseline_sample", _LEAST_SAMPLE), ("most_texts", _LEAST_TEXTS), ("padded_length", 1)):
+        for name, least in (
+            ("baseline_sample", _LEAST_SAMPLE),
+            ("most_texts", _LEAST_TEXTS),
+            ("padded_length", 1),
+        ):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), least)
         cores = kernels.default_threads()
