@@ -75,3 +75,27 @@ def test_a_model_folder_is_compiled_to_one_that_runs(
     status, _, err = run(capsys, *arguments, str(tmp_path / "x"), "--float32", "--data", str(tmp_path))
     assert status == ExitCode.USAGE
     assert "exclude each other" in err
+
+
+def test_rounding_and_embeddings_are_chosen_when_compiling(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from fastformers.runtime.artefact_folder import read_artefact
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
+    save_checkpoint(tmp_path / "model", word_pieces(["a", "text"]), **sizes)
+    held = []
+    for number, options in enumerate(((), ("--rounding", "compensated", "--int8-embeddings"))):
+        folder = tmp_path / str(number)
+        status, _, _ = run(
+            capsys, "compile", str(tmp_path / "model"), "--pooling", "mean", "-o", str(folder), *options
+        )
+        assert status == ExitCode.OK
+        held.append(read_artefact(folder).tensors)
+    assert [tensors["embeddings.word"].dtype for tensors in held] == ["float32", "int8"]
+    name = next(each for each in held[0] if each.endswith("up.weight"))
+    assert (held[0][name] != held[1][name]).any()
+    arguments = ("compile", str(tmp_path / "model"), "--float32", "--rounding", "compensated", "-o", "x")
+    status, _, err = run(capsys, *arguments)
+    assert status == ExitCode.USAGE
+    assert "leave one out" in err

@@ -17,6 +17,7 @@ from fastformers.cli.options import (
     Normalize,
     OutputFolder,
     Overwrite,
+    RoundingOfWeights,
 )
 from fastformers.cli.texts import read_texts
 from fastformers.config import AttentionMode
@@ -39,6 +40,11 @@ def compile_model(
         ),
     ] = None,
     float32: Annotated[bool, typer.Option("--float32", help="Leave every linear layer float32.")] = False,
+    rounding: RoundingOfWeights = "nearest",
+    int8_embeddings: Annotated[
+        bool,
+        typer.Option("--int8-embeddings", help="Word embeddings in 8 bits too: a quarter of their size."),
+    ] = False,
     attention: Annotated[AttentionMode, typer.Option(help="Products of attention.")] = "auto",
     pooling: EmbeddingPooling = None,
     normalize: Normalize = False,
@@ -53,8 +59,16 @@ def compile_model(
 
     if sum((data is not None, texts is not None, float32)) > 1:
         raise ConfigError("--data, --texts and --float32 exclude each other: choose one")
+    if float32 and rounding != "nearest":
+        raise ConfigError(
+            "--rounding is how weights become INT8, and --float32 leaves them as they are: leave one out"
+        )
     config = ff.CompileConfig(
-        int8=None if float32 else ff.Int8Config(), attention=attention, pooling=pooling, normalize=normalize
+        int8=None if float32 else ff.Int8Config(rounding=rounding),
+        int8_embeddings=int8_embeddings,
+        attention=attention,
+        pooling=pooling,
+        normalize=normalize,
     )
     given: list[Text] | None = None if texts is None else [*read_texts(texts)]
     report = compile_folder(model_folder, output, config, data_dir=data, texts=given, overwrite=overwrite)

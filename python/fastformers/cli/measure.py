@@ -18,7 +18,6 @@ from fastformers.cli.options import (
     Utilisation,
 )
 from fastformers.cli.texts import read_texts
-from fastformers.errors import ConfigError
 
 __all__ = ["measure"]
 
@@ -53,8 +52,6 @@ def measure(
     from fastformers.benchmarking.measure import measure as measure_run
     from fastformers.runtime.engine import Engine
 
-    if json_path is not None and not json_path.parent.is_dir():
-        raise ConfigError(f"{json_path.parent} is not a folder: make it first")
     examples = read_texts(texts)
     with Engine.from_pretrained(folder, instances=instances or "auto", threads=threads or "auto") as engine:
         found = measure_run(

@@ -8,7 +8,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from fastformers.config import Device, Pooling
+from fastformers.config import Device, Pooling, Rounding
+from fastformers.errors import ConfigError
 
 __all__ = [
     "BatchSize",
@@ -26,6 +27,7 @@ __all__ = [
     "Overwrite",
     "Patience",
     "PriceOfMachine",
+    "RoundingOfWeights",
     "SaveJson",
     "TrainingDevice",
     "Utilisation",
@@ -35,7 +37,7 @@ __all__ = [
 def _in_a_folder(path: Path | None) -> Path | None:
     """Refuses a file without a folder before anything is measured, and not when that is to be saved."""
     if path is not None and not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{path.absolute().parent} is not a folder: make it first")
+        raise ConfigError(f"{path.absolute().parent} is not a folder: make it first")
     return path
 
 
@@ -51,6 +53,9 @@ OutputFolder: TypeAlias = Annotated[
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace a model saved in OUT.")]
 JsonReport: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
 JsonText: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+RoundingOfWeights: TypeAlias = Annotated[
+    Rounding, typer.Option(help="compensated is closer to float32, and slower to convert.")
+]
 EmbeddingPooling: TypeAlias = Annotated[
     Pooling | None, typer.Option(help="Of a base encoder: put out one sentence embedding.")
 ]

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
-from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite
+from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite, RoundingOfWeights
 from fastformers.cli.reports import print_report
 from fastformers.cli.texts import read_texts
-from fastformers.config import Int8Config, Rounding
+from fastformers.config import Int8Config
 
 __all__ = ["quantize"]
 
@@ -29,9 +29,7 @@ def quantize(
             help='Texts like yours: one a line, or .jsonl with "text". Default: a bundled set.',
         ),
     ] = None,
-    rounding: Annotated[
-        Rounding, typer.Option(help="compensated is closer to float32, and slower to convert.")
-    ] = "nearest",
+    rounding: RoundingOfWeights = "nearest",
     max_disagreement: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Share of answers that may change; more is exit 3."),
