@@ -179,4 +179,4 @@ def test_a_missing_data_file_is_a_bad_file(
     (tmp_path / "empty").mkdir()
     status = exit_status(*arguments(teacher, tmp_path / "empty", tmp_path / "out", "--layers", "0"))
     assert status == ExitCode.BAD_FILE
-    assert "train.csv or train.jsonl" in " ".join(capsys.readouterr().err.split())
+    assert "neither train.csv nor train.jsonl" in " ".join(capsys.readouterr().err.split())

@@ -25,6 +25,7 @@ def row(number: int, score: float, speedup: float) -> RecipeRow:
     return RecipeRow(
         name=f"stage number {number}",
         kind=KINDS[number],
+        inputs={},
         score=score,
         drop=80.0 - score,
         metrics={},

@@ -122,7 +122,7 @@ def test_an_evaluation_that_cannot_end_is_told_before_the_model_answers(
     def answering(*_: object, **__: object) -> None:
         raise AssertionError("the model was asked")
 
-    monkeypatch.setattr("fastformers.recipes.training.predict_logits", answering)
+    monkeypatch.setattr("fastformers.recipes.scoring.predict_logits", answering)
     with pytest.raises(ConfigError, match="absent is not a folder: make it first"):
         ff.evaluate(trained, data, split="test", submission=tmp_path / "absent" / "answers.jsonl")
     with pytest.raises(ConfigError, match=r"the test set of custom .* has examples without a label"):
