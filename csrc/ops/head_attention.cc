@@ -7,7 +7,8 @@
 namespace fastformers {
 namespace {
 
-// Sequences of at least this many tokens use INT8 products by default (measured by bench/kernels/attention.py; csrc/README.md has the table).
+// Sequences of at least this many tokens use INT8 products by default (bench/kernels/attention.py measures it;
+// csrc/README.md has the table).
 constexpr std::int64_t kMinInt8Tokens = 16;
 
 constexpr std::int64_t kScoreBytes = 5;  // a float score and a u8 probability

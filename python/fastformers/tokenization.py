@@ -146,7 +146,6 @@ class TextEncoder:
             direction=side or own.get("direction", "right"),
         )
         self._ascii = None if num_spans else AsciiTokenizer.of(self._tokenizer)
-        self._ascii_tokenizer = self._tokenizer if self._ascii is None else self._ascii.tokenizer
         self._max_length = max_length
         self._num_spans = num_spans
         self._whole = _without_truncation(self._tokenizer) if num_spans else None
@@ -195,20 +194,13 @@ class TextEncoder:
     def _encodings(self, texts: Sequence[Text]) -> list[Encoding]:
         if self._num_spans:  # character offsets are needed
             return list(self._tokenizer.encode_batch([_plain(text) for text in texts]))
-        as_ascii = [self._as_ascii(text) for text in texts]
-        plain = iter(_encode_fast(self._ascii_tokenizer, [text for text in as_ascii if text is not None]))
+        if self._ascii is None:
+            return list(_encode_fast(self._tokenizer, texts))
+        as_ascii = [_as_ascii(self._ascii, text) for text in texts]
+        plain = iter(_encode_fast(self._ascii.tokenizer, [text for text in as_ascii if text is not None]))
         others = [text for text, taken in zip(texts, as_ascii, strict=True) if taken is None]
         general = iter(_encode_fast(self._tokenizer, others))
         return [next(general) if taken is None else next(plain) for taken in as_ascii]
-
-    def _as_ascii(self, text: Text) -> str | tuple[str, str] | None:
-        """The text as the tokenizer for ASCII takes it; ``None`` when it must go the general way."""
-        if self._ascii is None or isinstance(text, SpanText):
-            return None
-        if isinstance(text, str):
-            return self._ascii.normalized(text)
-        first, second = (self._ascii.normalized(part) for part in text)
-        return None if first is None or second is None else (first, second)
 
     def _spans(self, text: Text, encoding: Encoding, index: int) -> NDArray[np.int64] | None:
         """Tokens of each marked span, [spans, 2]."""
@@ -274,6 +266,16 @@ def _plain(text: Text) -> str | tuple[str, str]:
     if not isinstance(text, SpanText):
         return text
     return text.text if text.text_pair is None else (text.text, text.text_pair)
+
+
+def _as_ascii(ascii_way: AsciiTokenizer, text: Text) -> str | tuple[str, str] | None:
+    """The text as the tokenizer for ASCII takes it; ``None`` when it must go the general way."""
+    if isinstance(text, SpanText):
+        return None
+    if isinstance(text, str):
+        return ascii_way.normalized(text)
+    first, second = (ascii_way.normalized(part) for part in text)
+    return None if first is None or second is None else (first, second)
 
 
 def _encode_fast(tokenizer: Tokenizer, texts: Sequence[Text]) -> Sequence[Encoding]:
