@@ -13,6 +13,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from bench.accuracy.run import RESULTS, read
+from fastformers.benchmarking.wording import counted
 
 #: Stage -> what the table calls it. Stages whose weights were cut and not trained again come last.
 ROWS = {
@@ -52,7 +53,7 @@ def tables(lines: list[dict[str, Any]]) -> str:
     """Returns both tables as Markdown: scores by stage and task, and answers that INT8 changed."""
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     seeds = {task: len({line["seed"] for line in lines if line["task"] == task}) for task in tasks}
-    head = [f"{task} ({seeds[task]} seed{'s'[: seeds[task] != 1]})" for task in tasks]
+    head = [f"{task} ({counted(seeds[task], 'seed')})" for task in tasks]
     text = [f"| | {' | '.join([*head, 'mean'])} |", f"|---|{'---|' * (len(tasks) + 1)}"]
     majority = [next(line["majority"] for line in lines if line["task"] == task) for task in tasks]
     text.append(

@@ -129,8 +129,8 @@ def ladder(
             "student": student,
             "pruned": pruned,
             "preset": preset,
+            "instances-table": table_of_instances,
         }
-        others["instances-table"] = table_of_instances
         given = next((name for name, value in others.items() if value), None)
         if given is not None:
             raise ConfigError(

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastformers._optional import require
 from fastformers.benchmarking.engines.batch import Batch
 from fastformers.errors import FormatError
+from fastformers.files.fields import MANIFEST
 from fastformers.quiet_loading import quiet_loading
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
-from fastformers.files.fields import MANIFEST
 
 __all__ = ["FolderSource", "ModelSource", "answer_of", "kept"]
-
 
 _CALIBRATION_TEXTS = 24
 _CALIBRATION_TOKENS = 128

@@ -152,7 +152,7 @@ def _draw_lines(
             markersize=8,
             markeredgecolor=INK,
             markeredgewidth=0.7,
-            label=f"{counted(heads, 'head')}" + (f", {layers} layers" if several_depths else ""),
+            label=counted(heads, "head") + (f", {layers} layers" if several_depths else ""),
         )
     axes.legend(
         title="of each layer",
@@ -176,7 +176,7 @@ def _claim(grid: Mapping[str, Any], points: Sequence[GridPoint]) -> str:
     slowest = max(points, key=lambda point: point.milliseconds)
     fastest = min(points, key=lambda point: point.milliseconds)
     return (
-        f"{plain(grid.get('title') or grid.get('task') or 'Pruning')}: {len(points)} size{'s'[: len(points) != 1]}, "
+        f"{plain(grid.get('title') or grid.get('task') or 'Pruning')}: {counted(len(points), 'size')}, "
         f"{slowest.milliseconds / fastest.milliseconds:.1f} times between the slowest and the fastest"
     )
 
