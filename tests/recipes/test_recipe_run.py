@@ -13,12 +13,14 @@ import torch
 
 import fastformers as ff
 from fastformers.errors import ConfigError, GateError
-from fastformers.recipes import recipe_run, recipe_search
+from fastformers.recipes import estimate, recipe_run, recipe_search
 from fastformers.recipes.estimate import size_of_folder
 from fastformers.recipes.recipe_plan import Ledger
 from fastformers.recipes.recipe_run import describe_plan, make_plan
 from fastformers.recipes.recipe_stages import KINDS
 from fastformers.recipes.speed import Timed, time_models
+from fastformers.tasks import predict_logits
+from fastformers.training.schedule import plan_of
 
 RECIPE = """
 [recipe]
@@ -142,6 +144,27 @@ def test_stages_run_once_and_a_change_runs_what_stands_on_it(setting: Setting) -
     assert setting.ran == STAGES
 
 
+def test_a_teacher_answers_each_text_once_for_its_score_and_for_all_its_students(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RECIPE[: RECIPE.index('[[stage]]\nname = "smaller"')]
+    student = text[text.index('[[stage]]\nname = "student"') :]
+    answered = []
+
+    def counted(model: Any, encoded: Any, *rest: Any) -> Any:
+        answered.append(len(encoded))
+        return predict_logits(model, encoded, *rest)
+
+    monkeypatch.setattr("fastformers.distillation.teacher_outputs.predict_logits", counted)
+    report = setting.run(text + student.replace('"student"', '"another"', 1))
+    assert setting.ran == ["teacher", "student", "another"]
+    assert sorted(answered) == sorted(report.examples)
+    told = json.loads(
+        (setting.folder / "out" / "another" / "distill_report.json").read_text(encoding="utf-8")
+    )
+    assert told["teacher_score"] == report.rows[0].score
+
+
 def test_a_training_stage_that_was_killed_is_taken_up_or_begun_anew(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +283,35 @@ def test_sizes_are_read_off_a_checkpoint(tiny_checkpoint: Path, tmp_path: Path) 
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="num_hidden_layers"):
         size_of_folder(tmp_path)
+
+
+def test_an_estimate_counts_evaluations_and_a_teachers_answers_once(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "_matmul_rate", lambda: 1 / estimate._EFFICIENCY)
+    text = RECIPE[: RECIPE.index('[[stage]]\nname = "smaller"')]
+    student = text[text.index('[[stage]]\nname = "student"') :]
+
+    def seconds(stages: str) -> dict[str, float]:
+        (setting.folder / "r.toml").write_text(stages, encoding="utf-8")
+        plan = make_plan(
+            setting.folder / "r.toml",
+            setting.folder / "out",
+            data=setting.data,
+            models={"base": setting.base},
+        )
+        return {name: each.seconds for name, each in estimate.estimate_plan(plan).items()}
+
+    found = seconds(text + student.replace('"student"', '"another"', 1))
+    plan = make_plan(
+        setting.folder / "r.toml", setting.folder / "out", data=setting.data, models={"base": setting.base}
+    )
+    macs = size_of_folder(setting.base).macs
+    train, val = (estimate._tokens(examples, 24) for examples in (plan.train, plan.val))
+    assert found["student"] - found["another"] == pytest.approx(macs * train)
+    oftener = seconds(text.replace("epochs = 2", "epochs = 2\nevaluate_every = 1"))
+    steps = plan_of(plan.stages[1].stage.options.config.train, len(plan.train))
+    assert oftener["student"] - found["student"] == pytest.approx(macs / 2 * val * (steps.steps - 2))
 
 
 class Slow:

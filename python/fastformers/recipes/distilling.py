@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from fastformers.quantization.progress import ProgressCallback
 from fastformers.recipes.distilling_data import PairData, pair_data
 from fastformers.recipes.model_folder import open_model, save_model
 from fastformers.recipes.students import open_student
-from fastformers.tasks import EncodedExamples, TaskFile, evaluate, predict_logits
+from fastformers.tasks import EncodedExamples, TaskFile, evaluate
 from fastformers.training import train_
 from fastformers.training.checks import device_of
 
@@ -50,6 +51,7 @@ def distill(
     teacher_train: EncodedExamples | None = None,
     teacher_eval: EncodedExamples | None = None,
     work_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
     progress: ProgressCallback | bool | None = None,
 ) -> DistillReport:
     """Trains a student, in place, to answer like its teacher.
@@ -64,6 +66,8 @@ def distill(
         teacher_train: the same examples in the teacher's tokenisation; ``None``: both read the student's tokens.
         teacher_eval: the same for ``eval``, for the teacher's score.
         work_dir: folder that makes the run resumable, and is trusted like code is; must belong to this run alone.
+        cache_dir: folder of teachers' logits, which any number of runs may share: what one of them had a teacher
+            answer, the next one reads. ``None``: in the work folder.
         progress: as :func:`fastformers.train`.
 
     Returns:
@@ -82,17 +86,20 @@ def distill(
     notes = check_pair(teacher, student, chosen, train, teacher_train)
     work = None if work_dir is None else Path(work_dir)
     device = _device_of(teacher, chosen)
+    if cache_dir is None and work is not None:
+        cache_dir = work / "teacher"
+    answers = partial(
+        teacher_logits,
+        teacher,
+        batch_size=chosen.train.eval_batch_size,
+        device=device,
+        cache_dir=cache_dir,
+        fixed_length=chosen.train.fixed_length,
+    )
     with _borrowed(teacher, device):
-        logits = teacher_logits(
-            teacher,
-            train if teacher_train is None else teacher_train,
-            batch_size=chosen.train.eval_batch_size,
-            device=device,
-            cache_dir=None if work is None else work / "teacher",
-            fixed_length=chosen.train.fixed_length,
-        )
+        logits = answers(train if teacher_train is None else teacher_train)
         scored = teacher_eval if teacher_train is not None else (teacher_eval or eval)
-        teacher_score = None if scored is None else _score(teacher, scored, chosen, device)
+        teacher_score = None if scored is None else _score(scored, answers(scored))
         objective = DistillObjective(student, teacher, train, logits, chosen)
         if work is not None:
             _claim(work, objective.describe())
@@ -130,6 +137,7 @@ def distill_folders(
     config: DistillConfig | None = None,
     max_length: int | None = None,
     unlabelled: str | Path | None = None,
+    cache_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: ProgressCallback | bool | None = True,
 ) -> DistillReport:
@@ -148,6 +156,7 @@ def distill_folders(
         max_length: tokens after which texts are cut; ``None``: the teacher's.
         unlabelled: further texts to learn the teacher's answers on: ``.txt``, one a line, or ``.jsonl`` with ``text``
             and, for tasks of pairs, ``text_pair``, in the form that the task gives its own.
+        cache_dir: as :func:`fastformers.distill`.
         overwrite: replace a model saved there before.
         progress: as :func:`fastformers.train`.
 
@@ -183,6 +192,7 @@ def distill_folders(
         teacher_train=data.teacher_train,
         teacher_eval=data.teacher_val,
         work_dir=work,
+        cache_dir=cache_dir,
         progress=progress,
     )
     report = replace(report, notes=(*report.notes, *_data_notes(data)))
@@ -223,12 +233,8 @@ def _borrowed(teacher: nn.Module, device: torch.device) -> Iterator[None]:
             module.training = True
 
 
-def _score(
-    teacher: nn.Module, examples: EncodedExamples, config: DistillConfig, device: torch.device
-) -> float:
-    batch_size, fixed_length = config.train.eval_batch_size, config.train.fixed_length
-    logits = predict_logits(teacher, examples, batch_size, device, fixed_length)
-    return evaluate(examples.task, examples.examples, logits)["score"]
+def _score(examples: EncodedExamples, logits: torch.Tensor) -> float:
+    return evaluate(examples.task, examples.examples, logits.numpy())["score"]
 
 
 def _claim(work: Path, facts: Mapping[str, Any]) -> None:

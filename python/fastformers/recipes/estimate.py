@@ -10,16 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fastformers.config import TrainConfig
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.strict_json import read_json
 from fastformers.modules.config_names import HIDDEN, INTERMEDIATE, LAYERS
 from fastformers.recipes.recipe_plan import Plan, PlannedStage
 from fastformers.tasks import Example
+from fastformers.training.schedule import plan_of
 
 __all__ = ["Estimate", "Size", "check_layers", "estimate_plan", "size_of_folder"]
 
@@ -69,18 +72,34 @@ class Estimate:
     size: Size
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """Tokens of the training and of the validation set, and how many examples the former has."""
+
+    train: float
+    val: float
+    examples: int
+
+
 def estimate_plan(plan: Plan) -> dict[str, Estimate]:
     """Estimates each stage of a plan, by name."""
     rate = _matmul_rate() * _EFFICIENCY
     length = plan.recipe.max_length
-    train, val = _tokens(plan.train, length), _tokens(plan.val, length)
+    texts = _Texts(_tokens(plan.train, length), _tokens(plan.val, length), len(plan.train))
     sizes = {name: size_of_folder(path) for name, path in plan.recipe.models.items() if path is not None}
     found: dict[str, Estimate] = {}
+    heard: set[str] = set()
     for planned in plan.stages:
         stage = planned.stage
         read = {role: sizes[source] for role, source in stage.inputs.items()}
         size = _made(planned, read)
-        multiplications = _work(planned, read, size, train, len(plan.train)) + size.macs * val
+        multiplications = _work(planned, read, size, texts) + size.macs * texts.val
+        teacher = stage.inputs.get("teacher")
+        if (
+            teacher is not None and teacher not in heard
+        ):  # its answers are kept for the students after this one
+            heard.add(teacher)
+            multiplications += read["teacher"].macs * texts.train
         fixed = _CONVERTING_SECONDS if stage.kind in ("quantize", "compile") else 0.0
         found[stage.name] = Estimate(multiplications / rate + fixed, size)
         sizes[stage.name] = size
@@ -149,18 +168,22 @@ def _kept(asked: float | None) -> float:
     return asked if isinstance(asked, float) else 1.0
 
 
-def _work(planned: PlannedStage, read: dict[str, Size], size: Size, tokens: float, examples: int) -> float:
-    """Multiplications of a stage but for scoring its result."""
+def _work(planned: PlannedStage, read: dict[str, Size], size: Size, texts: _Texts) -> float:
+    """Multiplications of a stage but for its teacher's and for scoring its result."""
     kind, config = planned.stage.kind, planned.stage.options.config
-    if kind == "train":
-        return _TRAINING_PASSES * size.macs * tokens * float(config.epochs)
-    if kind == "distill":
-        own = _TRAINING_PASSES * size.macs * tokens * float(config.train.epochs)
-        return own + read["teacher"].macs * tokens
+    if kind in ("train", "distill"):
+        return size.macs * _trained_tokens(config if kind == "train" else config.train, texts)
     if kind == "prune":
-        share = min(1.0, int(config.max_examples) / examples)
-        return _TRAINING_PASSES * read["model"].macs * tokens * share
+        share = min(1.0, int(config.max_examples) / texts.examples)
+        return _TRAINING_PASSES * read["model"].macs * texts.train * share
     return 0.0
+
+
+def _trained_tokens(config: TrainConfig, texts: _Texts) -> float:
+    """Tokens of all steps and of the evaluations between them, as so many forward passes."""
+    steps = plan_of(config, texts.examples)
+    evaluations = ceil(steps.steps / steps.evaluate_every)
+    return _TRAINING_PASSES * texts.train * steps.epoch(steps.steps) + texts.val * evaluations
 
 
 def _tokens(examples: Sequence[Example], most: int) -> float:

@@ -38,6 +38,8 @@ _PADDED = "(padded)"
 _WEIGHTS = "model.safetensors"
 #: Of the folders in which training stages keep their checkpoints.
 _WORK_SUFFIX = ".work"
+#: Folder of teachers' logits, beside the stages' folders; no stage can have this name.
+_LOGITS = ".teacher-logits"
 _BYTES_PER_MB = 1e6
 
 #: Unit, its seconds, and the time from which the next one is used.
@@ -156,6 +158,7 @@ def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
         progress: stages show their own.
     """
     ledger = Ledger(output)
+    teachers = {planned.stage.inputs.get("teacher") for planned in plan.stages}
     results = []
     for planned in plan.stages:
         name = planned.stage.name
@@ -165,7 +168,8 @@ def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
         entry = ledger.entry(name)
         if "metrics" not in entry:
             tell(f"{name}: scoring on {len(plan.val)} examples")
-            scored = score_model(open_model(planned.folder), plan.val)
+            cache = output / _LOGITS if name in teachers else None
+            scored = score_model(open_model(planned.folder), plan.val, cache_dir=cache)
             entry = {**entry, "metrics": scored.metrics, "answers": scored.answers}
             ledger.note(name, entry)
         results.append(StageResult(planned, entry["metrics"], entry["answers"], entry["seconds"]))
@@ -190,6 +194,7 @@ def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> N
             inputs=planned.inputs,
             data=found.data,
             output=planned.folder,
+            logits=planned.folder.with_name(_LOGITS),
             overwrite=True,
             task=found.task,
             regression=found.regression,

@@ -43,6 +43,7 @@ class Context:
         inputs: role to folder.
         data: folder of the data.
         output: folder to make.
+        logits: folder of teachers' logits, which all stages share.
         overwrite: replace what an earlier run left there.
         task: short name; empty for the user's own files.
         regression: own labels are numbers.
@@ -55,6 +56,7 @@ class Context:
     inputs: Mapping[str, Path]
     data: Path
     output: Path
+    logits: Path
     overwrite: bool
     task: str
     regression: bool
@@ -186,6 +188,7 @@ def _distill(options: Options, context: Context) -> Mapping[str, Any]:
         context.data,
         context.output,
         config=_seeded(options, context),
+        cache_dir=context.logits,
         overwrite=context.overwrite,
         progress=context.progress,
         **options.arguments,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from fastformers.distillation import teacher_logits
 from fastformers.errors import ConfigError
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.tasks import Example, Task, get_task, load_examples, predict_logits, write_submission
@@ -42,15 +43,27 @@ class Scored:
         return self.metrics["score"]
 
 
-def score_model(opened: OpenedModel, examples: Sequence[Example]) -> Scored:
+def score_model(opened: OpenedModel, examples: Sequence[Example], *, cache_dir: Path | None = None) -> Scored:
     """Answers labelled examples and scores the answers.
+
+    Args:
+        opened: the model.
+        examples: labelled ones.
+        cache_dir: folder of kept logits, as of :func:`fastformers.distillation.teacher_logits`: of a teacher, for the
+            stages that learn from it.
 
     Raises:
         ConfigError: the folder has no ``task.json``, or an example has no label.
+        NonFiniteError: an answer is NaN or infinite.
     """
     encoded = opened.encode(examples)
     task = opened.required_task().task
-    logits = predict_logits(opened.model, encoded, _BATCH, _device_of(opened.model))
+    device = _device_of(opened.model)
+    if cache_dir is None:
+        logits = predict_logits(opened.model, encoded, _BATCH, device)
+    else:
+        kept = teacher_logits(opened.model, encoded, batch_size=_BATCH, device=device, cache_dir=cache_dir)
+        logits = kept.numpy()
     answers = logits[:, 0] if task.kind == "regression" else np.argmax(logits, 1)
     return Scored(score_logits(task, encoded.examples, logits), answers.tolist())
 
