@@ -110,8 +110,14 @@ def test_every_option_reaches_the_recipe(
         "--layer-map": "0:1,1:2",
         "--unlabelled": texts,
         "--epochs": 2.5,
+        "--max-steps": 9,
         "--lr": 1e-3,
         "--batch-size": 4,
+        "--accumulation": 2,
+        "--weight-decay": 0.1,
+        "--warmup": 0.25,
+        "--evaluate-every": 5,
+        "--precision": "bfloat16",
         "--seed": 7,
         "--max-length": 32,
         "--fixed-length": 48,
@@ -134,8 +140,14 @@ def test_every_option_reaches_the_recipe(
     }
     expected = {
         "epochs": 2.5,
+        "max_steps": 9,
         "learning_rate": 1e-3,
         "batch_size": 4,
+        "accumulation": 2,
+        "weight_decay": 0.1,
+        "warmup": 0.25,
+        "evaluate_every": 5,
+        "precision": "bfloat16",
         "seed": 7,
         "fixed_length": 48,
         "patience": 3,
@@ -143,7 +155,7 @@ def test_every_option_reaches_the_recipe(
     assert {name: train[name] for name in expected} == expected
     assert train["device"] == "cpu"
     assert found["layers"] == (0, 2)
-    assert (found["activation"], found["max_length"], found["unlabelled"]) == ("relu", 32, texts)
+    assert (found["activation"], found["max_length"], found["unlabelled"]) == ("relu", 32, str(texts))
     assert found["overwrite"] is True
 
 

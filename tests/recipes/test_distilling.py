@@ -394,7 +394,7 @@ def test_unlabelled_files_are_read(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content.encode())
-    found = read_unlabelled(path, custom_task(data), pairs)
+    found = read_unlabelled(path, custom_task(data), tmp_path, pairs)
     assert [(example.text, example.text_pair) for example in found] == examples
     assert all(example.label is None for example in found)
 
@@ -408,7 +408,7 @@ def test_unlabelled_files_are_read(
         ("a.jsonl", b'{"text": "one"}\n', True, "a.jsonl line 1: has no field 'text_pair'"),
         ("a.jsonl", b'{"text": "a", "text_pair": "b"}\n', False, "a.jsonl line 1: has a text_pair"),
         ("a.txt", b"one\n", True, "jsonl with text and text_pair"),
-        ("a.csv", b"text\none\n", False, "as .txt, one a line, or as .jsonl"),
+        ("a.csv", b"text\none\n", False, "as .txt, one a line, as .jsonl, or from the task's test set"),
     ],
 )
 def test_unlabelled_files_that_do_not_fit_are_refused(
@@ -417,12 +417,23 @@ def test_unlabelled_files_that_do_not_fit_are_refused(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises((FormatError, ConfigError), match=message):
-        read_unlabelled(path, custom_task(data), pairs)
+        read_unlabelled(path, custom_task(data), tmp_path, pairs)
+
+
+def test_a_test_set_gives_its_texts_and_spans_without_its_labels(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text(
+        '{"word": "sun", "sentence1": "A sun.", "sentence2": "The sun.", "start1": 2, "end1": 5, "start2": 4, '
+        '"end2": 7, "idx": 0, "label": true}\n',
+        encoding="utf-8",
+    )
+    (found,) = read_unlabelled("test", get_task("wic"), tmp_path, False)
+    assert found.label is None
+    assert found.spans == load_examples(get_task("wic"), tmp_path, "test")[0].spans != ()
 
 
 def test_unlabelled_texts_have_no_spans_to_mark(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="wic marks spans"):
-        read_unlabelled(tmp_path / "a.txt", get_task("wic"), False)
+        read_unlabelled(tmp_path / "a.txt", get_task("wic"), tmp_path, False)
 
 
 def test_both_models_leave_out_what_either_lost_a_span_of(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fastformers as ff
-from fastformers.errors import ConfigError, GateError
+from fastformers.errors import ConfigError, FormatError, GateError
 from fastformers.recipes import estimate, recipe_run, recipe_search
 from fastformers.recipes.estimate import size_of_folder
 from fastformers.recipes.recipe_plan import Ledger
@@ -226,6 +226,26 @@ def test_another_folder_in_the_way_is_left_alone(setting: Setting) -> None:
     with pytest.raises(ConfigError, match="was not made by this recipe"):
         setting.run()
     assert (setting.folder / "out" / "teacher" / "letter.txt").read_text() == "mine"
+
+
+def test_unlabelled_texts_are_found_beside_the_recipe_and_a_change_of_them_runs_the_stage_again(
+    setting: Setting,
+) -> None:
+    text = RECIPE[: RECIPE.index('[[stage]]\nname = "smaller"')] + 'unlabelled = "more.txt"\n'
+    more = setting.folder / "more.txt"
+    with pytest.raises(FormatError, match=r"more\.txt"):
+        setting.run(text)
+    more.write_text("good bad\nbad\n", encoding="utf-8")
+    setting.run(text)
+    told = json.loads(
+        (setting.folder / "out" / "student" / "distill_report.json").read_text(encoding="utf-8")
+    )
+    assert told["unlabelled"] == 2
+    setting.run(text)
+    assert setting.ran == []
+    more.write_text("good bad\nbad\ngood\n", encoding="utf-8")
+    setting.run(text)
+    assert setting.ran == ["student"]
 
 
 def test_changed_data_runs_everything_again(setting: Setting, tmp_path: Path) -> None:

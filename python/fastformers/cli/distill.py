@@ -11,15 +11,21 @@ import typer
 from fastformers._optional import require
 from fastformers.cli.layers import layer_numbers
 from fastformers.cli.options import (
+    Accumulation,
     BatchSize,
     Epochs,
+    EvaluateEvery,
     FixedLength,
     JsonReport,
     LearningRate,
+    MaxSteps,
     OutputFolder,
     Overwrite,
     Patience,
     TrainingDevice,
+    TrainingPrecision,
+    Warmup,
+    WeightDecay,
 )
 from fastformers.cli.reports import print_report
 from fastformers.config import AttentionKind, DistillConfig, HiddenDistance, TrainConfig
@@ -66,24 +72,29 @@ def distill(
         typer.Option(metavar="0:1,2:5", help="Pairs student:teacher to compare. Default: evenly spread."),
     ] = None,
     unlabelled: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help='Further texts: .txt, one a line, or .jsonl with "text" (and "text_pair").',
+            metavar="test|FILE",
+            help="Further texts: the task's own test set, its labels unseen; or .txt, one a line; or .jsonl with "
+            '"text" (and "text_pair").',
         ),
     ] = None,
     epochs: Epochs = _TRAINING.epochs,
+    max_steps: MaxSteps = None,
     learning_rate: LearningRate = _TRAINING.learning_rate,
     batch_size: BatchSize = _TRAINING.batch_size,
+    accumulation: Accumulation = _TRAINING.accumulation,
+    weight_decay: WeightDecay = _TRAINING.weight_decay,
+    warmup: Warmup = _TRAINING.warmup,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = _TRAINING.seed,
     max_length: Annotated[
         int | None, typer.Option(metavar="TOKENS", help="Longer texts are cut. Default: as the teacher's.")
     ] = None,
     fixed_length: FixedLength = None,
+    evaluate_every: EvaluateEvery = None,
     patience: Patience = None,
     device: TrainingDevice = _TRAINING.device,
+    precision: TrainingPrecision = _TRAINING.precision,
     overwrite: Overwrite = False,
     as_json: JsonReport = False,
 ) -> None:
@@ -103,11 +114,17 @@ def distill(
         layer_map="auto" if layer_map is None else _pairs(layer_map),
         train=TrainConfig(
             epochs=epochs,
+            max_steps=max_steps,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            accumulation=accumulation,
+            weight_decay=weight_decay,
+            warmup=warmup,
             seed=seed,
-            fixed_length=fixed_length,
+            evaluate_every=evaluate_every,
             patience=patience,
+            fixed_length=fixed_length,
+            precision=precision,
             device=device,
         ),
     )

@@ -8,19 +8,22 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from fastformers.config import Device, Pooling, Rounding
+from fastformers.config import Device, Pooling, Precision, Rounding
 from fastformers.errors import ConfigError
 
 __all__ = [
+    "Accumulation",
     "BatchSize",
     "CompiledFolder",
     "EmbeddingPooling",
     "EnergyMethod",
     "Epochs",
+    "EvaluateEvery",
     "FixedLength",
     "JsonReport",
     "JsonText",
     "LearningRate",
+    "MaxSteps",
     "ModelFolder",
     "Normalize",
     "OutputFolder",
@@ -30,7 +33,10 @@ __all__ = [
     "RoundingOfWeights",
     "SaveJson",
     "TrainingDevice",
+    "TrainingPrecision",
     "Utilisation",
+    "Warmup",
+    "WeightDecay",
 ]
 
 
@@ -71,7 +77,17 @@ FixedLength: TypeAlias = Annotated[
 Patience: TypeAlias = Annotated[
     int | None, typer.Option(metavar="N", help="Stop after N evaluations without a better score.")
 ]
+MaxSteps: TypeAlias = Annotated[int | None, typer.Option(help="Stop after so many steps instead.")]
+Accumulation: TypeAlias = Annotated[int, typer.Option(help="Batches of a step.")]
+WeightDecay: TypeAlias = Annotated[float, typer.Option(help="Of matrices.")]
+Warmup: TypeAlias = Annotated[float, typer.Option(help="Share of the steps.")]
+EvaluateEvery: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="STEPS", help="Default: after each epoch.")
+]
 TrainingDevice: TypeAlias = Annotated[Device, typer.Option(help="auto: a GPU where there is one.")]
+TrainingPrecision: TypeAlias = Annotated[
+    Precision, typer.Option(help="Of products; auto: bfloat16 on a GPU, float32 on a CPU.")
+]
 
 PriceOfMachine: TypeAlias = Annotated[
     str | None,

@@ -10,18 +10,24 @@ import typer
 
 from fastformers._optional import require
 from fastformers.cli.options import (
+    Accumulation,
     BatchSize,
     Epochs,
+    EvaluateEvery,
     FixedLength,
     JsonReport,
     LearningRate,
+    MaxSteps,
     OutputFolder,
     Overwrite,
     Patience,
     TrainingDevice,
+    TrainingPrecision,
+    Warmup,
+    WeightDecay,
 )
 from fastformers.cli.reports import print_report
-from fastformers.config import Precision, TrainConfig
+from fastformers.config import TrainConfig
 
 __all__ = ["train"]
 
@@ -50,18 +56,16 @@ def train(
     ] = None,
     regression: Annotated[bool, typer.Option("--regression", help="Labels are numbers to predict.")] = False,
     epochs: Epochs = _DEFAULTS.epochs,
-    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps instead.")] = None,
+    max_steps: MaxSteps = None,
     learning_rate: LearningRate = _DEFAULTS.learning_rate,
     batch_size: BatchSize = _DEFAULTS.batch_size,
-    accumulation: Annotated[int, typer.Option(help="Batches of a step.")] = _DEFAULTS.accumulation,
-    weight_decay: Annotated[float, typer.Option(help="Of matrices.")] = _DEFAULTS.weight_decay,
-    warmup: Annotated[float, typer.Option(help="Share of the steps.")] = _DEFAULTS.warmup,
+    accumulation: Accumulation = _DEFAULTS.accumulation,
+    weight_decay: WeightDecay = _DEFAULTS.weight_decay,
+    warmup: Warmup = _DEFAULTS.warmup,
     seed: Annotated[
         int, typer.Option(help="Of the head, dropout and the order of examples.")
     ] = _DEFAULTS.seed,
-    evaluate_every: Annotated[
-        int | None, typer.Option(metavar="STEPS", help="Default: after each epoch.")
-    ] = None,
+    evaluate_every: EvaluateEvery = None,
     patience: Patience = None,
     max_length: Annotated[int, typer.Option(help="Tokens after which texts are cut.")] = 256,
     fixed_length: FixedLength = None,
@@ -72,9 +76,7 @@ def train(
         str | None, typer.Option(metavar="NAME", help="Of the feed-forward layers, e.g. relu.")
     ] = None,
     device: TrainingDevice = _DEFAULTS.device,
-    precision: Annotated[
-        Precision, typer.Option(help="Of products; auto: bfloat16 on a GPU, float32 on a CPU.")
-    ] = _DEFAULTS.precision,
+    precision: TrainingPrecision = _DEFAULTS.precision,
     overwrite: Overwrite = False,
     as_json: JsonReport = False,
 ) -> None:

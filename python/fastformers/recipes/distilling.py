@@ -154,8 +154,9 @@ def distill_folders(
         activation: of the student's feed-forward network, e.g. ``"relu"``; ``None`` leaves it.
         config: see :class:`fastformers.DistillConfig`.
         max_length: tokens after which texts are cut; ``None``: the teacher's.
-        unlabelled: further texts to learn the teacher's answers on: ``.txt``, one a line, or ``.jsonl`` with ``text``
-            and, for tasks of pairs, ``text_pair``, in the form that the task gives its own.
+        unlabelled: further texts to learn the teacher's answers on: ``"test"``, the task's own test set, whose labels
+            are not looked at; or a file, ``.txt``, one a line, or ``.jsonl`` with ``text`` and, for tasks of pairs,
+            ``text_pair``, in the form that the task gives its own.
         cache_dir: as :func:`fastformers.distill`.
         overwrite: replace a model saved there before.
         progress: as :func:`fastformers.train`.
@@ -180,8 +181,7 @@ def distill_folders(
     student = open_student(
         Path(student_dir), teacher, task_file.task, layers, activation, seed=chosen.train.seed
     )
-    further = None if unlabelled is None else Path(unlabelled)
-    data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, further)
+    data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, unlabelled)
     work = target.absolute().with_name(f"{target.name}.work")
     report = distill(
         teacher.model,

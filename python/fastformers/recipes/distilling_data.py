@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.text_lines import numbered_lines
 from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, load_examples
 from fastformers.tasks.rows import json_rows
 
-__all__ = ["PairData", "pair_data", "read_unlabelled"]
+__all__ = ["TEST_SET", "PairData", "pair_data", "read_unlabelled"]
+
+#: Instead of a file of texts: the split that nobody learns labels from.
+TEST_SET: Final = "test"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def pair_data(
     task_file: TaskFile,
     tokenizer: Any,
     teacher_tokenizer: Any,
-    unlabelled: Path | None = None,
+    unlabelled: str | Path | None = None,
 ) -> PairData:
     """Reads the splits ``train`` and ``val`` and tokenises them for both models.
 
@@ -49,7 +52,7 @@ def pair_data(
         task_file: the task, and how its texts are cut.
         tokenizer: the student's.
         teacher_tokenizer: the teacher's.
-        unlabelled: file of further texts for training.
+        unlabelled: further texts for training, as :func:`read_unlabelled` takes them.
 
     Raises:
         FormatError: a file is missing or malformed; names the line.
@@ -58,7 +61,7 @@ def pair_data(
     task = task_file.task
     train = load_examples(task, data_dir, "train")
     if unlabelled is not None:
-        train += read_unlabelled(unlabelled, task, pairs=train[0].text_pair is not None)
+        train += read_unlabelled(unlabelled, task, data_dir, pairs=train[0].text_pair is not None)
     val = load_examples(task, data_dir, "val")
     ours = [task_file.encode(examples, tokenizer) for examples in (train, val)]
     theirs = [task_file.encode(examples, teacher_tokenizer) for examples in (train, val)]
@@ -67,12 +70,14 @@ def pair_data(
     return PairData(ours[0], theirs[0], ours[1], theirs[1], dropped)
 
 
-def read_unlabelled(path: Path, task: Task, pairs: bool) -> list[Example]:
-    """Reads texts without labels: ``.txt``, one a line, or ``.jsonl`` with ``text`` and, for pairs, ``text_pair``.
+def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool) -> list[Example]:
+    """Reads texts without labels: a task's test set, or a file.
 
     Args:
-        path: the file.
+        source: ``"test"``, whose labels, if it has any, are left out; or a file, ``.txt``, one a line, or ``.jsonl``
+            with ``text`` and, for pairs, ``text_pair``.
         task: the task whose model will answer them.
+        data_dir: folder of the task's files.
         pairs: each needs a second text.
 
     Returns:
@@ -80,12 +85,17 @@ def read_unlabelled(path: Path, task: Task, pairs: bool) -> list[Example]:
 
     Raises:
         FormatError: the file is missing, empty or malformed; names the line.
-        ConfigError: the task marks spans, or a .txt file for a task of pairs.
+        ConfigError: a file for a task that marks spans, or a .txt file for one of pairs.
     """
+    if source == TEST_SET:
+        return [replace(example, label=None) for example in load_examples(task, data_dir, TEST_SET)]
+    path = Path(source)
     if task.span_texts:
         raise ConfigError(f"{task.name} marks spans in its texts: texts without any cannot be learned from")
     if path.suffix not in (".txt", ".jsonl"):
-        raise ConfigError(f"{path}: unlabelled texts come as .txt, one a line, or as .jsonl")
+        raise ConfigError(
+            f"{path}: unlabelled texts come as .txt, one a line, as .jsonl, or from the task's test set: {TEST_SET!r}"
+        )
     if path.suffix == ".txt" and pairs:
         raise ConfigError(
             f"{task.name} has pairs of texts: give unlabelled ones as .jsonl with text and text_pair"

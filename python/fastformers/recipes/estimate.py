@@ -85,7 +85,7 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
     """Estimates each stage of a plan, by name."""
     rate = _matmul_rate() * _EFFICIENCY
     length = plan.recipe.max_length
-    texts = _Texts(_tokens(plan.train, length), _tokens(plan.val, length), len(plan.train))
+    train, val = _tokens(plan.train, length), _tokens(plan.val, length)
     sizes = {name: size_of_folder(path) for name, path in plan.recipe.models.items() if path is not None}
     found: dict[str, Estimate] = {}
     heard: set[str] = set()
@@ -93,6 +93,7 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
         stage = planned.stage
         read = {role: sizes[source] for role, source in stage.inputs.items()}
         size = _made(planned, read)
+        texts = _Texts(train + _tokens(planned.further, length), val, len(plan.train) + len(planned.further))
         multiplications = _work(planned, read, size, texts) + size.macs * texts.val
         teacher = stage.inputs.get("teacher")
         if (

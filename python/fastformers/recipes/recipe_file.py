@@ -21,6 +21,7 @@ kind = "distill"
 teacher = "teacher"
 student = "teacher"
 layers = [0, 2, 4]
+unlabelled = "test"         # further texts: the task's test set, its labels unseen; or a file, relative to this one
 
 [search]                    # optional, see recipe_search.py
 depth = [6, 3]
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.plain_file import read_plain_file
+from fastformers.recipes.distilling_data import TEST_SET
 from fastformers.recipes.recipe_stages import KINDS, Options
 
 if sys.version_info >= (3, 11):
@@ -185,20 +187,25 @@ def parse_recipe(content: Mapping[str, Any], folder: Path) -> Recipe:
     data = _folder("[recipe] data", general["data"], folder) if "data" in general else None
     rest = {name: value for name, value in general.items() if name != "data"}
     return Recipe(
-        _stages(content.get("stage"), models), models, data=data, search=_table(content, "search"), **rest
+        _stages(content.get("stage"), models, folder),
+        models,
+        data=data,
+        search=_table(content, "search"),
+        **rest,
     )
 
 
-def _stages(tables: Any, models: Mapping[str, Path | None]) -> tuple[Stage, ...]:
+def _stages(tables: Any, models: Mapping[str, Path | None], folder: Path) -> tuple[Stage, ...]:
     if not isinstance(tables, list) or not tables:
         raise ConfigError("the recipe has no [[stage]]: one or more are needed")
     stages: list[Stage] = []
     for number, table in enumerate(tables, start=1):
-        stages.append(_stage(f"stage {number}", table, [*models, *(stage.name for stage in stages)]))
+        known = [*models, *(stage.name for stage in stages)]
+        stages.append(_stage(f"stage {number}", table, known, folder))
     return tuple(stages)
 
 
-def _stage(place: str, table: Mapping[str, Any], known: list[str]) -> Stage:
+def _stage(place: str, table: Mapping[str, Any], known: list[str], folder: Path) -> Stage:
     options = dict(table)
     name, kind_name = (_text(place, options, key) for key in ("name", "kind"))
     if not _NAME.fullmatch(name):
@@ -213,7 +220,15 @@ def _stage(place: str, table: Mapping[str, Any], known: list[str]) -> Stage:
         if source not in known:
             hint = f"earlier stages and models are: {', '.join(known) or 'none'}"
             raise ConfigError(f"stage {name!r}: {role} is {source!r}, which is nothing known yet; {hint}")
-    return Stage(name, kind_name, inputs, kind.parse(f"stage {name!r}", options))
+    return Stage(name, kind_name, inputs, _located(kind.parse(f"stage {name!r}", options), folder))
+
+
+def _located(options: Options, folder: Path) -> Options:
+    """The options with a file of texts found from the recipe's folder."""
+    texts = options.arguments.get("unlabelled", TEST_SET)
+    if texts == TEST_SET:
+        return options
+    return replace(options, arguments={**options.arguments, "unlabelled": str(folder / texts)})
 
 
 def _text(place: str, options: dict[str, Any], key: str) -> str:

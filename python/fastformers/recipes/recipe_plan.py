@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Which stages of a recipe have to run: each has a key made of all that its result depends on.
 
-A stage's key covers its kind and options, the recipe's task, length and seed, the examples read from the data, and its
-inputs: keys of stages, digests of the files of given models. A stage whose key is the one noted when its folder was
-made is not run again; a change runs it and all that stands on it, and nothing else.
+A stage's key covers its kind and options, the recipe's task, length and seed, the examples read from the data, further
+texts that it names, and its inputs: keys of stages, digests of the files of given models. A stage whose key is the one
+noted when its folder was made is not run again; a change runs it and all that stands on it, and nothing else.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fastformers.files.digests import sha256_of, sha256_of_file
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.recipes.distilling_data import read_unlabelled
 from fastformers.recipes.recipe_file import Recipe, Stage
 from fastformers.tasks import Example, Task, custom_task, get_task, load_examples
 
@@ -41,6 +42,7 @@ class PlannedStage:
         folder: of its result.
         inputs: role to folder.
         cached: the result is there.
+        further: unlabelled examples that it learns from besides the training set.
     """
 
     stage: Stage
@@ -48,6 +50,7 @@ class PlannedStage:
     folder: Path
     inputs: Mapping[str, Path]
     cached: bool
+    further: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,13 +130,27 @@ def plan_recipe(recipe: Recipe, output: Path) -> Plan:
     planned = []
     for stage in recipe.stages:
         inputs = {role: keys[source] for role, source in stage.inputs.items()}
-        key = _digest_of([general, recipe.seed, stage.kind, stage.options.text, inputs])
+        further = _further_texts(stage, task, train, recipe.data)
+        named = [_digest_of(further)] if further else []
+        key = _digest_of([general, recipe.seed, stage.kind, stage.options.text, inputs, *named])
         folder = output / stage.name
         cached = ledger.entry(stage.name).get("key") == key and (folder / MANIFEST).is_file()
         sources = {role: folders[source] for role, source in stage.inputs.items()}
-        planned.append(PlannedStage(stage, key, folder, sources, cached))
+        planned.append(PlannedStage(stage, key, folder, sources, cached, further))
         keys[stage.name], folders[stage.name] = key, folder
     return Plan(recipe, task, train, val, tuple(planned))
+
+
+def _further_texts(stage: Stage, task: Task, train: Sequence[Example], data: Path) -> tuple[Example, ...]:
+    """The unlabelled texts that a stage names; none where it names none.
+
+    Raises:
+        ConfigError, FormatError: they cannot be read, or do not fit the task.
+    """
+    source = stage.options.arguments.get("unlabelled")
+    if source is None:
+        return ()
+    return tuple(read_unlabelled(source, task, data, pairs=train[0].text_pair is not None))
 
 
 def _digest_of(value: Any) -> str:

@@ -240,7 +240,7 @@ KINDS: Mapping[str, Kind] = {
     "distill": Kind(
         ("teacher", "student"),
         DistillConfig,
-        {"layers": list, "activation": str},
+        {"layers": list, "activation": str, "unlabelled": str},
         _distill,
         {"train": TrainConfig},
     ),
