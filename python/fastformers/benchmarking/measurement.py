@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
 from typing import Any, TypeVar
 
 from fastformers.benchmarking.cost import joules_per_100m, usd_per_100m
 from fastformers.benchmarking.energy import EnergyReading
 from fastformers.benchmarking.price_table import Price
 from fastformers.benchmarking.profile import EngineProfile
+from fastformers.benchmarking.saved_values import positive
 from fastformers.benchmarking.wording import processor
 from fastformers.errors import FormatError
 from fastformers.measuring import Spread
@@ -130,13 +130,7 @@ class Measurement:
             ("utilisation", self.utilisation),
             ("p99_ms", self.p99_ms),
         ):
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not isfinite(value)
-                or value <= 0
-            ):
-                raise FormatError(f"{name} is {value!r}, must be a number above 0")
+            positive(value, name)
 
     def __str__(self) -> str:
         """Returns a few lines for people."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from math import isfinite
 from typing import Any
 
 from fastformers.benchmarking.cost import usd_per_100m
 from fastformers.benchmarking.energy import CarbonIntensity
 from fastformers.benchmarking.measurement import SCHEMA as MEASUREMENT
 from fastformers.benchmarking.price_table import Price
+from fastformers.benchmarking.saved_values import from_zero, positive, rows_of
 from fastformers.errors import ConfigError, FormatError
 
 __all__ = ["CostReport", "CostRow", "SavedSpeed", "cost_report", "saved_price", "saved_speeds"]
@@ -114,7 +114,7 @@ def saved_price(content: Mapping[str, Any]) -> Price | None:
         return None
     if not isinstance(saved, Mapping) or not isinstance(saved.get("name"), str):
         raise FormatError(f"price is {saved!r}, must have name, usd_per_hour and date")
-    usd_per_hour = _number(saved.get("usd_per_hour"), "price.usd_per_hour", zero=True)
+    usd_per_hour = from_zero(saved.get("usd_per_hour"), "price.usd_per_hour")
     return Price(saved["name"], usd_per_hour, str(saved.get("date", "")))
 
 
@@ -141,7 +141,7 @@ def cost_report(
     paid = price or saved_price(content)
     if paid is None:
         raise ConfigError("the file was measured without a price: give one (--price azure:F16s_v2, or 0.5)")
-    share = _number(content.get("utilisation", 1.0), "utilisation") if utilisation is None else utilisation
+    share = positive(content.get("utilisation", 1.0), "utilisation") if utilisation is None else utilisation
     rows = tuple(
         CostRow(
             speed, usd_per_100m(1 / speed.queries_per_second, paid.usd_per_hour, share), _kg(speed, carbon)
@@ -162,10 +162,7 @@ def _measurement(content: Mapping[str, Any]) -> Iterator[SavedSpeed]:
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[SavedSpeed]:
-    rows = content.get("rows")
-    if not isinstance(rows, list) or not rows:
-        raise FormatError("the file has no rows")
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows_of(content, "rows", "file"), 1):
         if not isinstance(row, Mapping):
             raise FormatError(f"row {number} is no object")
         yield _row(row, str(row.get("name", f"row {number}")))
@@ -177,20 +174,12 @@ def _row(row: Mapping[str, Any], name: str) -> SavedSpeed:
     joules = row.get("joules_per_100m")
     return SavedSpeed(
         name=name,
-        queries_per_second=_number(median, f"{name}: queries_per_second"),
-        joules_per_100m=None if joules is None else _number(joules, f"{name}: joules_per_100m", zero=True),
+        queries_per_second=positive(median, f"{name}: queries_per_second"),
+        joules_per_100m=None if joules is None else from_zero(joules, f"{name}: joules_per_100m"),
         energy_method=str(row.get("energy_method") or "unavailable"),
         noisy=row.get("noisy") is True,
         extrapolated=row.get("extrapolated") is True,
     )
-
-
-def _number(value: Any, what: str, *, zero: bool = False) -> float:
-    """Checks a number above 0, or from 0 where ``zero`` allows it."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-    if not usable or value < 0 or (value == 0 and not zero):
-        raise FormatError(f"{what} is {value!r}, must be a number {'from' if zero else 'above'} 0")
-    return float(value)
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any]], Iterator[SavedSpeed]]] = {

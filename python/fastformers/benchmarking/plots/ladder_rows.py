@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastformers.benchmarking.ladder.report import SCHEMA
-from fastformers.benchmarking.plots.saved import finite, positive, rows_of
+from fastformers.benchmarking.saved_values import finite, positive, rows_of
 from fastformers.errors import FormatError
 
 __all__ = ["Range", "Rung", "read_rungs"]
@@ -55,7 +55,7 @@ def read_rungs(report: Mapping[str, Any]) -> list[Rung]:
     Raises:
         FormatError: another schema, no rows, or a field that is absent or no number.
     """
-    rows = rows_of(report, SCHEMA, "rows", "ladder")
+    rows = rows_of(report, "rows", "ladder", schema=SCHEMA)
     return [_rung(row, f"row {place}") for place, row in enumerate(rows, 1)]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastformers.benchmarking.plots.saved import finite, positive, rows_of
 from fastformers.benchmarking.plots.style import (
     DASHES,
     DETAIL,
@@ -26,6 +25,7 @@ from fastformers.benchmarking.plots.style import (
     scale_for_scores,
     title,
 )
+from fastformers.benchmarking.saved_values import finite, positive, rows_of
 from fastformers.benchmarking.wording import counted
 from fastformers.errors import FormatError
 
@@ -106,7 +106,7 @@ def read_grid(grid: Mapping[str, Any]) -> list[GridPoint]:
     Raises:
         FormatError: see :func:`draw_tradeoff`.
     """
-    points = rows_of(grid, GRID_SCHEMA, "points", "grid")
+    points = rows_of(grid, "points", "grid", schema=GRID_SCHEMA)
     return [_point(point, f"point {place}") for place, point in enumerate(points, 1)]
 
 
