@@ -183,7 +183,7 @@ class _Run:
         self.queries = queries_of(
             encoded.examples, encoded.lengths, systems.task, settings.most_texts, settings.seed
         )
-        self.rungs = form.rungs(systems, settings, settings.padded_length or self.max_length)
+        self.rungs = form.rungs(systems, settings, settings.padded_to(self.max_length))
         beside = form.comparisons(systems, settings, self.rungs) if settings.comparisons else []
         self.beside = [rung for rung in beside if WAYS[rung.way].covers(systems, settings)]
         self.all_rungs = [*self.rungs, *self.beside]

@@ -111,6 +111,14 @@ class LadderSettings:
         assert self.batch_size is not None
         return self.batch_size
 
+    def padded_to(self, max_length: int) -> int:
+        """Returns the tokens that the first row fills every text up to.
+
+        Args:
+            max_length: tokens after which the task cuts texts.
+        """
+        return max_length if self.padded_length is None else self.padded_length
+
     @property
     def thread_count(self) -> int:
         """Threads, as decided."""

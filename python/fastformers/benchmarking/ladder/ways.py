@@ -125,7 +125,7 @@ def open_contestant(
 
 
 def _padded(opening: _Opening) -> Contestant:
-    length = opening.settings.padded_length or opening.task_file().max_length
+    length = opening.settings.padded_to(opening.task_file().max_length)
     return _torch(opening, opening.opened.model, length, "float32")
 
 
