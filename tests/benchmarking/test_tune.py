@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
 from fastformers import kernels
 from fastformers.benchmarking.random_encoder import random_plan, random_tensors, random_texts, word_tokenizer
 from fastformers.benchmarking.tune import Mode, Row, arrangements_to_try, measure_arrangements, tuning_of
-from fastformers.cli import main
 from fastformers.errors import ConfigError
 from fastformers.kernels import NativeEncoder
 from fastformers.runtime.artefact_folder import save_artefact
@@ -103,13 +103,6 @@ def model_folder(tmp_path: Path) -> Path:
         folder, plan, random_tensors(plan), config={"model_type": "bert"}, tokenizer=word_tokenizer()
     )
     return folder
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import exit_status
 
 import fastformers
 from fastformers import errors
@@ -15,13 +16,6 @@ from fastformers.cli.exit_codes import ExitCode, exit_code_of
 from fastformers.errors import FastformersError
 
 ERRORS = [getattr(errors, name) for name in errors.__all__]
-
-
-def exit_status(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        app_module.main(arguments)
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -8,23 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import exit_status
 
 from fastformers.benchmarking import engines
 from fastformers.benchmarking.contestants import Contestant
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 pytest.importorskip("torch", reason="bench needs the torch extra")
 pytest.importorskip("transformers", reason="bench needs the torch extra")
 
 SHORT = ("--lengths", "8", "--together", "3", "--rounds", "2", "--threads", "1")
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def entries(document: dict[str, Any], engine: str) -> list[dict[str, Any]]:

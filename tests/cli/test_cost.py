@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import exit_status
 
 import fastformers as ff
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def saved(folder: Path, content: dict[str, Any]) -> Path:

@@ -8,21 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import exit_status
 
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 pytest.importorskip("torch", reason="distill needs the torch extra")
 pytest.importorskip("transformers", reason="distill needs the torch extra")
 pytest.importorskip("accelerate", reason="distill needs the train extra")
 FAST = ("--epochs", 1, "--batch-size", 8, "--device", "cpu")
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 pytest.importorskip("torch", reason="models need the torch extra")
 transformers = pytest.importorskip("transformers", reason="models need the torch extra")
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def test_model_is_explained_as_json(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

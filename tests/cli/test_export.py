@@ -7,21 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
 import fastformers as ff
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 from fastformers.errors import MissingExtraError
 
 for package in ("torch", "transformers", "onnx", "onnxruntime"):
     pytest.importorskip(package, reason="export needs the torch and onnx extras")
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def test_several_precisions_are_written_at_once(

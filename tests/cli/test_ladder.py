@@ -8,21 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import exit_status
 from ladder_models import save_data, save_systems
 
 from fastformers import kernels
 from fastformers.benchmarking.ladder import rounds
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 CORES = kernels.default_threads()
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.fixture(autouse=True)

@@ -7,18 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 SHORT = ("--seconds", 0.05, "--rounds", 3, "--energy", "off")
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import inspect
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
-from fastformers.cli import main
 from fastformers.cli.app import app
 from fastformers.cli.exit_codes import ExitCode
 
@@ -20,13 +20,6 @@ VERBS = {
     "quantize": (),
     "compile": ("--float32",),
 }
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import exit_status
 
 pytest.importorskip("matplotlib", reason="pictures need the plots extra")
 
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def spread(median: float) -> dict[str, float]:

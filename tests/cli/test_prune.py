@@ -7,20 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
 import fastformers
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 pytest.importorskip("torch", reason="prune needs the torch extra")
 pytest.importorskip("transformers", reason="prune needs the torch extra")
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def test_result_loads_and_the_report_is_json(

@@ -9,20 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
 import fastformers
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 torch = pytest.importorskip("torch", reason="quantize needs the torch extra")
 transformers = pytest.importorskip("transformers", reason="quantize needs the torch extra")
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 def test_result_loads_and_the_report_is_json(

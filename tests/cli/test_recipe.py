@@ -7,17 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 from tiny_models import save_checkpoint, word_pieces
 
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
+    status = exit_status(*arguments)
     captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out, captured.err
+    return status, captured.out, captured.err
 
 
 def test_ready_recipes_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,21 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import exit_status
 
-from fastformers.cli import main
 from fastformers.cli.exit_codes import ExitCode
 
 pytest.importorskip("torch", reason="train needs the train extra")
 pytest.importorskip("accelerate", reason="train needs the train extra")
 
 QUICK = ("--max-steps", 2, "--batch-size", 4, "--max-length", 16)
-
-
-def exit_status(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.fixture

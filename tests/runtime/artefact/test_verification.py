@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import exit_status
 from safetensors.numpy import load_file, save_file
 
 from fastformers import kernels
-from fastformers.cli.app import main
 from fastformers.cli.exit_codes import ExitCode
 from fastformers.errors import FormatError
 from fastformers.runtime.verification import verify_artefact
@@ -24,13 +24,6 @@ def change_golden(folder: Path, name: str, value: float) -> None:
     golden = load_file(folder / "golden.safetensors")
     golden[name].flat[-1] = value
     save_file(golden, folder / "golden.safetensors")
-
-
-def exit_status(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.mark.parametrize("full", [False, True])
