@@ -216,14 +216,14 @@ struct KernelTable {
 
   // Runs the u8 x s8 multiply-accumulate instruction on registers only and returns the number of operations
   // (2 per multiply-accumulate) done: the ceiling any matmul on this instruction set can reach. Null on reference.
-  std::int64_t (*ceiling_u8s8)(std::int64_t iterations);
+  std::int64_t (*ceiling_u8s8)(std::int64_t iterations) = nullptr;
 
   // The same with the float32 fused multiply-add: the ceiling of gemm_f32.
-  std::int64_t (*ceiling_f32)(std::int64_t iterations);
+  std::int64_t (*ceiling_f32)(std::int64_t iterations) = nullptr;
 
   // Loads bytes / 4096 * 4096 bytes once, in order, with the widest loads: the rate weights can be read at. data is
   // 64-byte aligned. Null on reference.
-  void (*read_bytes)(const void* data, std::int64_t bytes);
+  void (*read_bytes)(const void* data, std::int64_t bytes) = nullptr;
 };
 
 }  // namespace fastformers
