@@ -63,6 +63,31 @@ inline bool is_gelu(Activation activation) {
   return activation == Activation::kGeluErf || activation == Activation::kGeluTanh;
 }
 
+using FloatTileFunction = void (*)(const FloatTile&, const FloatFinish&);
+
+// at[partial][width][rows]: Shapes::run<rows, width, partial> for each width up to Shapes::kWidest and each count of rows up to
+// Shapes::kMaxRows[width], which is largest for a width of 1.
+template <typename Shapes>
+struct FloatTiles {
+  FloatTileFunction at[2][Shapes::kWidest + 1][Shapes::kMaxRows[1] + 1] = {};
+
+  constexpr FloatTiles() { fill_widths<Shapes::kWidest>(); }
+
+ private:
+  template <int kWidth>
+  constexpr void fill_widths() {
+    fill_rows<kWidth, Shapes::kMaxRows[kWidth]>();
+    if constexpr (kWidth > 1) fill_widths<kWidth - 1>();
+  }
+
+  template <int kWidth, int kRows>
+  constexpr void fill_rows() {
+    at[0][kWidth][kRows] = Shapes::template run<kRows, kWidth, false>;
+    at[1][kWidth][kRows] = Shapes::template run<kRows, kWidth, true>;
+    if constexpr (kRows > 1) fill_rows<kWidth, kRows - 1>();
+  }
+};
+
 template <typename Isa>
 class FloatBlocks {
  public:

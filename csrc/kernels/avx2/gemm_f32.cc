@@ -24,7 +24,6 @@ namespace {
 constexpr int kHalfColumns = 8;
 constexpr int kMaxTileHalves = 8;
 constexpr std::int64_t kMaxTileRows[kMaxTileHalves + 1] = {0, 6, 6, 3, 3, 1, 1, 1, 1};  // by halves
-constexpr int kTallestTile = 6;
 
 // 120 x 1024 of a and 1024 x 16 of b are 480 + 64 KiB of L2.
 constexpr std::int64_t kRowBlock = 120;
@@ -133,31 +132,16 @@ void run_tile(const FloatTile& tile, const FloatFinish& finish) {
   });
 }
 
-// at[masked][halves][rows]: filled for every tile that kMaxTileRows allows.
-struct Tiles {
-  void (*at[2][kMaxTileHalves + 1][kTallestTile + 1])(const FloatTile&, const FloatFinish&) = {};
+// What FloatTiles asks of an instruction set.
+struct Shapes {
+  static constexpr int kWidest = kMaxTileHalves;
+  static constexpr auto& kMaxRows = kMaxTileRows;
+
+  template <int kRows, int kHalves, bool kMasked>
+  static constexpr FloatTileFunction run = run_tile<kRows, kHalves, kMasked>;
 };
 
-template <int kHalves, int kRows>
-constexpr void fill_rows(Tiles& tiles) {
-  tiles.at[0][kHalves][kRows] = run_tile<kRows, kHalves, false>;
-  tiles.at[1][kHalves][kRows] = run_tile<kRows, kHalves, true>;
-  if constexpr (kRows > 1) fill_rows<kHalves, kRows - 1>(tiles);
-}
-
-template <int kHalves>
-constexpr void fill_tiles(Tiles& tiles) {
-  fill_rows<kHalves, kMaxTileRows[kHalves]>(tiles);
-  if constexpr (kHalves > 1) fill_tiles<kHalves - 1>(tiles);
-}
-
-constexpr Tiles all_tiles() {
-  Tiles tiles;
-  fill_tiles<kMaxTileHalves>(tiles);
-  return tiles;
-}
-
-constexpr Tiles kTiles = all_tiles();
+constexpr FloatTiles<Shapes> kTiles;
 
 // What FloatBlocks asks of an instruction set.
 struct Avx2 {

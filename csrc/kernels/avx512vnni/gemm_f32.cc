@@ -25,7 +25,6 @@ namespace {
 
 constexpr int kMaxTilePanels = 8;  // of one row; of more rows 4
 constexpr std::int64_t kMaxTileRows[kMaxTilePanels + 1] = {0, 12, 12, 8, 6, 1, 1, 1, 1};  // by panels
-constexpr int kTallestTile = 12;
 
 // 120 x 1024 of a and 1024 x 64 of b are 480 + 256 KiB of L2.
 constexpr std::int64_t kRowBlock = 120;
@@ -110,31 +109,16 @@ void run_tile(const FloatTile& tile, const FloatFinish& finish) {
   });
 }
 
-// at[partial][panels][rows]: filled for every tile that kMaxTileRows allows.
-struct Tiles {
-  void (*at[2][kMaxTilePanels + 1][kTallestTile + 1])(const FloatTile&, const FloatFinish&) = {};
+// What FloatTiles asks of an instruction set.
+struct Shapes {
+  static constexpr int kWidest = kMaxTilePanels;
+  static constexpr auto& kMaxRows = kMaxTileRows;
+
+  template <int kRows, int kPanels, bool kPartial>
+  static constexpr FloatTileFunction run = run_tile<kRows, kPanels, kPartial>;
 };
 
-template <int kPanels, int kRows>
-constexpr void fill_rows(Tiles& tiles) {
-  tiles.at[0][kPanels][kRows] = run_tile<kRows, kPanels, false>;
-  tiles.at[1][kPanels][kRows] = run_tile<kRows, kPanels, true>;
-  if constexpr (kRows > 1) fill_rows<kPanels, kRows - 1>(tiles);
-}
-
-template <int kPanels>
-constexpr void fill_tiles(Tiles& tiles) {
-  fill_rows<kPanels, kMaxTileRows[kPanels]>(tiles);
-  if constexpr (kPanels > 1) fill_tiles<kPanels - 1>(tiles);
-}
-
-constexpr Tiles all_tiles() {
-  Tiles tiles;
-  fill_tiles<kMaxTilePanels>(tiles);
-  return tiles;
-}
-
-constexpr Tiles kTiles = all_tiles();
+constexpr FloatTiles<Shapes> kTiles;
 
 // What FloatBlocks asks of an instruction set.
 struct Avx512 {
