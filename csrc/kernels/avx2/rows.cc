@@ -11,6 +11,7 @@
 #include "kernels/avx2/tables.h"
 #include "kernels/avx2/vec_math.h"
 #include "kernels/packed_layout.h"
+#include "kernels/range_bits.h"
 #include "kernels/unrolled.h"
 
 namespace fastformers::avx2 {
@@ -29,22 +30,16 @@ __attribute__((always_inline)) inline __m256 load_scaled(const float* row, const
   return kFactors ? _mm256_mul_ps(x_f32x8, _mm256_maskload_ps(factors, valid_s32x8)) : x_f32x8;
 }
 
-// The range by integer maxima of the bits; see the same struct of avx512vnni/rows.cc for why that works.
+// See range_bits.h.
 struct BitRange {
-  __m256i high_s32x8 = _mm256_setzero_si256();
-  __m256i low_u32x8 = _mm256_set1_epi32(static_cast<int>(0x80000000u));
+  __m256i high_s32x8 = _mm256_set1_epi32(static_cast<int>(kStartOfHigh));
+  __m256i low_u32x8 = _mm256_set1_epi32(static_cast<int>(kStartOfLow));
 };
 
 __attribute__((always_inline)) inline void widen(BitRange& range, __m256 x_f32x8) {
   const __m256i bits_s32x8 = _mm256_castps_si256(x_f32x8);
   range.high_s32x8 = _mm256_max_epi32(range.high_s32x8, bits_s32x8);
   range.low_u32x8 = _mm256_max_epu32(range.low_u32x8, bits_s32x8);
-}
-
-float float_of(std::uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
 }
 
 template <bool kFactors>
@@ -56,14 +51,12 @@ void range_row(const float* row, std::int64_t depth, const float* factors, float
   alignas(32) std::uint32_t highs[8], lows[8];
   _mm256_store_si256(reinterpret_cast<__m256i*>(highs), range.high_s32x8);
   _mm256_store_si256(reinterpret_cast<__m256i*>(lows), range.low_u32x8);
-  std::uint32_t high_bits = 0, low_bits = 0x80000000u;
+  std::uint32_t high_bits = kStartOfHigh, low_bits = kStartOfLow;
   for (int i = 0; i < 8; ++i) {
     high_bits = highs[i] > high_bits ? highs[i] : high_bits;  // none is negative
     low_bits = lows[i] > low_bits ? lows[i] : low_bits;
   }
-  const bool finite = high_bits < 0x7F800000u && low_bits < 0xFF800000u;
-  *low = finite ? float_of(low_bits) + 0.0f : __builtin_nanf("");  // -0 becomes +0
-  *high = finite ? float_of(high_bits) : __builtin_nanf("");
+  set_range(high_bits, low_bits, low, high);
 }
 
 // 32 floats as int32 in four vectors -> 32 bytes in order, saturated at 0 and 255.

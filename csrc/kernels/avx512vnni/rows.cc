@@ -11,6 +11,7 @@
 #include "kernels/avx512vnni/tables.h"
 #include "kernels/avx512vnni/vec_math.h"
 #include "kernels/packed_layout.h"
+#include "kernels/range_bits.h"
 #include "kernels/unrolled.h"
 
 namespace fastformers::avx512vnni {
@@ -23,24 +24,16 @@ __attribute__((always_inline)) inline __m512 load_scaled(const float* row, const
   return kFactors ? _mm512_mul_ps(x_f32x16, _mm512_maskz_loadu_ps(valid, factors)) : x_f32x16;
 }
 
-// The range by integer maxima of the bits. As signed integers the positive floats keep their order and all negative ones are
-// below zero; as unsigned integers the negative floats come after the positive ones, largest magnitude last. NaN and Inf
-// sort beyond every finite number on either side, so finiteness needs no instruction of its own.
+// See range_bits.h.
 struct BitRange {
-  __m512i high_s32x16 = _mm512_setzero_si512();
-  __m512i low_u32x16 = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+  __m512i high_s32x16 = _mm512_set1_epi32(static_cast<int>(kStartOfHigh));
+  __m512i low_u32x16 = _mm512_set1_epi32(static_cast<int>(kStartOfLow));
 };
 
 __attribute__((always_inline)) inline void widen(BitRange& range, __m512 x_f32x16) {
   const __m512i bits_s32x16 = _mm512_castps_si512(x_f32x16);
   range.high_s32x16 = _mm512_max_epi32(range.high_s32x16, bits_s32x16);
   range.low_u32x16 = _mm512_max_epu32(range.low_u32x16, bits_s32x16);
-}
-
-float float_of(std::uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
 }
 
 template <bool kFactors>
@@ -57,10 +50,7 @@ void range_row(const float* row, std::int64_t depth, const float* factors, float
   }
   const auto high_bits = static_cast<std::uint32_t>(_mm512_reduce_max_epi32(range.high_s32x16));
   const std::uint32_t low_bits = _mm512_reduce_max_epu32(range.low_u32x16);
-  constexpr std::uint32_t kInfinity = 0x7F800000u, kSign = 0x80000000u;
-  const bool finite = high_bits < kInfinity && low_bits < (kInfinity | kSign);
-  *low = finite ? float_of(low_bits) + 0.0f : __builtin_nanf("");  // -0 becomes +0
-  *high = finite ? float_of(high_bits) : __builtin_nanf("");
+  set_range(high_bits, low_bits, low, high);
 }
 
 // 64 floats as int32 in four vectors -> 64 bytes in order, saturated at 0 and 255.
