@@ -72,7 +72,6 @@ def main() -> None:
     print(f"constexpr float kGeluSegmentWidth = {WIDTH}f;")
     print("constexpr float kGeluSegmentsPerUnit = 2.66666675f;")
     print("constexpr float kGeluLimit = 5.81249905f;  // beyond it h is taken at the limit, where it is 2e-8")
-    print("constexpr float kGeluRoundingMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer")
     print(table("kGeluErfTable", erf_form))
     print(table("kGeluTanhTable", tanh_form))
     print("// clang-format on\n\n}  // namespace fastformers")

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "encoder/execution.h"
+#include "kernels/exp_constants.h"
 
 namespace fastformers::encoder {
 namespace {
@@ -13,15 +14,15 @@ namespace {
 // exp(-x) for x in [0, 87]; relative error below 3e-7.
 inline float exp_negative(float x) {
   x = x < 87.0f ? x : 87.0f;
-  const float shifted = x * -1.44269504f + 12582912.0f;
-  const float power = shifted - 12582912.0f;
-  const float r = (-x - power * 0.693145752f) - power * 1.42860677e-6f;
-  float p = 1.98756915e-4f;
-  p = p * r + 1.39819994e-3f;
-  p = p * r + 8.33345205e-3f;
-  p = p * r + 4.16657962e-2f;
-  p = p * r + 1.66666657e-1f;
-  p = p * r + 0.5f;
+  const float shifted = x * -kLog2E + kRoundingMagic;
+  const float power = shifted - kRoundingMagic;
+  const float r = (-x - power * kLn2High) - power * kLn2Low;
+  float p = kExp5;
+  p = p * r + kExp4;
+  p = p * r + kExp3;
+  p = p * r + kExp2;
+  p = p * r + kExp1;
+  p = p * r + kExp0;
   p = p * r * r + r + 1.0f;
   std::int32_t bits, exponent;
   std::memcpy(&bits, &p, sizeof bits);

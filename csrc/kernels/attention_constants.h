@@ -10,9 +10,7 @@ constexpr float kPower0 = 254.98165893554688f;
 constexpr float kPower1 = 176.78155517578125f;
 constexpr float kPower2 = 61.865848541259766f;
 constexpr float kPower3 = 14.068778038024902f;
-constexpr float kLog2E = 1.44269504f;
-constexpr float kLeastPower = -24.0f;       // 255 * 2^-24 rounds to 0
-constexpr float kPowerMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+constexpr float kLeastPower = -24.0f;  // 255 * 2^-24 rounds to 0
 
 }  // namespace
 }  // namespace fastformers

@@ -10,7 +10,6 @@ namespace fastformers {
 constexpr float kGeluSegmentWidth = 0.375f;
 constexpr float kGeluSegmentsPerUnit = 2.66666675f;
 constexpr float kGeluLimit = 5.81249905f;  // beyond it h is taken at the limit, where it is 2e-8
-constexpr float kGeluRoundingMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
 alignas(64) constexpr float kGeluErfTable[6][16] = {
     {0.000000000e+00f, 1.326863170e-01f, 1.699705273e-01f, 1.465813518e-01f, 1.002108157e-01f, 5.699317902e-02f, 2.750505880e-02f, 1.137267239e-02f, 4.049691837e-03f, 1.245639636e-03f, 3.315652430e-04f, 7.646439190e-05f, 1.528969551e-05f, 2.652264357e-06f, 3.992764448e-07f, 5.217767196e-08f},
     {5.000000000e-01f, 2.143846005e-01f, 7.743006572e-04f, -1.080667078e-01f, -1.274691969e-01f, -9.857791662e-02f, -5.918974802e-02f, -2.906852588e-02f, -1.194564439e-02f, -4.157196265e-03f, -1.233816380e-03f, -3.136928135e-04f, -6.852933438e-05f, -1.289125612e-05f, -2.091423312e-06f, -2.929754430e-07f},

@@ -15,6 +15,7 @@
 #include "kernels/avx2/madd_tile.h"
 #include "kernels/avx2/tables.h"
 #include "kernels/avx2/vec_math.h"
+#include "kernels/exp_constants.h"
 #include "kernels/packed_layout.h"
 #include "kernels/unrolled.h"
 
@@ -149,7 +150,7 @@ float largest_score(const float* scores, std::int64_t panels) {
 // 8 scores -> P as s32, 0 to 255.
 __attribute__((always_inline)) inline __m256i probabilities(__m256 score_f32x8, __m256 factor_f32x8,
                                                             __m256 largest_f32x8) {
-  const __m256 magic_f32x8 = _mm256_set1_ps(kPowerMagic);
+  const __m256 magic_f32x8 = _mm256_set1_ps(kRoundingMagic);
   const __m256 x_f32x8 = _mm256_max_ps(_mm256_mul_ps(_mm256_sub_ps(score_f32x8, largest_f32x8), factor_f32x8),
                                        _mm256_set1_ps(kLeastPower));
   const __m256 shifted_f32x8 = _mm256_add_ps(x_f32x8, magic_f32x8);

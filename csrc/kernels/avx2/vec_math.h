@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/exp_constants.h"
 #include "kernels/gelu_tables.h"
 #include "kernels/kernel_table.h"
 #include "kernels/unrolled.h"
@@ -35,7 +36,7 @@ static inline __m256 relu_above(__m256 x_f32x8, std::int32_t floor) {
 }
 
 static inline __m256 gelu(__m256 x_f32x8, const float table[6][16]) {
-  const __m256 magic_f32x8 = _mm256_set1_ps(kGeluRoundingMagic);
+  const __m256 magic_f32x8 = _mm256_set1_ps(kRoundingMagic);
   const __m256 absolute_f32x8 = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x_f32x8);
   const __m256 magnitude_f32x8 = _mm256_min_ps(absolute_f32x8, _mm256_set1_ps(kGeluLimit));
   const __m256 shifted_f32x8 =
@@ -65,22 +66,22 @@ static inline __m256 activate(__m256 x_f32x8, Activation activation) {
 }
 
 static inline __m256 exp_nonpositive(__m256 x_f32x8) {
-  const __m256 magic_f32x8 = _mm256_set1_ps(12582912.0f);
-  const __m256 shifted_f32x8 = _mm256_fmadd_ps(x_f32x8, _mm256_set1_ps(1.44269504f), magic_f32x8);
+  const __m256 magic_f32x8 = _mm256_set1_ps(kRoundingMagic);
+  const __m256 shifted_f32x8 = _mm256_fmadd_ps(x_f32x8, _mm256_set1_ps(kLog2E), magic_f32x8);
   const __m256 power_f32x8 = _mm256_sub_ps(shifted_f32x8, magic_f32x8);
-  __m256 r_f32x8 = _mm256_fmadd_ps(power_f32x8, _mm256_set1_ps(-0.693145752f), x_f32x8);
-  r_f32x8 = _mm256_fmadd_ps(power_f32x8, _mm256_set1_ps(-1.42860677e-6f), r_f32x8);
-  __m256 p_f32x8 = _mm256_set1_ps(1.98756915e-4f);
-  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(1.39819994e-3f));
-  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(8.33345205e-3f));
-  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(4.16657962e-2f));
-  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(1.66666657e-1f));
-  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(0.5f));
+  __m256 r_f32x8 = _mm256_fmadd_ps(power_f32x8, _mm256_set1_ps(-kLn2High), x_f32x8);
+  r_f32x8 = _mm256_fmadd_ps(power_f32x8, _mm256_set1_ps(-kLn2Low), r_f32x8);
+  __m256 p_f32x8 = _mm256_set1_ps(kExp5);
+  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(kExp4));
+  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(kExp3));
+  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(kExp2));
+  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(kExp1));
+  p_f32x8 = _mm256_fmadd_ps(p_f32x8, r_f32x8, _mm256_set1_ps(kExp0));
   p_f32x8 =
       _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(p_f32x8, r_f32x8), r_f32x8, r_f32x8), _mm256_set1_ps(1.0f));
   const __m256i exponent_i32x8 = _mm256_slli_epi32(_mm256_castps_si256(shifted_f32x8), 23);
   const __m256i scaled_i32x8 = _mm256_add_epi32(_mm256_castps_si256(p_f32x8), exponent_i32x8);
-  const __m256 keep_f32x8 = _mm256_cmp_ps(x_f32x8, _mm256_set1_ps(-87.3f), _CMP_NLT_UQ);
+  const __m256 keep_f32x8 = _mm256_cmp_ps(x_f32x8, _mm256_set1_ps(kLeastExp), _CMP_NLT_UQ);
   return _mm256_and_ps(keep_f32x8, _mm256_castsi256_ps(scaled_i32x8));
 }
 

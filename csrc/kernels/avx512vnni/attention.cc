@@ -22,6 +22,7 @@
 #include "kernels/avx512vnni/tables.h"
 #include "kernels/avx512vnni/vec_math.h"
 #include "kernels/avx512vnni/vnni_tile.h"
+#include "kernels/exp_constants.h"
 #include "kernels/packed_layout.h"
 #include "kernels/unrolled.h"
 
@@ -207,7 +208,7 @@ void score_tiles(const Tile& first_product, const ScoreTile& first_tile) {
 template <int kCount>
 __attribute__((always_inline)) inline __m512i probabilities(const float* scores, __m512 factor_f32x16,
                                                             __m512 largest_f32x16) {
-  const __m512 magic_f32x16 = _mm512_set1_ps(kPowerMagic);
+  const __m512 magic_f32x16 = _mm512_set1_ps(kRoundingMagic);
   __m512 shifted_f32x16[kCount], f_f32x16[kCount], p_f32x16[kCount];
   unrolled<kCount>([&](auto i) FF_INLINE_LAMBDA {
     const __m512 power_f32x16 =

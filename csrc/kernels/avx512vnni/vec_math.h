@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/exp_constants.h"
 #include "kernels/gelu_tables.h"
 #include "kernels/kernel_table.h"
 #include "kernels/unrolled.h"
@@ -40,7 +41,7 @@ struct GeluTable {
 // GELU of several vectors in lockstep: one at a time is 40 cycles deep, and the scheduler holds about three of them.
 template <int kCount>
 static inline __attribute__((always_inline)) void gelu(__m512 (&x_f32x16)[kCount], const GeluTable& table) {
-  const __m512 magic_f32x16 = _mm512_set1_ps(kGeluRoundingMagic);
+  const __m512 magic_f32x16 = _mm512_set1_ps(kRoundingMagic);
   const __m512i limit_u32x16 = _mm512_castps_si512(_mm512_set1_ps(kGeluLimit));
   const __m512i positive_u32x16 = _mm512_set1_epi32(0x7FFFFFFF);
   const __m512 per_unit_f32x16 = _mm512_set1_ps(kGeluSegmentsPerUnit);
@@ -90,22 +91,22 @@ static inline __m512 relu_above(__m512 x_f32x16, std::int32_t floor) {
 }
 
 static inline __m512 exp_nonpositive(__m512 x_f32x16) {
-  const __m512 magic_f32x16 = _mm512_set1_ps(12582912.0f);
-  const __m512 shifted_f32x16 = _mm512_fmadd_ps(x_f32x16, _mm512_set1_ps(1.44269504f), magic_f32x16);
+  const __m512 magic_f32x16 = _mm512_set1_ps(kRoundingMagic);
+  const __m512 shifted_f32x16 = _mm512_fmadd_ps(x_f32x16, _mm512_set1_ps(kLog2E), magic_f32x16);
   const __m512 power_f32x16 = _mm512_sub_ps(shifted_f32x16, magic_f32x16);
-  __m512 r_f32x16 = _mm512_fmadd_ps(power_f32x16, _mm512_set1_ps(-0.693145752f), x_f32x16);
-  r_f32x16 = _mm512_fmadd_ps(power_f32x16, _mm512_set1_ps(-1.42860677e-6f), r_f32x16);
-  __m512 p_f32x16 = _mm512_set1_ps(1.98756915e-4f);
-  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(1.39819994e-3f));
-  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(8.33345205e-3f));
-  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(4.16657962e-2f));
-  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(1.66666657e-1f));
-  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(0.5f));
+  __m512 r_f32x16 = _mm512_fmadd_ps(power_f32x16, _mm512_set1_ps(-kLn2High), x_f32x16);
+  r_f32x16 = _mm512_fmadd_ps(power_f32x16, _mm512_set1_ps(-kLn2Low), r_f32x16);
+  __m512 p_f32x16 = _mm512_set1_ps(kExp5);
+  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(kExp4));
+  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(kExp3));
+  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(kExp2));
+  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(kExp1));
+  p_f32x16 = _mm512_fmadd_ps(p_f32x16, r_f32x16, _mm512_set1_ps(kExp0));
   p_f32x16 = _mm512_add_ps(_mm512_fmadd_ps(_mm512_mul_ps(p_f32x16, r_f32x16), r_f32x16, r_f32x16),
                            _mm512_set1_ps(1.0f));
   const __m512i exponent_i32x16 = _mm512_slli_epi32(_mm512_castps_si512(shifted_f32x16), 23);
   const __m512i scaled_i32x16 = _mm512_add_epi32(_mm512_castps_si512(p_f32x16), exponent_i32x16);
-  const __mmask16 keep = _mm512_cmp_ps_mask(x_f32x16, _mm512_set1_ps(-87.3f), _CMP_NLT_UQ);
+  const __mmask16 keep = _mm512_cmp_ps_mask(x_f32x16, _mm512_set1_ps(kLeastExp), _CMP_NLT_UQ);
   return _mm512_maskz_mov_ps(keep, _mm512_castsi512_ps(scaled_i32x16));
 }
 

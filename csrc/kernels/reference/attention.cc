@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/attention_constants.h"
+#include "kernels/exp_constants.h"
 #include "kernels/packed_layout.h"
 #include "kernels/reference/scalar_math.h"
 #include "kernels/reference/tables.h"
@@ -67,8 +68,8 @@ float scores_of_row(const AttendArgs& args, std::int64_t row, SeenKeys seen, flo
 
 std::int32_t probability(float t, float factor, float largest) {
   const float x = max_second((t - largest) * factor, kLeastPower);  // at most 0; NaN gives kLeastPower
-  const float shifted = x + kPowerMagic;
-  const float f = x - (shifted - kPowerMagic);
+  const float shifted = x + kRoundingMagic;
+  const float f = x - (shifted - kRoundingMagic);
   float p = std::fmaf(kPower3, f, kPower2);
   p = std::fmaf(p, f, kPower1);
   p = std::fmaf(p, f, kPower0);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/exp_constants.h"
 #include "kernels/gelu_tables.h"
 #include "kernels/kernel_table.h"
 
@@ -34,9 +35,9 @@ static inline float relu(float x) { return static_cast<std::int32_t>(bits_of(x))
 // max(x, 0) - h(|x|), see gelu_tables.h. Absolute error below 3e-8 + 1 ulp of the result.
 static inline float gelu(float x, const float table[6][16]) {
   const float magnitude = min_second(std::fabs(x), kGeluLimit);
-  const float shifted = std::fmaf(magnitude, kGeluSegmentsPerUnit, kGeluRoundingMagic);
+  const float shifted = std::fmaf(magnitude, kGeluSegmentsPerUnit, kRoundingMagic);
   const std::uint32_t segment = bits_of(shifted) & 15;
-  const float offset = std::fmaf(shifted - kGeluRoundingMagic, -kGeluSegmentWidth, magnitude);
+  const float offset = std::fmaf(shifted - kRoundingMagic, -kGeluSegmentWidth, magnitude);
   float h = table[5][segment];
   for (int power = 4; power >= 0; --power) h = std::fmaf(h, offset, table[power][segment]);
   return max_second(0.0f, x) - h;
@@ -58,18 +59,18 @@ static inline float activate(float x, Activation activation) {
 
 // exp(x) for x <= 0; below -87.3 the result is 0 (it would be denormal). NaN stays NaN. Error below 1.5 ulp.
 static inline float exp_nonpositive(float x) {
-  const float shifted = std::fmaf(x, 1.44269504f, 12582912.0f);
-  const float power = shifted - 12582912.0f;
-  float r = std::fmaf(power, -0.693145752f, x);
-  r = std::fmaf(power, -1.42860677e-6f, r);
-  float p = 1.98756915e-4f;
-  p = std::fmaf(p, r, 1.39819994e-3f);
-  p = std::fmaf(p, r, 8.33345205e-3f);
-  p = std::fmaf(p, r, 4.16657962e-2f);
-  p = std::fmaf(p, r, 1.66666657e-1f);
-  p = std::fmaf(p, r, 0.5f);
+  const float shifted = std::fmaf(x, kLog2E, kRoundingMagic);
+  const float power = shifted - kRoundingMagic;
+  float r = std::fmaf(power, -kLn2High, x);
+  r = std::fmaf(power, -kLn2Low, r);
+  float p = kExp5;
+  p = std::fmaf(p, r, kExp4);
+  p = std::fmaf(p, r, kExp3);
+  p = std::fmaf(p, r, kExp2);
+  p = std::fmaf(p, r, kExp1);
+  p = std::fmaf(p, r, kExp0);
   p = std::fmaf(p * r, r, r) + 1.0f;
-  if (x < -87.3f) return 0.0f;
+  if (x < kLeastExp) return 0.0f;
   return float_of(bits_of(p) + (bits_of(shifted) << 23));
 }
 
