@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "kernels/extents.h"
 #include "kernels/kernel_table.h"
 #include "kernels/packed_layout.h"
 
@@ -51,13 +52,6 @@ struct FloatBlock {
   std::int64_t panel;
   std::int64_t panels;
 };
-
-constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
-// How many parts of at most `largest` make up the count.
-constexpr std::int64_t parts(std::int64_t count, std::int64_t largest) {
-  return (count + largest - 1) / largest;
-}
 
 inline bool is_gelu(Activation activation) {
   return activation == Activation::kGeluErf || activation == Activation::kGeluTanh;

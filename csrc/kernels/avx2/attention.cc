@@ -16,7 +16,9 @@
 #include "kernels/avx2/tables.h"
 #include "kernels/avx2/vec_math.h"
 #include "kernels/exp_constants.h"
+#include "kernels/extents.h"
 #include "kernels/packed_layout.h"
+#include "kernels/seen_keys.h"
 #include "kernels/unrolled.h"
 
 namespace fastformers::avx2 {
@@ -25,29 +27,6 @@ namespace {
 constexpr int kTileRows = 6;
 constexpr std::int64_t kPanelScores = kTileRows * kPanelColumns;
 constexpr std::int64_t kChunkDepth = 256;  // of queries widened at a time: all of any usual head
-
-std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-
-// Neighbouring rows [row, row + count) and the panels of keys that one of them sees.
-struct RowTile {
-  std::int64_t row;
-  std::int64_t count;
-  std::int64_t first_panel;
-  std::int64_t last_panel;
-  std::int64_t first_seen;  // by the first row, and not cut off at the sequence's ends
-  std::int64_t last_seen;
-  std::int64_t step;  // what the next row sees is so many keys further on
-  std::int64_t end;   // past the last key that a row sees
-};
-
-RowTile row_tile(const AttendArgs& args, std::int64_t row, std::int64_t count) {
-  if (args.window < 0) return {row, count, 0, panel_count(args.keys), 0, args.keys, 0, args.keys};
-  const std::int64_t first = args.first_query + row - args.window;
-  const std::int64_t last = args.first_query + row + args.window + 1;
-  const std::int64_t end = smaller(last + count - 1, args.keys);
-  return {row, count, larger(first, 0) / kPanelColumns, panel_count(end), first, last, 1, end};
-}
 
 // What is known of one tile's rows.
 struct Scratch {

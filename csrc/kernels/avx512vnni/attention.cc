@@ -23,7 +23,9 @@
 #include "kernels/avx512vnni/vec_math.h"
 #include "kernels/avx512vnni/vnni_tile.h"
 #include "kernels/exp_constants.h"
+#include "kernels/extents.h"
 #include "kernels/packed_layout.h"
+#include "kernels/seen_keys.h"
 #include "kernels/unrolled.h"
 
 namespace fastformers::avx512vnni {
@@ -32,28 +34,6 @@ namespace {
 constexpr int kTileRows = 6;
 constexpr int kTilePanels = 4;
 constexpr std::int64_t kBlockKeys = 64;  // one vector of P
-
-std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-
-// Neighbouring rows [row, row + count) and the panels of keys that one of them sees.
-struct RowTile {
-  std::int64_t row;
-  std::int64_t count;
-  std::int64_t first_panel;
-  std::int64_t last_panel;
-  std::int64_t first_seen;  // by the first row, and not cut off at the sequence's ends
-  std::int64_t last_seen;
-  std::int64_t end;  // past the last key that a row sees
-};
-
-RowTile row_tile(const AttendArgs& args, std::int64_t row, std::int64_t count) {
-  if (args.window < 0) return {row, count, 0, panel_count(args.keys), 0, args.keys, args.keys};
-  const std::int64_t first = args.first_query + row - args.window;
-  const std::int64_t last = args.first_query + row + args.window + 1;
-  const std::int64_t end = smaller(last + count - 1, args.keys);
-  return {row, count, larger(first, 0) / kPanelColumns, panel_count(end), first, last, end};
-}
 
 // What is known of the rows that are under way. Scores lie panel by panel, 16 lanes of every row side by side, so that a tile
 // stores them at constant distances.
@@ -396,7 +376,6 @@ void for_each_share(std::int64_t first, std::int64_t last, const Visit& visit) {
 
 void write_scores(const AttendArgs& args, const RowTile& rows, const Scratch& scratch) {
   const std::int64_t panel_bytes = padded_depth(args.depth) * kPanelColumns;
-  const std::int64_t step = args.window < 0 ? 0 : 1;
   for (std::int64_t m = 0; m < kTileRows; ++m) {
     _mm512_store_ps(scratch.maxima + m * kPanelColumns, _mm512_set1_ps(-__builtin_inff()));
   }
@@ -419,12 +398,12 @@ void write_scores(const AttendArgs& args, const RowTile& rows, const Scratch& sc
     tile.maxima = scratch.maxima;
     tile.first_seen = rows.first_seen - key;
     tile.last_seen = rows.last_seen - key;
-    tile.step = step;
+    tile.step = rows.step;
     tile.keys = args.keys - key;
     kTiles.scores[static_cast<int>(finish)][panels][rows.count](product, tile);
   };
   // Neighbouring tiles of one kind are one call.
-  const std::int64_t seen_by_all = larger(rows.first_seen + step * (rows.count - 1), 0);
+  const std::int64_t seen_by_all = larger(rows.first_seen + rows.step * (rows.count - 1), 0);
   const Finish inside = args.bias != nullptr ? Finish::kBias : Finish::kScale;
   std::int64_t pending = rows.first_panel, width = 0, count = 0;
   Finish finish = inside;

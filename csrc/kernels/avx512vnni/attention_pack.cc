@@ -16,6 +16,7 @@
 
 #include "kernels/avx512vnni/tables.h"
 #include "kernels/avx512vnni/vec_math.h"
+#include "kernels/extents.h"
 #include "kernels/packed_layout.h"
 #include "kernels/unrolled.h"
 
@@ -30,8 +31,6 @@ constexpr std::int64_t kGroupBytes = kDepthGroup * kPanelColumns;
 __attribute__((always_inline)) inline __m512i magnitude_bits(__m512 x_f32x16) {
   return _mm512_and_si512(_mm512_castps_si512(x_f32x16), _mm512_set1_epi32(0x7FFFFFFF));
 }
-
-std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 struct Scales {
   __m512 scale_f32x16;

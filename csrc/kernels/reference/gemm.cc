@@ -2,6 +2,7 @@
 // The matmul as plain loops: the yardstick of every other folder, and the path of CPUs without AVX2.
 #include <cmath>
 
+#include "kernels/extents.h"
 #include "kernels/packed_layout.h"
 #include "kernels/reference/scalar_math.h"
 #include "kernels/reference/tables.h"
@@ -14,8 +15,6 @@ std::int32_t dot(const std::uint8_t* row, const std::int8_t* column, std::int64_
   for (std::int64_t k = 0; k < depth; ++k) sum += static_cast<std::int32_t>(row[k]) * column[k];
   return sum;
 }
-
-std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 }  // namespace
 
