@@ -123,27 +123,35 @@ GemmArgs gemm_args(const QuantizedRows& x, const PackedWeight& weight, Range pan
   return args;
 }
 
-void quantize_block(const KernelTable& kernels, const FloatRows& x, const PackedWeight& weight, Range rows,
-                    const LinearOptions& options, const SharedRange& shared, const Block& block) {
-  const RowsArgs args = {x.data + rows.first * x.stride, x.stride, rows.last - rows.first, weight.depth(),
-                         options.factors};
+// visit(rows of the block, its scratch) for each block of the rows, one after the other in the same memory.
+template <typename Visit>
+void for_each_block(Range rows, const PackedWeight& weight, bool with_out, const Visit& visit) {
+  const std::int64_t widest = with_out ? std::max(weight.depth(), weight.columns()) : weight.depth();
+  const std::int64_t step = block_rows(rows.last - rows.first, widest);
+  Workspace workspace(block_bytes(step, weight, with_out));
+  const Block block = take_block(workspace, step, weight, with_out);
+  for (std::int64_t row = rows.first; row < rows.last; row += step) {
+    visit(Range{row, std::min(row + step, rows.last)}, block);
+  }
+}
+
+QuantizedRows quantize_block(const KernelTable& kernels, const FloatRows& x, const PackedWeight& weight,
+                             Range rows, const LinearOptions& options, const SharedRange& shared,
+                             const Block& block) {
+  const std::int64_t count = rows.last - rows.first;
+  const RowsArgs args = {x.data + rows.first * x.stride, x.stride, count, weight.depth(), options.factors};
   quantize_rows(kernels, args, shared, block.low, block.high, block.params, block.q, block.q_stride);
+  return {block.q, count, block.q_stride, block.params.scales, block.params.zero_points};
 }
 
 void linear_slice(const FloatRows& x, const PackedWeight& weight, const LinearOptions& options,
                   const SharedRange& shared, Range rows, Range panels, float* out, std::int64_t out_stride) {
   const KernelTable& kernels = weight.kernels_in_use();
-  const std::int64_t step = block_rows(rows.last - rows.first, weight.depth());
-  Workspace workspace(block_bytes(step, weight, false));
-  const Block block = take_block(workspace, step, weight, false);
-  for (std::int64_t row = rows.first; row < rows.last; row += step) {
-    const Range now = {row, std::min(row + step, rows.last)};
-    quantize_block(kernels, x, weight, now, options, shared, block);
-    const QuantizedRows q = {block.q, now.last - now.first, block.q_stride, block.params.scales,
-                             block.params.zero_points};
-    kernels.gemm_u8s8_f32(
-        gemm_args(q, weight, panels, options, row, block.gemm_scratch, out + row * out_stride, out_stride));
-  }
+  for_each_block(rows, weight, false, [&](Range now, const Block& block) {
+    const QuantizedRows q = quantize_block(kernels, x, weight, now, options, shared, block);
+    kernels.gemm_u8s8_f32(gemm_args(q, weight, panels, options, now.first, block.gemm_scratch,
+                                    out + now.first * out_stride, out_stride));
+  });
 }
 
 void check_rows(std::int64_t rows, std::int64_t stride, std::int64_t length, const char* name) {
@@ -205,15 +213,12 @@ void linear_from_quantized(const QuantizedRows& x, const PackedWeight& weight, c
   parallel_tasks(split.tasks, [&](int task) {
     const Range rows = split.rows(x.rows, task);
     const Range panels = split.panels(panel_count(weight.columns()), task);
-    const std::int64_t step = block_rows(rows.last - rows.first, weight.depth());
-    Workspace workspace(block_bytes(step, weight, false));
-    const Block block = take_block(workspace, step, weight, false);
-    for (std::int64_t row = rows.first; row < rows.last; row += step) {
-      const QuantizedRows now = {x.q + row * x.stride, std::min(step, rows.last - row), x.stride,
-                                 x.scales + row, x.zero_points + row};
-      kernels.gemm_u8s8_f32(gemm_args(now, weight, panels, options, row, block.gemm_scratch,
-                                      out + row * out_stride, out_stride));
-    }
+    for_each_block(rows, weight, false, [&](Range now, const Block& block) {
+      const QuantizedRows q = {x.q + now.first * x.stride, now.last - now.first, x.stride,
+                               x.scales + now.first, x.zero_points + now.first};
+      kernels.gemm_u8s8_f32(gemm_args(q, weight, panels, options, now.first, block.gemm_scratch,
+                                      out + now.first * out_stride, out_stride));
+    });
   });
   g_last_used.store(kernels.name, std::memory_order_relaxed);
 }
@@ -229,21 +234,16 @@ void linear_to_quantized(const FloatRows& x, const PackedWeight& weight, const L
   parallel_tasks(split.tasks, [&](int task) {
     const Range rows = split.rows(x.rows, task);
     const Range panels = {0, panel_count(weight.columns())};
-    const std::int64_t step = block_rows(rows.last - rows.first, std::max(weight.depth(), weight.columns()));
-    Workspace workspace(block_bytes(step, weight, true));
-    const Block block = take_block(workspace, step, weight, true);
-    for (std::int64_t row = rows.first; row < rows.last; row += step) {
-      const Range now = {row, std::min(row + step, rows.last)};
-      quantize_block(kernels, x, weight, now, options, shared, block);
-      const QuantizedRows q = {block.q, now.last - now.first, block.q_stride, block.params.scales,
-                               block.params.zero_points};
+    for_each_block(rows, weight, true, [&](Range now, const Block& block) {
+      const QuantizedRows q = quantize_block(kernels, x, weight, now, options, shared, block);
       kernels.gemm_u8s8_f32(
-          gemm_args(q, weight, panels, options, row, block.gemm_scratch, block.out, weight.columns()));
-      const RowsArgs result = {block.out, weight.columns(), now.last - now.first, weight.columns(),
-                               next_factors};
-      const RowParams params = {out.scales + row, block.params.inverse_scales, out.zero_points + row};
-      quantize_rows(kernels, result, {}, block.low, block.high, params, out.q + row * out.stride, out.stride);
-    }
+          gemm_args(q, weight, panels, options, now.first, block.gemm_scratch, block.out, weight.columns()));
+      const RowsArgs result = {block.out, weight.columns(), q.rows, weight.columns(), next_factors};
+      const RowParams params = {out.scales + now.first, block.params.inverse_scales,
+                                out.zero_points + now.first};
+      quantize_rows(kernels, result, {}, block.low, block.high, params, out.q + now.first * out.stride,
+                    out.stride);
+    });
   });
   g_last_used.store(kernels.name, std::memory_order_relaxed);
 }
@@ -258,14 +258,11 @@ void matmul_s32(const QuantizedRows& x, const PackedWeight& weight, int threads,
   parallel_tasks(split.tasks, [&](int task) {
     const Range rows = split.rows(x.rows, task);
     const Range panels = split.panels(panel_count(weight.columns()), task);
-    const std::int64_t step = block_rows(rows.last - rows.first, weight.depth());
-    Workspace workspace(block_bytes(step, weight, false));
-    const Block block = take_block(workspace, step, weight, false);
-    for (std::int64_t row = rows.first; row < rows.last; row += step) {
-      kernels.gemm_u8s8_s32({x.q + row * x.stride, x.stride, std::min(step, rows.last - row), weight.depth(),
+    for_each_block(rows, weight, false, [&](Range now, const Block& block) {
+      kernels.gemm_u8s8_s32({x.q + now.first * x.stride, x.stride, now.last - now.first, weight.depth(),
                              weight.panels(), weight.columns(), panels.first, panels.last,
-                             out + row * out_stride, out_stride, block.gemm_scratch});
-    }
+                             out + now.first * out_stride, out_stride, block.gemm_scratch});
+    });
   });
   g_last_used.store(kernels.name, std::memory_order_relaxed);
 }
