@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastformers.benchmarking.wording import processor
+from fastformers.benchmarking.wording import counted, processor
 from fastformers.measuring import Spread
 
 MISSED = "\u2717"  # ballot x, said in words under each table
@@ -38,6 +38,18 @@ def tally(values: Sequence[tuple[Spread, float]], unit: str) -> str:
         f"reach. Interquartile range of a cell's rounds: {100 * middle:.1f} % of the median (middle cell), "
         f"{100 * worst:.1f} % (worst)."
     )
+
+
+def wins(best: str, names: Sequence[str]) -> str:
+    """Says in how many cells each name was the best one, the most frequent first.
+
+    Args:
+        best: what the names are, as the sentence begins.
+        names: of the best one of each cell.
+    """
+    counts = sorted(((names.count(name), name) for name in set(names)), reverse=True)
+    cells = [f"{name} in {counted(count, 'cell')}" for count, name in counts]
+    return f"{best}: {', '.join(cells)}."
 
 
 def geometric_mean(values: Sequence[float]) -> float:

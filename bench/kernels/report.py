@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.harness.markdown import geometric_mean, marked, preamble, report_main, table, tally
+from bench.harness.markdown import geometric_mean, marked, preamble, report_main, table, tally, wins
 from bench.kernels import results
 from bench.kernels.results import Cell
 from bench.whole.regions import begin_line, end_line
@@ -77,17 +77,8 @@ def ratio_section(cells: Sequence[Cell], threads: int) -> str:
         by_shape(compared, lambda cell: marked(ratios[id(cell)], limit, 2)),
         tally([(ratio, limit) for ratio in ratios.values()], "ratio"),
         f"Geometric mean over the table: **{mean:.2f}** (to reach: {results.MEAN_RATIO_TO_REACH}). "
-        f"{wins(best)}",
+        f"{wins('Best contestant', [peer for _, peer in best if peer is not None])}",
     ])  # fmt: skip
-
-
-def wins(best: Sequence[tuple[Cell, str | None]]) -> str:
-    """Says in how many cells each contestant was the best one."""
-    names = [peer for _, peer in best if peer is not None]
-    counts = sorted(((names.count(name), name) for name in set(names)), reverse=True)
-    return (
-        "Best contestant: " + ", ".join(f"{name} in {counted(count, 'cell')}" for count, name in counts) + "."
-    )
 
 
 def contestant_section(cells: Sequence[Cell], threads: int) -> str:

@@ -8,7 +8,7 @@ puts them between that file's two marker lines. Numbers reach the README in no o
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from bench.harness.markdown import (
     MISSED,
@@ -18,6 +18,7 @@ from bench.harness.markdown import (
     report_main,
     table,
     tally,
+    wins,
 )
 from bench.workloads.encoder import results
 from bench.workloads.encoder.cells import BATCHES
@@ -28,6 +29,7 @@ from fastformers.measuring import Spread
 
 BEGIN, END = "<!-- encoder tables: begin -->", "<!-- encoder tables: end -->"
 NO_FIGURE = float("-inf")
+_BEST = "Best other engine"
 
 
 def describe_cell(cell: Cell) -> str:
@@ -70,19 +72,9 @@ def ratio_section(cells: Sequence[Cell], threads: int) -> str:
         "Median over the rounds of the ratio inside a round; static INT8, which needs calibration, included.",
         by_model(compared, lambda cell: marked(ratios[id(cell)], results.ratio_to_reach(cell), 2)),
         tally([(ratios[id(cell)], results.ratio_to_reach(cell)) for cell in compared], "ratio"),
-        f"Geometric mean: **{mean:.2f}**{note} (to reach: {results.MEAN_RATIO_TO_REACH}). {wins(best)}",
+        f"Geometric mean: **{mean:.2f}**{note} (to reach: {results.MEAN_RATIO_TO_REACH}). "
+        f"{wins(_BEST, list(best.values()))}",
     ])  # fmt: skip
-
-
-def wins(best: Mapping[int, str]) -> str:
-    """Says in how many cells each engine was the best other one."""
-    names = list(best.values())
-    counts = sorted(((names.count(name), name) for name in set(names)), reverse=True)
-    return (
-        "Best other engine: "
-        + ", ".join(f"{name} in {counted(count, 'cell')}" for count, name in counts)
-        + "."
-    )
 
 
 def dynamic_section(cells: Sequence[Cell], threads: int) -> str:
@@ -99,7 +91,7 @@ def dynamic_section(cells: Sequence[Cell], threads: int) -> str:
         f"### Times faster than the best dynamic-INT8 engine of each cell, {counted(threads, 'thread')}",
         by_model(compared, lambda cell: marked(ratios[id(cell)], to_reach, 2)),
         tally([(ratio, to_reach) for ratio in ratios.values()], "ratio"),
-        wins(best),
+        wins(_BEST, list(best.values())),
     ])  # fmt: skip
 
 
