@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,20 +18,19 @@ import pytest
 
 
 @pytest.fixture
-def bench(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def bench(bench_module: Callable[[str], Any]) -> Any:
     """The modules of a whole run, by short names."""
-    monkeypatch.syspath_prepend(repository)
     names = {
-        "run": "bench.run",
-        "report": "bench.report",
-        "parts": "bench.whole.parts",
-        "needs": "bench.whole.needs",
-        "process": "bench.whole.part_process",
-        "results": "bench.whole.results_file",
-        "regions": "bench.whole.regions",
-        "tables": "bench.whole.tables",
+        "run": "run",
+        "report": "report",
+        "parts": "whole.parts",
+        "needs": "whole.needs",
+        "process": "whole.part_process",
+        "results": "whole.results_file",
+        "regions": "whole.regions",
+        "tables": "whole.tables",
     }
-    return SimpleNamespace(**{short: importlib.import_module(name) for short, name in names.items()})
+    return SimpleNamespace(**{short: bench_module(name) for short, name in names.items()})
 
 
 @pytest.fixture

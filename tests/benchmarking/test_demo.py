@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-import importlib
 import json
 import os
 import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -286,10 +286,9 @@ def test_damaged_reports_are_refused(report: DemoReport, damage: dict[str, Any])
 
 
 def test_readmes_table_and_picture_are_made_of_a_whole_runs_file(
-    report: DemoReport, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: DemoReport, repository: Path, tmp_path: Path, bench_module: Callable[[str], Any]
 ) -> None:
-    monkeypatch.syspath_prepend(repository)
-    whole = importlib.import_module("bench.report")
+    whole = bench_module("report")
     (tmp_path / "bench").mkdir()
     (tmp_path / "docs").mkdir()
     for name in ("README.md", "bench/README.md"):

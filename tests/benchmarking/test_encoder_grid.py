@@ -3,26 +3,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from bench_documents import bench_document
 
 
 @pytest.fixture
-def grid(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def grid(bench_module: Callable[[str], Any]) -> Callable[[str], Any]:
     """Imports a module of bench/workloads/encoder by its name."""
-    monkeypatch.syspath_prepend(str(repository))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(f"bench.workloads.encoder.{name}")
-
-    return load
+    return lambda name: bench_module(f"workloads.encoder.{name}")
 
 
 # A cell of 128 tokens of bert-base: 2 x 84,934,656 x 128 + 4 x 12 x 768 x 128 x 128 operations.
@@ -44,11 +39,7 @@ def cell(milliseconds: float, static: float, dynamic: float, **more: Any) -> dic
 
 
 def document(*cells: dict[str, Any]) -> dict[str, Any]:
-    cpu = {"model": "Test CPU", "physical_cores": 2, "l2_bytes": 1 << 20, "l3_bytes": 32 << 20}
-    machine = {"cpu": {**cpu, "active_isa": "avx512vnni"}, "python": "3.11", "packages": {"torch": "2.13"}}
-    settings = {"rounds": 3, "block_ms": 80.0, "cores": [0]}
-    header = {"command": "python -m bench.workloads.encoder.run", "machine": machine, "settings": settings}
-    return {**header, "missing": {"ctranslate2_int8": "not installed"}, "cells": list(cells)}
+    return bench_document("bench.workloads.encoder.run", {"ctranslate2_int8": "not installed"}, cells)
 
 
 def test_limit_counts_linear_layers_and_attention_products(grid: Any) -> None:

@@ -3,28 +3,23 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from bench_documents import bench_document
 
 from fastformers.benchmarking.contestants import by_name
 
 
 @pytest.fixture
-def bench(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def bench(bench_module: Callable[[str], Any]) -> Callable[[str], Any]:
     """Imports a module of bench/kernels by its name."""
-    monkeypatch.syspath_prepend(str(repository))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(f"bench.kernels.{name}")
-
-    return load
+    return lambda name: bench_module(f"kernels.{name}")
 
 
 def cell(rows: int, gops: float, peer_factor: float, threads: int = 1, **more: Any) -> dict[str, Any]:
@@ -44,12 +39,7 @@ def cell(rows: int, gops: float, peer_factor: float, threads: int = 1, **more: A
 
 
 def document(*cells: dict[str, Any]) -> dict[str, Any]:
-    cpu = {"model": "Test CPU", "physical_cores": 2, "l2_bytes": 1 << 20, "l3_bytes": 32 << 20}
-    machine = {"cpu": {**cpu, "active_isa": "avx512vnni"}, "python": "3.11", "packages": {"torch": "2.13"}}
-    settings = {"rounds": 3, "block_ms": 25.0, "cores": [0]}
-    missing = {"torch_dynamic_x86": "torch not installed"}
-    header = {"command": "python -m bench.kernels.run", "machine": machine, "settings": settings}
-    return {**header, "missing": missing, "cells": list(cells)}
+    return bench_document("bench.kernels.run", {"torch_dynamic_x86": "torch not installed"}, cells)
 
 
 def test_shapes_cover_the_four_families(bench: Any) -> None:

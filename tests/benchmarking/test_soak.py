@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ import pytest
 
 
 @pytest.fixture
-def soak(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def soak(bench_module: Callable[[str], Any]) -> Any:
     """The module bench/soak/run.py."""
-    monkeypatch.syspath_prepend(repository)
-    return importlib.import_module("bench.soak.run")
+    return bench_module("soak.run")
 
 
 @pytest.mark.slow
