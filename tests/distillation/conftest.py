@@ -3,39 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
+from model_families import PREFIXES, family_config
 from tiny_models import word_pieces
 from torch import nn
 
 from fastformers.tasks import EncodedExamples, Example, encode
 from fastformers.tasks.custom import task_with_labels
 
+one_torch_thread = torch_threads.one_torch_thread
+
 WORDS = "the cat sat on mat dog ran because so not good bad what who bank river money".split()
 TASK = task_with_labels(("bad", "good", "so"))
 
-_ROPE = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3, "local_attention": 6}
-#: Family -> (prefix of transformers' classes, arguments besides the common ones).
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("Bert", {}),
-    "roberta": ("Roberta", {}),
-    "xlm-roberta": ("XLMRoberta", {}),
-    "camembert": ("Camembert", {}),
-    "distilbert": ("DistilBert", {}),
-    "electra": ("Electra", {"embedding_size": 14}),
-    "mpnet": ("MPNet", {}),
-    "modernbert": ("ModernBert", _ROPE),
-}
-_DISTILBERT_NAMES = {
-    "hidden_size": "dim",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "intermediate_size": "hidden_dim",
-    "hidden_act": "activation",
-}
+_OWN: dict[str, dict[str, Any]] = {"electra": {"embedding_size": 14}, "modernbert": {"local_attention": 6}}
 #: Every name that a family gives a dropout share in its config.
 DROPOUTS = (
     "hidden_dropout_prob",
@@ -47,19 +33,9 @@ DROPOUTS = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """Models this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def classifier(family: str = "bert", *, seed: int = 0, dropout: float = 0.0, **sizes: Any) -> nn.Module:
     import transformers
 
-    prefix, extra = FAMILIES[family]
     arguments = {
         "vocab_size": 60,
         "hidden_size": 32,
@@ -69,16 +45,14 @@ def classifier(family: str = "bert", *, seed: int = 0, dropout: float = 0.0, **s
         "max_position_embeddings": 64,
         "num_labels": len(TASK.labels),
         "pad_token_id": 0,
-        **extra,
+        **_OWN.get(family, {}),
         **sizes,
     }
-    if family == "distilbert":
-        arguments = {_DISTILBERT_NAMES.get(name, name): value for name, value in arguments.items()}
-    config = getattr(transformers, f"{prefix}Config")(**arguments)
+    config = family_config(family, **arguments)
     for name in (name for name in DROPOUTS if hasattr(config, name)):
         setattr(config, name, dropout)
     torch.manual_seed(seed)
-    model: nn.Module = getattr(transformers, f"{prefix}ForSequenceClassification")(config)
+    model: nn.Module = getattr(transformers, f"{PREFIXES[family]}ForSequenceClassification")(config)
     for parameter in model.parameters():  # as drawn, all models answer nearly the same
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     return model.eval()
@@ -90,7 +64,7 @@ def build() -> Callable[..., nn.Module]:
     return classifier
 
 
-@pytest.fixture(params=sorted(FAMILIES))
+@pytest.fixture(params=sorted(PREFIXES))
 def family(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

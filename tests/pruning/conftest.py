@@ -3,49 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
+from model_families import PREFIXES, family_config, randomize_
 from torch import Tensor, nn
+
+one_torch_thread = torch_threads.one_torch_thread
 
 VOCABULARY, PADDING_ID = 90, 1
 HEADS, NEURONS, LAYERS = 4, 24, 3
-
-_IDS = {"pad_token_id": PADDING_ID}
-_SPECIAL = {**_IDS, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
-#: Family -> (configuration class, arguments besides the common ones).
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("BertConfig", _IDS),
-    "roberta": ("RobertaConfig", _IDS),
-    "xlm-roberta": ("XLMRobertaConfig", _IDS),
-    "camembert": ("CamembertConfig", _IDS),
-    "distilbert": ("DistilBertConfig", _IDS),
-    "electra": ("ElectraConfig", {**_IDS, "embedding_size": 20}),
-    "mpnet": ("MPNetConfig", _IDS),
-    "modernbert": ("ModernBertConfig", {**_SPECIAL, "local_attention": 6}),
-}
-_DISTILBERT_NAMES = {
-    "hidden_size": "dim",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "intermediate_size": "hidden_dim",
-    "hidden_act": "activation",
-    "hidden_dropout_prob": "dropout",
-}
+_OWN: dict[str, dict[str, Any]] = {"electra": {"embedding_size": 20}, "modernbert": {"local_attention": 6}}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """Models this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=PREFIXES)
 def family(request: pytest.FixtureRequest) -> str:
     """Name of a model family."""
     name: str = request.param
@@ -58,7 +32,6 @@ def make_model() -> Callable[..., Any]:
     transformers = pytest.importorskip("transformers")
 
     def make(family: str, auto_class: str = "AutoModelForSequenceClassification", **changes: Any) -> Any:
-        kind, own = FAMILIES[family]
         sizes: dict[str, Any] = {
             "vocab_size": VOCABULARY,
             "hidden_size": 32,
@@ -67,32 +40,16 @@ def make_model() -> Callable[..., Any]:
             "intermediate_size": NEURONS,
             "max_position_embeddings": 42,
             "num_labels": 3,
-            **own,
+            "pad_token_id": PADDING_ID,
+            **_OWN.get(family, {}),
             **changes,
         }
-        if kind == "DistilBertConfig":
-            sizes = {_DISTILBERT_NAMES.get(name, name): value for name, value in sizes.items()}
-        config = getattr(transformers, kind)(**sizes)
         torch.manual_seed(0)
-        model = getattr(transformers, auto_class).from_config(config).eval()
-        _randomize_(model)
+        model = getattr(transformers, auto_class).from_config(family_config(family, **sizes)).eval()
+        randomize_(model)
         return model
 
     return make
-
-
-def _randomize_(model: nn.Module) -> None:
-    """Gives every parameter values of a trained model's order, biases and norms included."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=1.2 * module.in_features**-0.5)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.7)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.normal_(module.weight, mean=1.0, std=0.2)
-        bias = getattr(module, "bias", None)
-        if isinstance(bias, Tensor):
-            nn.init.normal_(bias, std=0.2)
 
 
 @pytest.fixture(scope="session")

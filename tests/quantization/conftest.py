@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from model_families import PREFIXES, family_config
 from torch import Tensor, nn
 
 from fastformers.quantization import timing
@@ -21,37 +22,14 @@ COMMON: dict[str, Any] = {
     "intermediate_size": 96,
     "max_position_embeddings": 64,
 }
-#: Family -> (configuration class, arguments, linears of the encoder, of which with an activation fused).
-FAMILIES: dict[str, tuple[str, dict[str, Any], int, int]] = {
-    "bert": ("BertConfig", COMMON, 12, 2),
-    "roberta": ("RobertaConfig", COMMON, 12, 2),
-    "xlm-roberta": ("XLMRobertaConfig", COMMON, 12, 2),
-    "camembert": ("CamembertConfig", COMMON, 12, 2),
-    "electra": ("ElectraConfig", {**COMMON, "embedding_size": 32}, 13, 2),
-    "mpnet": ("MPNetConfig", COMMON, 12, 2),
-    "distilbert": (
-        "DistilBertConfig",
-        {
-            "vocab_size": 100,
-            "dim": 48,
-            "n_layers": 2,
-            "n_heads": 4,
-            "hidden_dim": 96,
-            "max_position_embeddings": 64,
-        },
-        12,
-        2,
-    ),
-    "modernbert": (
-        "ModernBertConfig",
-        {
-            **COMMON,
-            **{f"{name}_token_id": place for place, name in enumerate(("pad", "bos", "eos", "cls", "sep"))},
-        },
-        8,
-        0,
-    ),
+_OWN: dict[str, dict[str, Any]] = {
+    "electra": {"embedding_size": 32},
+    "modernbert": {
+        f"{name}_token_id": place for place, name in enumerate(("pad", "bos", "eos", "cls", "sep"))
+    },
 }
+#: Family -> (linears of the encoder, of which with an activation fused), where they are not as in BERT.
+_LINEARS = {"electra": (13, 2), "modernbert": (8, 0)}
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] the a cat dog sat ran fast slow on mat road sun moon red blue old new".split()
 )
@@ -82,7 +60,7 @@ def fake_times(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., tuple
     return install
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=PREFIXES)
 def family(request: pytest.FixtureRequest) -> str:
     """Name of a model family."""
     name: str = request.param
@@ -92,7 +70,7 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def sizes(family: str) -> tuple[int, int]:
     """(linears of the family's tiny encoder, those of them that an activation is fused into)."""
-    return FAMILIES[family][2:]
+    return _LINEARS.get(family, (12, 2))
 
 
 @pytest.fixture(scope="session")
@@ -101,9 +79,8 @@ def make_model() -> Callable[..., Any]:
     transformers = pytest.importorskip("transformers")
 
     def make(family: str, auto_class: str = "AutoModel", **changes: Any) -> Any:
-        kind, arguments, _, _ = FAMILIES[family]
         torch.manual_seed(0)
-        config = getattr(transformers, kind)(**{**arguments, **changes})
+        config = family_config(family, **{**COMMON, **_OWN.get(family, {}), **changes})
         return getattr(transformers, auto_class).from_config(config).eval()
 
     return make

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch_threads
+from model_families import PREFIXES, family_config
 from torch import Tensor, nn
 
 import fastformers as ff
 from fastformers import errors
+
+one_torch_thread = torch_threads.one_torch_thread
 
 #: Of the issue, for random weights.
 LEAST_COSINE = 0.999
@@ -27,28 +31,7 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 70,
     "pad_token_id": 1,
 }
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("BertConfig", {}),
-    "roberta": ("RobertaConfig", {}),
-    "xlm-roberta": ("XLMRobertaConfig", {}),
-    "camembert": ("CamembertConfig", {}),
-    "distilbert": ("DistilBertConfig", {}),
-    "electra": ("ElectraConfig", {"embedding_size": 48}),
-    "mpnet": ("MPNetConfig", {}),
-    "modernbert": (
-        "ModernBertConfig",
-        {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3, "local_attention": 16},
-    ),
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_torch_thread() -> Any:
-    """Models this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+_OWN: dict[str, dict[str, Any]] = {"electra": {"embedding_size": 48}, "modernbert": {"local_attention": 16}}
 
 
 @pytest.fixture
@@ -57,18 +40,9 @@ def make_model() -> Callable[..., Any]:
     transformers = pytest.importorskip("transformers")
 
     def make(family: str, auto_class: str = "AutoModel", **changes: Any) -> Any:
-        kind, own = FAMILIES[family]
-        sizes = {**SIZES, **own, **changes}
-        if family == "distilbert":
-            names = {
-                "hidden_size": "dim",
-                "num_hidden_layers": "n_layers",
-                "num_attention_heads": "n_heads",
-                "intermediate_size": "hidden_dim",
-            }
-            sizes = {names.get(name, name): value for name, value in sizes.items()}
+        config = family_config(family, **{**SIZES, **_OWN.get(family, {}), **changes})
         torch.manual_seed(4)
-        model = getattr(transformers, auto_class).from_config(getattr(transformers, kind)(**sizes)).eval()
+        model = getattr(transformers, auto_class).from_config(config).eval()
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
@@ -109,7 +83,7 @@ def cosine(one: Tensor, other: Tensor) -> float:
     return float(torch.cosine_similarity(one, other, dim=-1).min())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PREFIXES)
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_int8_encoder_answers_like_the_model(
     make_model: Callable[..., Any], batch: dict[str, Tensor], family: str, calibrated: bool
@@ -131,7 +105,7 @@ def test_int8_encoder_answers_like_the_model(
     assert fast.notes == ()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PREFIXES)
 def test_int8_bits_do_not_depend_on_batch_or_padding(
     make_model: Callable[..., Any], batch: dict[str, Tensor], family: str
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch_threads
 from tiny_models import SPECIAL, word_pieces
 from torch import nn
 
@@ -35,17 +36,11 @@ from fastformers.tasks import (
     predict_logits,
 )
 
+one_torch_thread = torch_threads.one_torch_thread
+
 WORDS = "the cat sat on mat dog ran because so not good bad what who bank river money".split()
 LABELS = ("animal", "place")
 FAST = TrainConfig(epochs=6, learning_rate=2e-3, batch_size=8, device="cpu", warmup=0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_torch_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def rows(count: int, start: int) -> list[dict[str, str]]:

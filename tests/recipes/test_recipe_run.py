@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError, GateError
@@ -21,6 +21,8 @@ from fastformers.recipes.recipe_stages import KINDS
 from fastformers.recipes.speed import Timed, time_models
 from fastformers.tasks import predict_logits
 from fastformers.training.schedule import plan_of
+
+one_torch_thread = torch_threads.one_torch_thread
 
 RECIPE = """
 [recipe]
@@ -70,15 +72,6 @@ epochs = 2
 learning_rate = 2e-3
 """
 STAGES = ["teacher", "student", "smaller", "int8", "fast"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """Models this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -6,19 +6,20 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+import torch_threads
 from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.recipes.model_folder import open_model, save_model
 from fastformers.tasks import TaskFile
+
+one_torch_thread = torch_threads.one_torch_thread
 
 WORDS = "the cat sat on mat dog ran because so not who bank river money".split()
 LABELS = ("bad", "good")
@@ -33,15 +34,6 @@ class Killed(Exception):
 def kill(stage: str, step: int, steps: int) -> None:
     if step == steps:
         raise Killed
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """Models this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def random_rows(count: int, seed: int) -> list[tuple[str, str]]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
+from model_families import family_config, randomize_
 from torch import Tensor, nn
 
 from fastformers.rewriting.families import family_of
+
+one_torch_thread = torch_threads.one_torch_thread
 
 HEADS = {
     "base": "AutoModel",
@@ -23,35 +27,20 @@ HEADS = {
 }
 VOCABULARY, PADDING_ID, LENGTH_LIMIT = 90, 1, 40
 
-#: Family -> (configuration class, arguments besides the common ones).
+#: Name -> (family, arguments besides the common ones).
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("BertConfig", {"pad_token_id": PADDING_ID}),
-    "roberta": ("RobertaConfig", {"pad_token_id": PADDING_ID, "type_vocab_size": 1}),
-    "xlm-roberta": ("XLMRobertaConfig", {"pad_token_id": PADDING_ID, "type_vocab_size": 2}),
-    "camembert": ("CamembertConfig", {"pad_token_id": PADDING_ID, "type_vocab_size": 1}),
-    "distilbert": ("DistilBertConfig", {"pad_token_id": PADDING_ID}),
-    "electra": ("ElectraConfig", {"pad_token_id": PADDING_ID, "embedding_size": 14}),
-    "electra-wide": ("ElectraConfig", {"pad_token_id": PADDING_ID, "embedding_size": "hidden"}),
-    "mpnet": ("MPNetConfig", {"pad_token_id": PADDING_ID}),
-    "modernbert": (
-        "ModernBertConfig",
-        {
-            "pad_token_id": PADDING_ID,
-            "bos_token_id": 2,
-            "eos_token_id": 3,
-            "cls_token_id": 2,
-            "sep_token_id": 3,
-            "local_attention": 6,
-        },
-    ),
+    "bert": ("bert", {}),
+    "roberta": ("roberta", {"type_vocab_size": 1}),
+    "xlm-roberta": ("xlm-roberta", {"type_vocab_size": 2}),
+    "camembert": ("camembert", {"type_vocab_size": 1}),
+    "distilbert": ("distilbert", {}),
+    "electra": ("electra", {"embedding_size": 14}),
+    "electra-wide": ("electra", {"embedding_size": "hidden"}),
+    "mpnet": ("mpnet", {}),
+    "modernbert": ("modernbert", {"local_attention": 6}),
     "modernbert-mean": (
-        "ModernBertConfig",
+        "modernbert",
         {
-            "pad_token_id": PADDING_ID,
-            "bos_token_id": 2,
-            "eos_token_id": 3,
-            "cls_token_id": 2,
-            "sep_token_id": 3,
             "local_attention": 10,
             "classifier_pooling": "mean",
             "norm_bias": True,
@@ -62,22 +51,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-_DISTILBERT_NAMES = {
-    "hidden_size": "dim",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "intermediate_size": "hidden_dim",
-    "hidden_act": "activation",
-}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """Models this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -112,8 +85,8 @@ def make_model() -> Callable[..., Any]:
     transformers = pytest.importorskip("transformers")
 
     def make(family: str, head: str = "base", seed: int = 0, **changes: Any) -> Any:
-        kind, arguments = FAMILIES[family]
-        config = getattr(transformers, kind)(**_arguments(kind, arguments, changes, head))
+        kind, own = FAMILIES[family]
+        config = family_config(kind, **_arguments(own, changes, head))
         torch.manual_seed(seed)
         model = getattr(transformers, HEADS[head]).from_config(config).eval()
         randomize_(model)
@@ -122,7 +95,7 @@ def make_model() -> Callable[..., Any]:
     return make
 
 
-def _arguments(kind: str, own: dict[str, Any], changes: dict[str, Any], head: str) -> dict[str, Any]:
+def _arguments(own: dict[str, Any], changes: dict[str, Any], head: str) -> dict[str, Any]:
     sizes: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": 30,
@@ -131,31 +104,13 @@ def _arguments(kind: str, own: dict[str, Any], changes: dict[str, Any], head: st
         "intermediate_size": 44,
         "max_position_embeddings": LENGTH_LIMIT + 2,
         "num_labels": 2 if head == "answers" else 5,
+        "pad_token_id": PADDING_ID,
         **own,
         **changes,
     }
     if sizes.get("embedding_size") == "hidden":
         sizes["embedding_size"] = sizes["hidden_size"]
-    if kind == "ModernBertConfig" and "hidden_act" in sizes:
-        sizes["hidden_activation"] = sizes.pop("hidden_act")
-    if kind == "DistilBertConfig":
-        sizes = {_DISTILBERT_NAMES.get(name, name): value for name, value in sizes.items()}
     return sizes
-
-
-def randomize_(model: nn.Module) -> None:
-    """Gives every parameter values of a trained model's order, biases and norms included."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear) and module.weight.numel():
-            nn.init.normal_(module.weight, std=1.2 * module.in_features**-0.5)
-            if module.bias is not None:
-                nn.init.normal_(module.bias, std=0.2)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.7)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.normal_(module.weight, mean=1.0, std=0.2)
-            if module.bias is not None:
-                nn.init.normal_(module.bias, std=0.2)
 
 
 def linear(columns: int, depth: int, bias: bool) -> nn.Linear:

@@ -4,27 +4,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch_threads
 from tiny_models import SPECIAL, word_pieces
 
 from fastformers.tasks import EncodedExamples, Example, Task, encode
 from fastformers.tasks.custom import task_with_labels
 
+one_torch_thread = torch_threads.one_torch_thread
+
 WORDS = "the cat sat on mat dog ran because so not who bank river money".split()
 LABELS = ("bad", "good")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """Models this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def wordpiece() -> Any:
