@@ -288,16 +288,6 @@ void a_warm_call_allocates_no_more() {
   REQUIRE(encoder.workspace_bytes() == bytes);
 }
 
-template <typename Error, typename Call>
-bool throws(const Call& call) {
-  try {
-    call();
-  } catch (const Error&) {
-    return true;
-  }
-  return false;
-}
-
 void wrong_input_is_refused() {
   const RandomModel model({{{4, 10, 96, -1, 0.0}}});
   const Encoder encoder(model.plan, model.tensors, AttentionMode::kAuto, 1);

@@ -5,7 +5,6 @@
 #include "runtime/instance_pool.h"
 
 #include <sched.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpu_seconds.h"
 #include "ops/thread_pool.h"
 #include "require.h"
 
@@ -171,16 +171,6 @@ void what_the_work_throws_comes_back() {
   }
   REQUIRE(message == "token 7");
   REQUIRE(pool.wait(submit(pool, [](int) {}, 1, kNever, false), kNever) == Outcome::kDone);
-}
-
-template <typename Error, typename Call>
-bool throws(const Call& call) {
-  try {
-    call();
-  } catch (const Error&) {
-    return true;
-  }
-  return false;
 }
 
 void a_full_queue_refuses_at_once_and_what_waits_is_still_done() {
@@ -389,15 +379,6 @@ void a_forked_child_gets_an_error_and_the_parent_goes_on() {
     REQUIRE(pool->wait(submit(*pool, [](int) {}, 1, kNever, false), kNever) == Outcome::kDone);
   }
   REQUIRE(lost <= kLostChildren);
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 void an_idle_pool_uses_no_cpu() {

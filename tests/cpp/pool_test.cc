@@ -2,7 +2,6 @@
 // The thread pool: every task runs once, exceptions come back, nesting and strangers do not hang it, it survives fork,
 // takes no signals, and sleeps when there is nothing to do. Also run under ThreadSanitizer (FASTFORMERS_SANITIZE=thread).
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu_seconds.h"
 #include "ops/thread_pool.h"
 #include "require.h"
 
@@ -199,15 +199,6 @@ void workers_take_no_signals() {
   });
   std::sort(blocked.begin(), blocked.end());
   REQUIRE((blocked == std::vector<int>{0, 2, 2}));  // the caller, and two workers
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 void an_idle_pool_uses_no_cpu() {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // REQUIRE(condition): prints the claim, the line and the test that failed, and goes on; finish() gives the exit status.
+// throws<Error>(call): whether a call ends with that error, to be required.
 #pragma once
 
 #include <cstdio>
@@ -31,5 +32,15 @@ inline int finish() {
 }
 
 }  // namespace require
+
+template <typename Error, typename Call>
+bool throws(const Call& call) {
+  try {
+    call();
+  } catch (const Error&) {
+    return true;
+  }
+  return false;
+}
 
 #define REQUIRE(condition) ::require::check((condition), #condition, __FILE__, __LINE__, __func__)
