@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fastformers.cli.options import EnergyMethod, PriceOfMachine, Utilisation
+from fastformers.cli.options import EnergyMethod, JsonTable, PriceOfMachine, Utilisation
 from fastformers.errors import ConfigError
 
 __all__ = ["ladder"]
@@ -96,9 +96,7 @@ def ladder(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw readings of another ladder in OUT away.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: JsonTable = False,
 ) -> None:
     """Measure PyTorch, dynamic length, distilled, INT8 engine (GPU: half), instances and pruned beside each other."""
     from rich.console import Console

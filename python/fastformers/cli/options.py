@@ -21,6 +21,7 @@ __all__ = [
     "EvaluateEvery",
     "FixedLength",
     "JsonReport",
+    "JsonTable",
     "JsonText",
     "LearningRate",
     "MaxSteps",
@@ -59,6 +60,9 @@ OutputFolder: TypeAlias = Annotated[
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace a model saved in OUT.")]
 JsonReport: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
 JsonText: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+JsonTable: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+]
 RoundingOfWeights: TypeAlias = Annotated[
     Rounding, typer.Option(help="compensated is closer to float32, and slower to convert.")
 ]

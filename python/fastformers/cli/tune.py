@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastformers.cli.options import CompiledFolder
+from fastformers.cli.options import CompiledFolder, JsonTable
 from fastformers.cli.texts import read_texts
 from fastformers.errors import ConfigError
 
@@ -33,9 +33,7 @@ def tune(
     processes: Annotated[
         bool, typer.Option("--processes", help="Measure a process for each instance, too, for comparison.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: JsonTable = False,
 ) -> None:
     """Measure arrangements of instances and threads for the model in DIR; Engine uses the best from then on."""
     from fastformers import kernels
