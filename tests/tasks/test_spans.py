@@ -59,12 +59,12 @@ def test_tokens_are_those_that_share_a_character() -> None:
 
 
 LETTERS = st.text(st.sampled_from("abcXYZ019é.,'-"), min_size=1, max_size=6)
-SENTENCES = st.lists(LETTERS, min_size=1, max_size=8)
+WORDS = st.lists(LETTERS, min_size=1, max_size=8)
 
 
 @given(
-    first=st.lists(LETTERS, min_size=1, max_size=8),
-    second=st.lists(LETTERS, min_size=1, max_size=8),
+    first=WORDS,
+    second=WORDS,
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)

@@ -43,9 +43,6 @@ class Reading:
         return self.seconds / self.queries
 
 
-Round = Mapping[str, Reading]
-
-
 class Journal:
     """``rounds.jsonl``: a line that says which ladder it is of, then a line for each reading.
 
