@@ -5,18 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastformers.benchmarking.ladder.rungs import Rung, add_students, check_names
+from fastformers.benchmarking.ladder.rungs import DYNAMIC, PADDED, Rung, add_students, check_names
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import Systems
 
 __all__ = ["gpu_comparisons_of", "gpu_rungs_of"]
 
-_PADDED, _DYNAMIC, _BUCKETS, _HALF = (
-    "PyTorch, padded",
-    "dynamic length",
-    "similar lengths together",
-    "half precision",
-)
+_BUCKETS, _HALF = "similar lengths together", "half precision"
 
 
 def gpu_rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> list[Rung]:
@@ -25,20 +20,20 @@ def gpu_rungs_of(systems: Systems, settings: LadderSettings, max_length: int) ->
     teacher, size = systems.teacher, settings.request_size
     rungs = [
         Rung(
-            _PADDED,
+            PADDED,
             f"{teacher.name} in PyTorch float32, batches of {size}: every text is filled up to {max_length} tokens",
             teacher,
             "batches_padded",
             "",
         ),
         Rung(
-            _DYNAMIC,
+            DYNAMIC,
             "the same model; a batch is filled up to its longest text",
             teacher,
             "batches_dynamic",
-            _PADDED,
+            PADDED,
         ),
-        Rung(_BUCKETS, "the same; texts of similar length share a batch", teacher, "batches", _DYNAMIC),
+        Rung(_BUCKETS, "the same; texts of similar length share a batch", teacher, "batches", DYNAMIC),
     ]
     add_students(rungs, systems, "batches")
     meaning = "weights and products are half, attention is fused (ff.to_fp16)"

@@ -12,7 +12,7 @@ from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.benchmarking.wording import counted
 from fastformers.errors import ConfigError
 
-__all__ = ["Rung", "add_students", "check_names", "comparisons_of", "rungs_of"]
+__all__ = ["DYNAMIC", "PADDED", "Rung", "add_students", "check_names", "comparisons_of", "rungs_of"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Rung:
     slow: bool = False
 
 
-_PADDED, _DYNAMIC, _ENGINE = "PyTorch, padded", "dynamic length", "INT8 engine"
+#: Rows that a ladder has on a GPU, too.
+PADDED, DYNAMIC = "PyTorch, padded", "dynamic length"
+_ENGINE = "INT8 engine"
 
 
 def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> list[Rung]:
@@ -55,7 +57,7 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
     several = counted(settings.instance_count, "instance")
     rungs = [
         Rung(
-            _PADDED,
+            PADDED,
             f"{teacher.name} in PyTorch float32, out of the box: every text is filled up to {max_length} tokens",
             teacher,
             "padded",
@@ -63,11 +65,11 @@ def rungs_of(systems: Systems, settings: LadderSettings, max_length: int) -> lis
             slow=True,
         ),
         Rung(
-            _DYNAMIC,
+            DYNAMIC,
             "the same model computes only the tokens that a text has",
             teacher,
             "dynamic",
-            _PADDED,
+            PADDED,
             True,
         ),
     ]
@@ -145,7 +147,7 @@ def comparisons_of(systems: Systems, settings: LadderSettings, rungs: Sequence[R
                 "the uncompressed model in the INT8 engine: what it gains without distillation",
                 systems.teacher,
                 "engine",
-                _DYNAMIC,
+                DYNAMIC,
                 slow=True,
             )
         )
