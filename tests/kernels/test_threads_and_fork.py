@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from thread_calls import call_on_threads
 
 from fastformers import kernels
 
@@ -199,12 +200,7 @@ def test_threads_that_call_at_once_get_their_own_results(isa: str, draw: Draw) -
             if not np.array_equal(result, expected[index]):
                 wrong.append(index)
 
-    threads = [threading.Thread(target=call, args=(index,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert not any(thread.is_alive() for thread in threads)
+    call_on_threads(call, 4)
     assert wrong == []
 
 

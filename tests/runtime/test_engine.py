@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from thread_calls import call_on_threads
 from tokenizers.processors import TemplateProcessing
 
 from fastformers.answers import Prediction, RankedDocument
@@ -224,12 +224,7 @@ def test_many_threads_get_their_own_answers(make_engine: MakeEngine, texts: list
             if not (np.array_equal(got, expected[part]) and np.array_equal(one, expected[start])):
                 wrong.append(start)
 
-    threads = [threading.Thread(target=call, args=(index,)) for index in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert not any(thread.is_alive() for thread in threads)
+    call_on_threads(call, 6)
     assert wrong == []
 
 
