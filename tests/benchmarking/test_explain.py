@@ -177,6 +177,15 @@ def test_length_that_the_model_does_not_take_is_refused(artefact: Path, length: 
         explain(artefact, length=length, ceilings=CEILINGS)
 
 
+def test_without_a_length_a_short_model_is_explained_at_its_limit_and_a_note_says_so(tmp_path: Path) -> None:
+    plan = random_plan(max_tokens=32)
+    save_artefact(tmp_path / "short", plan, random_tensors(plan), config={})
+    found = explain(tmp_path / "short", ceilings=CEILINGS)
+    assert isinstance(found, Explanation)
+    assert found.lengths["longest"] == 32
+    assert found.notes == ("counted for 32 tokens, the model's limit, not for the usual 128",)
+
+
 def test_no_texts_are_refused(artefact: Path) -> None:
     with pytest.raises(ConfigError, match="no texts"):
         explain(artefact, texts=[], ceilings=CEILINGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ __all__ = [
 
 _SCHEMA = "fastformers-explain/1"
 _OPERATIONS_PER_MAC = 2
+_USUAL_LENGTH = 128
 _TORCH_FORMAT = "fastformers"
 #: Plain loops for comparison, whose speed says nothing of the machine.
 _WITHOUT_CEILING = "reference"
@@ -202,7 +203,7 @@ class _Model:
 def explain(
     folder: str | Path,
     *,
-    length: int = 128,
+    length: int | None = None,
     texts: Sequence[str] | None = None,
     threads: int = 1,
     ceilings: Ceilings | None = None,
@@ -212,7 +213,8 @@ def explain(
     Args:
         folder: a transformers model, one with INT8 layers that ``fastformers quantize`` saved, or the artefact of a
             compiled encoder (which needs no torch).
-        length: tokens of the text that is counted for.
+        length: tokens of the text that is counted for; ``None`` for 128, or for as many as the model takes where
+            that is fewer, which a note then says.
         texts: count for these instead, tokenized, cut at the model's limit; figures are means over them.
         threads: whose ceilings the expected times assume.
         ceilings: instead of measuring.
@@ -247,7 +249,7 @@ def explain(
             except UnsupportedModelError:
                 coverage = None
             return Unsupported(model=str(path), problem=str(error), quantize=coverage)
-        lengths = [length]
+        lengths = None if length is None else [length]
         if texts is not None:
             encoded = source.tokenizer()(list(texts), truncation=False)["input_ids"] if texts else []
             lengths = [len(ids) for ids in encoded]
@@ -306,7 +308,7 @@ def _translated(module: nn.Module) -> _Model:
 
 def _explain_artefact(
     folder: Path,
-    length: int,
+    length: int | None,
     texts: Sequence[str] | None,
     threads: int,
     ceilings: Ceilings | None,
@@ -317,7 +319,7 @@ def _explain_artefact(
 
     artefact = read_artefact(folder)
     manifest = artefact.manifest
-    lengths = [length]
+    lengths = None if length is None else [length]
     if texts is not None:
         if artefact.tokenizer_json is None or manifest.tokenization is None:
             raise ConfigError(f"{folder} was saved without a tokenizer: give --length instead of texts")
@@ -353,8 +355,10 @@ def _saved_precision(name: str, array: Any) -> Precision:
 
 
 def _explanation(
-    folder: Path, model: _Model, lengths: list[int], cut: bool, ceilings: Ceilings
+    folder: Path, model: _Model, lengths: list[int] | None, cut: bool, ceilings: Ceilings
 ) -> Explanation:
+    if lengths is None:
+        model, lengths = _with_usual_length(model)
     lengths = _checked(lengths, model.plan.max_tokens, cut)
     work = work_of(model.plan, lengths, model.attention)
     total = sum(each.macs for each in work)
@@ -388,6 +392,14 @@ def _explanation(
         held_bytes=model.held_bytes,
         notes=model.notes,
     )
+
+
+def _with_usual_length(model: _Model) -> tuple[_Model, list[int]]:
+    most = model.plan.max_tokens
+    if most >= _USUAL_LENGTH:
+        return model, [_USUAL_LENGTH]
+    note = f"counted for {most} tokens, the model's limit, not for the usual {_USUAL_LENGTH}"
+    return replace(model, notes=(*model.notes, note)), [most]
 
 
 def _checked(lengths: list[int], most: int, cut: bool) -> list[int]:

@@ -23,7 +23,14 @@ def explain(
             metavar="MODEL", exists=True, file_okay=False, help="Folder of a model or a compiled encoder."
         ),
     ],
-    length: Annotated[int, typer.Option(min=1, help="Tokens of the text that is counted for.")] = 128,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens of the text that is counted for.",
+            show_default="128, or the model's limit if that is less",
+        ),
+    ] = None,
     texts: Annotated[
         Path | None,
         typer.Option(
