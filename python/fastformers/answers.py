@@ -13,6 +13,7 @@ __all__ = [
     "Prediction",
     "RankedDocument",
     "class_names",
+    "has_many_labels",
     "predictions",
     "rank",
     "relevance",
@@ -27,7 +28,8 @@ class Prediction(NamedTuple):
 
     Attributes:
         label: its name (``id2label`` of the model), or ``"LABEL_i"`` where the model names none.
-        score: its probability (softmax); of a model with one output, the output itself.
+        score: its probability: softmax, or the sigmoid of its own logit where a text may have several labels
+            (``problem_type="multi_label_classification"``). Of a model with one output, the output itself.
     """
 
     label: str
@@ -64,6 +66,11 @@ def class_names(id2label: Mapping[Any, Any] | None) -> tuple[str, ...] | None:
     return tuple(names[number] for number in numbers) if names and names.keys() == set(numbers) else None
 
 
+def has_many_labels(problem_type: str | None) -> bool:
+    """Whether a text may have several labels at once, by ``problem_type`` of a model's configuration."""
+    return problem_type == "multi_label_classification"
+
+
 def stacked(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Rows [C] of n texts as one array [n, C]; of no texts [0, 0]."""
     return np.stack(list(rows)) if rows else np.empty((0, 0), np.float32)
@@ -95,19 +102,27 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
-def predictions(logits: NDArray[np.float32], labels: Sequence[str] | None) -> list[Prediction]:
-    """Labels and scores of logits, [n, C], C >= 1."""
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sigmoid of each number."""
+    result: NDArray[np.float32] = 0.5 * (1 + np.tanh(0.5 * logits))  # exp(-x) would overflow far below 0
+    return result
+
+
+def predictions(
+    logits: NDArray[np.float32], labels: Sequence[str] | None, *, many_labels: bool = False
+) -> list[Prediction]:
+    """Labels and scores of logits, [n, C], C >= 1; ``many_labels``: each label has a probability of its own."""
     names = labels if labels is not None else [f"LABEL_{i}" for i in range(logits.shape[1])]
     if logits.shape[1] == 1:
         return [Prediction(names[0], float(value)) for value in logits[:, 0]]
-    scores = softmax(logits)
-    best = scores.argmax(axis=1)
+    scores = (sigmoid if many_labels else softmax)(logits)
+    best = logits.argmax(axis=1)
     return [Prediction(names[index], float(scores[row, index])) for row, index in enumerate(best)]
 
 
-def relevance(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def relevance(logits: NDArray[np.float32], *, many_labels: bool = False) -> NDArray[np.float32]:
     """Score of each pair from logits [n, 1] (the logit) or [n, 2] (probability of the second label)."""
-    return logits[:, 0] if logits.shape[1] == 1 else softmax(logits)[:, 1]
+    return logits[:, 0] if logits.shape[1] == 1 else (sigmoid if many_labels else softmax)(logits)[:, 1]
 
 
 def similarities(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

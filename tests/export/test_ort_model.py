@@ -68,6 +68,20 @@ def test_texts_of_any_length_get_torchs_logits(export: Export, tokenizer: Any, i
     assert [answer.label for answer in answers] == [f"LABEL_{best}" for best in wanted.argmax(1)]
 
 
+def test_multi_label_models_score_the_sigmoid_wherever_they_run(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    model = make_model("bert", "classification", problem_type="multi_label_classification")
+    best = torch_logits(model, tokenizer, ["good dog"])[0].max()
+    encoder = ff.compile(model, ff.CompileConfig(int8=None))
+    ff.save_pretrained(encoder, tmp_path / "fast", tokenizer=tokenizer)
+    ff.export_onnx(model, tmp_path / "onnx", "fp32", tokenizer=tokenizer, check=False)
+    with ff.Engine.from_pretrained(tmp_path / "fast") as engine, ff.OrtModel(tmp_path / "onnx") as exported:
+        for found in (engine, exported, ff.TorchModel(model, tokenizer)):
+            score = found.predict(["good dog"])[0].score
+            assert score == pytest.approx(1 / (1 + np.exp(-best)), abs=1e-4)  # the bound of float32 exports
+
+
 @pytest.mark.filterwarnings("ignore:a text of more than 24 tokens")
 def test_token_classifiers_give_a_row_for_each_token(export: Export, tokenizer: Any) -> None:
     model, folder = export("tokens")

@@ -74,6 +74,21 @@ def test_predict_gives_the_labels_with_the_largest_softmax(make_engine: MakeEngi
     assert [engine.submit(text).result(timeout=60) for text in texts[:20]] == predictions[:20]
 
 
+def test_labels_that_may_come_together_score_the_sigmoid_of_their_logit(
+    make_engine: MakeEngine, texts: list[str]
+) -> None:
+    engine = make_engine(labels=LABELS, many_labels=True)
+    logits = np.asarray(engine.logits(texts), np.float64)
+    predictions = engine.predict(texts)
+    assert [p.label for p in predictions] == [LABELS[i] for i in logits.argmax(axis=1)]
+    # float32 sigmoid against float64 here: a few roundings below 1.2e-7 each.
+    assert np.allclose([p.score for p in predictions], (1 / (1 + np.exp(-logits))).max(axis=1), atol=1e-6)
+    assert [engine.submit(text).result(timeout=60) for text in texts[:20]] == predictions[:20]
+    again = engine.rearranged(engine.arrangement)
+    assert again.predict(texts[:20]) == predictions[:20]
+    again.close()
+
+
 def test_labels_that_are_not_named_are_numbered(make_engine: MakeEngine) -> None:
     assert make_engine().predict(["w1"])[0].label in ("LABEL_0", "LABEL_1", "LABEL_2")
 

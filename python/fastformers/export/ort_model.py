@@ -100,6 +100,7 @@ class OrtModel:
         self._inputs: tuple[str, ...] = tuple(description["inputs"])
         self._token_types: bool = description["token_types"]
         self._labels = None if description["labels"] is None else tuple(description["labels"])
+        self._many_labels: bool = description.get("many_labels", False)  # older ones do not say it
         options = session_options(self.threads, shared_cores=instances > 1, native=native)
         self._session = open_session(folder / model_file(graph), options)
         self._num_spans = _spans_read(self._session)
@@ -115,7 +116,8 @@ class OrtModel:
         Raises:
             UnsupportedModelError: the model does not classify whole texts.
         """
-        return predictions(stacked(self._whole_texts("logits", texts)), self._labels) if texts else []
+        logits = stacked(self._whole_texts("logits", texts))
+        return predictions(logits, self._labels, many_labels=self._many_labels) if texts else []
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
         """Returns the model's logits: float32 [n, C]; of a model that classifies tokens, n arrays [tokens, C].
@@ -148,7 +150,12 @@ class OrtModel:
         if not docs:
             return []
         if self._scores_pairs():
-            return rank(relevance(stacked(self._whole_texts("logits", [(query, doc) for doc in docs]))))
+            return rank(
+                relevance(
+                    stacked(self._whole_texts("logits", [(query, doc) for doc in docs])),
+                    many_labels=self._many_labels,
+                )
+            )
         return rank(similarities(self.embed([query, *docs])))
 
     def run(

@@ -62,6 +62,7 @@ class ExportReport:
         native_blocks: kind of block -> (how many our operators compute, how many there are), of ``"layers"``.
         engine: as ``checked``, but compared with our engine, of ``"layers"``.
         truncation_side: ``"left"`` or ``"right"``, where texts are cut.
+        many_labels: a text may have several labels, each with a probability of its own.
     """
 
     precision: str
@@ -83,6 +84,7 @@ class ExportReport:
     native_blocks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     engine: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     truncation_side: str = "right"
+    many_labels: bool = False
 
     @property
     def graph(self) -> str:

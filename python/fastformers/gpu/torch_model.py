@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastformers.answers import Prediction, class_names, predictions, stacked, unpadded
+from fastformers.answers import Prediction, class_names, has_many_labels, predictions, stacked, unpadded
 from fastformers.config import TorchConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.gpu.cuda_graphs import GraphedModel
@@ -81,7 +81,8 @@ class TorchModel:
         found = self.logits(texts)
         if isinstance(found, list):
             raise UnsupportedModelError("the model gives logits for each token, not for whole texts")
-        return predictions(found, self.labels)
+        problem_type = getattr(self._model.config, "problem_type", None)
+        return predictions(found, self.labels, many_labels=has_many_labels(problem_type))
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
         """Returns the model's logits: float32 [n, C]; of a model that classifies tokens, n arrays [tokens, C].

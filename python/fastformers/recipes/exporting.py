@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastformers._optional import require
-from fastformers.answers import class_names
+from fastformers.answers import class_names, has_many_labels
 from fastformers.config import CompileConfig
 from fastformers.errors import ConfigError, FormatError
 from fastformers.export.builder import CONTRIB, DOMAIN, OPSET
@@ -248,6 +248,7 @@ def _written(
         notes=_notes(precision, fused, encoder.tensors),
         native=native,
         native_blocks=native_blocks,
+        many_labels=has_many_labels(encoder.config.get("problem_type")),
         truncation_side="right" if tokenization is None else tokenization.truncation_side,
     )
     return graph, report, layer_outputs

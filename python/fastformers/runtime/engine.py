@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from fastformers.answers import Prediction, RankedDocument, predictions, rank, relevance, similarities
+from fastformers.answers import (
+    Prediction,
+    RankedDocument,
+    has_many_labels,
+    predictions,
+    rank,
+    relevance,
+    similarities,
+)
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import (
     ClosedError,
@@ -105,6 +113,7 @@ class Engine:
         plan: what it computes.
         tokenizer: its truncation strategy and its handling of pairs are used, its padding is not.
         labels: names of the classes (``id2label``).
+        many_labels: a text may have several labels, each with a probability of its own (sigmoid).
         max_length: tokens after which texts are cut; ``None``, or more than the plan takes, is the plan's
             ``max_tokens``.
         token_types: tell the model which text of a pair a token belongs to, if it can be told.
@@ -137,6 +146,7 @@ class Engine:
         tokenizer: Tokenizer,
         *,
         labels: Sequence[str] | None = None,
+        many_labels: bool = False,
         max_length: int | None = None,
         token_types: bool = True,
         span_head: SpanHead | None = None,
@@ -153,6 +163,7 @@ class Engine:
         self._span_head = span_head
         self._readouts = readouts(plan, span_head)
         self._labels = _checked_labels(labels, self._readouts.get("logits"))
+        self._many_labels = many_labels
         num_spans = 0 if span_head is None else span_head.num_spans
         self._texts = TextEncoder(tokenizer, min(max_length or plan.max_tokens, plan.max_tokens), num_spans)
         self._token_types = token_types and plan.types > 1
@@ -201,6 +212,7 @@ class Engine:
             artefact.plan,
             artefact.tokenizer(),
             labels=artefact.labels,
+            many_labels=has_many_labels(artefact.config.get("problem_type")),
             max_length=artefact.max_length,
             token_types=artefact.tokenization is None or artefact.tokenization.token_types,
             span_head=artefact.span_head,
@@ -220,6 +232,7 @@ class Engine:
             self._plan,
             self._texts.tokenizer,
             labels=self._labels,
+            many_labels=self._many_labels,
             max_length=self.max_length,
             token_types=self._token_types,
             span_head=self._span_head,
@@ -233,6 +246,8 @@ class Engine:
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
         """Returns the most probable label of each text (or pair) and its probability, in the order given.
 
+        Where a text may have several labels, :meth:`logits` has all of them.
+
         Args:
             texts: strings, or pairs of strings as tuples; of a span classifier :class:`fastformers.SpanText`. Any
                 number, any lengths.
@@ -241,7 +256,7 @@ class Engine:
             UnsupportedModelError: the model does not classify whole texts.
             QueueFullError, ClosedError, ForkError, ShapeError, NonFiniteError: see :class:`Engine`.
         """
-        return predictions(self._rows(texts, self._classifier()), self._labels)
+        return self._predictions(self._rows(texts, self._classifier()))
 
     def logits(self, texts: Sequence[Text]) -> NDArray[np.float32] | list[NDArray[np.float32]]:
         """Returns the model's logits.
@@ -283,7 +298,9 @@ class Engine:
         check_list(docs)
         logits = self._readouts.get("logits")
         if logits is not None and not logits.per_token and logits.columns <= 2:
-            return rank(relevance(self._rows([(query, doc) for doc in docs], logits)))
+            return rank(
+                relevance(self._rows([(query, doc) for doc in docs], logits), many_labels=self._many_labels)
+            )
         if "embedding" not in self._readouts:
             raise UnsupportedModelError(
                 f"rerank needs logits of 1 or 2 classes or an embedding; the model puts out {', '.join(self._readouts)}"
@@ -454,12 +471,14 @@ class Engine:
             return "embed"
         return "logits" if logits.per_token else "predict"
 
+    def _predictions(self, logits: NDArray[np.float32]) -> list[Prediction]:
+        return predictions(logits, self._labels, many_labels=self._many_labels)
+
     def _task(self, task: Task | None) -> tuple[Readout, Callable[[NDArray[Any]], Any]]:
         """What a task reads, and how its answer is made of one text's rows."""
         chosen = self._checked_task(task)
         if chosen == "predict":
-            labels = self._labels
-            return self._classifier(), lambda rows: predictions(rows, labels)[0]
+            return self._classifier(), lambda rows: self._predictions(rows)[0]
         if chosen == "embed":
             return self._embedding(), lambda rows: rows[0]
         readout = self._readout("logits")
