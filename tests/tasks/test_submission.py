@@ -24,7 +24,7 @@ SECOND = np.array([[0.0, 1.0]])
         ("rte", "RTE.jsonl", '{"idx": 7, "label": "not_entailment"}'),
         ("wic", "WiC.jsonl", '{"idx": 7, "label": "false"}'),
         ("wsc", "WSC.jsonl", '{"idx": 7, "label": "False"}'),
-        ("axb", "AX-b.jsonl", '{"idx": 7, "label": "not_entailment"}'),
+        ("axb", "AX-b.jsonl", '{"idx": "7", "label": "not_entailment"}'),
         ("axg", "AX-g.jsonl", '{"idx": 7, "label": "not_entailment"}'),
         ("sst2", "SST-2.tsv", "index\tprediction\n7\t1"),
         ("qnli", "QNLI.tsv", "index\tprediction\n7\tnot_entailment"),

@@ -21,6 +21,7 @@ __all__ = [
     "number_rows",
     "record_lines",
     "tab_rows",
+    "text_index_lines",
 ]
 
 
@@ -29,7 +30,7 @@ def _named(task: Task, examples: Sequence[Example], logits: Logits) -> Iterator[
         yield example, task.labels[int(choice)]
 
 
-def _line(number: int, label: Any) -> str:
+def _line(number: int | str, label: Any) -> str:
     return json.dumps({"idx": number, "label": label})
 
 
@@ -46,6 +47,11 @@ def lower_case_lines(task: Task, examples: Sequence[Example], logits: Logits) ->
 def index_lines(task: Task, examples: Sequence[Example], logits: Logits) -> Iterator[str]:
     """Yields the same with the label as a number (COPA)."""
     return (_line(int(example.guid), int(label)) for example, label in _named(task, examples, logits))
+
+
+def text_index_lines(task: Task, examples: Sequence[Example], logits: Logits) -> Iterator[str]:
+    """Yields the same as :func:`label_lines` with ``idx`` as a text, as AX-b's official file writes it."""
+    return (_line(example.guid, label) for example, label in _named(task, examples, logits))
 
 
 def multirc_lines(task: Task, examples: Sequence[Example], logits: Logits) -> Iterator[str]:

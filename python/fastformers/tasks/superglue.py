@@ -252,7 +252,7 @@ SUPERGLUE: tuple[Task, ...] = (
         files=_files("AX-b", test="AX-b.jsonl"),
         reader=partial(_pair, "sentence1", "sentence2"),
         metrics=metrics.Classification(("accuracy", "matthews")),
-        submission=submission.label_lines,
+        submission=submission.text_index_lines,
         submission_name="AX-b.jsonl",
         trains_as="rte",
     ),
