@@ -378,7 +378,7 @@ class DistillConfig(_Config):
         train: how the student is trained.
 
     Raises:
-        ConfigError: a value is of the wrong type or out of range.
+        ConfigError: a value is of the wrong type or out of range, or says how to measure a loss that is off.
 
     Example:
         >>> DistillConfig(temperature=2.0, hard_labels=0.3).looks_at_tokens
@@ -407,6 +407,7 @@ class DistillConfig(_Config):
         _require_choice(self, "attention_kind", AttentionKind)
         object.__setattr__(self, "layer_map", _layer_map(self))
         _require(isinstance(self.train, TrainConfig), self, "train", "a TrainConfig")
+        _require_use(self)
 
     @property
     def looks_at_tokens(self) -> bool:
@@ -546,6 +547,29 @@ def _names(config: Int8Config | Int8EmbeddingConfig) -> tuple[str, ...]:
     names = tuple(config.exclude)
     _require(all(isinstance(name, str) and name for name in names), config, "exclude", allowed)
     return names
+
+
+#: Choice of :class:`DistillConfig` -> the losses that read it.
+_READ_BY: Mapping[str, tuple[str, ...]] = {
+    "layer_map": ("hidden_states", "attention"),
+    "hidden_distance": ("embeddings", "hidden_states"),
+    "attention_kind": ("attention",),
+}
+
+
+def _require_use(config: DistillConfig) -> None:
+    """A choice that no loss reads would be ignored without a word.
+
+    Raises:
+        ConfigError: such a choice is not its default.
+    """
+    for name, losses in _READ_BY.items():
+        default = next(one.default for one in fields(config) if one.name == name)
+        if getattr(config, name) != default and not any(getattr(config, loss) for loss in losses):
+            raise ConfigError(
+                f"DistillConfig.{name} is {getattr(config, name)!r}, and nothing reads it: give "
+                f"{' or '.join(losses)} a weight above 0, or leave {name} out"
+            )
 
 
 def _layer_map(config: DistillConfig) -> Literal["auto"] | tuple[tuple[int, int], ...]:

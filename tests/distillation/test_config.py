@@ -57,6 +57,19 @@ def test_values_out_of_range_are_refused(field: str, value: Any) -> None:
         DistillConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    ("choice", "others"),
+    [
+        ({"layer_map": ((0, 1),)}, {"embeddings": 1.0}),
+        ({"hidden_distance": "cosine"}, {"attention": 1.0}),
+        ({"attention_kind": "probabilities"}, {"hidden_states": 1.0}),
+    ],
+)
+def test_a_choice_that_no_loss_reads_is_refused(choice: dict[str, Any], others: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="nothing reads it: give .* a weight above 0"):
+        DistillConfig(**choice, **others)
+
+
 def test_an_unknown_field_is_refused_with_a_hint() -> None:
     with pytest.raises(ConfigError, match="did you mean 'temperature'"):
         DistillConfig.from_dict({"temprature": 2.0})
