@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="pictures need the plots extra")
 
+from fastformers.benchmarking.plots import boxes
 from fastformers.benchmarking.plots.boxes import Box, place_labels
 from fastformers.benchmarking.plots.ladder import draw_ladder, ladder_figure
 from fastformers.benchmarking.plots.style import balanced, plain_ticks, shade
@@ -179,6 +180,26 @@ def test_labels_keep_off_each_other_and_off_all_points(seed: int) -> None:
 def test_labels_that_do_not_fit_are_not_squeezed_in() -> None:
     points = [(float(10 * x), 50.0) for x in range(10)]
     assert place_labels(points, [(60.0, 30.0)] * 10, Box(0, 0, 100, 100), marker=4, gap=2) is None
+
+
+@pytest.mark.parametrize("count", [90, 130])
+def test_a_crowd_is_drawn_in_bounded_work_and_says_when_its_points_have_no_names(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    look = boxes._best_place
+    monkeypatch.setattr(boxes, "_best_place", lambda *given: asked.append(1) or look(*given))
+    speeds = tuple(100 + 0.01 * number for number in range(count))
+    names = tuple(f"distilled student, {number} layers x 312" for number in range(count))
+    figure = ladder_figure(ladder(tuple(80 + 0.01 * (number % 7) for number in range(count)), names, speeds))
+    assert len(asked) <= 5 * 120  # five heights of the sheet, at most so many places searched for on each
+    named = len(figure.axes[0].texts) == count
+    assert named == ("Points without names" not in figure.get_supxlabel())
+
+
+def test_no_change_of_the_score_has_no_minus() -> None:
+    figure = ladder_figure(ladder((74.0, *SCORES[1:-1], 73.98)))
+    assert ", +0.0 points" in figure.axes[0].get_title(loc="left")
 
 
 def test_a_label_keeps_off_a_line_where_that_is_near() -> None:

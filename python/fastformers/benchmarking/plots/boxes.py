@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import cos, hypot, inf, pi, sin
 
 __all__ = ["Box", "Place", "place_labels"]
@@ -12,6 +13,8 @@ __all__ = ["Box", "Place", "place_labels"]
 _ANGLES = 24
 _RINGS = 80
 _CROSSING = 1e4  # a leader line through a label is worse than any distance
+_MOST_LABELS = 120  # beyond, no sheet is read any more
+_MOST_PLACED = 120  # labels placed over all orders tried; each takes longer the more there are
 _ON_A_LINE = 30.0  # pixels that a label may be farther away for not lying on a line
 
 
@@ -85,8 +88,8 @@ def place_labels(
 ) -> list[Place] | None:
     """Finds a place for the label of each point, as near as there is room.
 
-    Several orders are tried one after the other, each label taking the nearest free place; the order with the shortest
-    distances, and without a leader line through a label, is taken.
+    Several orders are tried one after the other, fewer the more points there are, each label taking the nearest free
+    place; the order with the shortest distances, and without a leader line through a label, is taken.
 
     Args:
         points: where the points are, in pixels.
@@ -97,15 +100,19 @@ def place_labels(
         lines: small boxes along drawn lines; a label lies on them only where the next free place is far.
 
     Returns:
-        One place for each point, or ``None`` when there is no room for all.
+        One place for each point, or ``None`` when there is no room for all, or more than 120 are asked for.
 
     Example:
         >>> place_labels([(50.0, 50.0)], [(20.0, 10.0)], Box(0, 0, 100, 100), marker=4, gap=2)[0].distance
         4.0
     """
+    room = (bounds.right - bounds.left) * (bounds.top - bounds.bottom)
+    if len(points) > _MOST_LABELS or sum(width * height for width, height in sizes) > room:
+        return None
     marks = tuple(Box.around(x, y, marker, marker).grown(gap) for x, y in points)
     sheet = _Sheet(bounds, marks, tuple(lines), nearest=marker / 2 + gap, gap=gap)
-    tries = (_place_in_order(order, points, sizes, sheet) for order in _orders(points))
+    orders = max(1, _MOST_PLACED // max(1, len(points)))
+    tries = (_place_in_order(order, points, sizes, sheet) for order in islice(_orders(points), orders))
     found = [places for places in tries if places is not None]
     return min(found, key=lambda places: _badness(points, places), default=None)
 

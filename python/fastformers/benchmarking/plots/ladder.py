@@ -15,6 +15,7 @@ from fastformers.benchmarking.plots.style import (
     LINE,
     MARKERS,
     TEXT,
+    UNNAMED,
     balanced,
     checked_picture_path,
     label_points,
@@ -84,21 +85,25 @@ def ladder_figure(report: Mapping[str, Any], form: LadderForm = "auto") -> Figur
 
 def _points(report: Mapping[str, Any], rungs: Sequence[Rung]) -> Figure:
     """Draws the points, on a higher sheet while the labels find no room."""
+    texts = [_point_label(rung) for rung in rungs]
+    lines = [_places(_climb(rungs))]
     for height in HEIGHTS_INCHES:
-        figure, axes = new_figure(height)
-        _mark_points(axes, rungs)
-        _name_axes(report, axes, rungs)
-        title(
-            figure,
-            axes,
-            _claim(report, rungs, f", {_gained(rungs)} points"),
-            _foot(report, rungs, "Hollow", with_cost=False),
-        )
-        texts = [_point_label(rung) for rung in rungs]
-        lines = [_places(_climb(rungs))]
+        figure, axes = _sheet(report, rungs, height)
         if label_points(figure, axes, _places(rungs), texts, DETAIL, lines=lines) is not None:
-            break
-    return figure
+            return figure
+    return _sheet(report, rungs, HEIGHTS_INCHES[-1], UNNAMED)[0]
+
+
+def _sheet(
+    report: Mapping[str, Any], rungs: Sequence[Rung], height: float, *notes: str
+) -> tuple[Figure, Axes]:
+    """Draws everything but the labels."""
+    figure, axes = new_figure(height)
+    _mark_points(axes, rungs)
+    _name_axes(report, axes, rungs)
+    foot = [*notes, *_foot(report, rungs, "Hollow", with_cost=False)]
+    title(figure, axes, _claim(report, rungs, f", {_gained(rungs)} points"), foot)
+    return figure, axes
 
 
 def _mark_points(axes: Axes, rungs: Sequence[Rung]) -> None:
@@ -220,7 +225,8 @@ def _claim(report: Mapping[str, Any], rungs: Sequence[Rung], change: str) -> str
 
 def _gained(rungs: Sequence[Rung]) -> str:
     best = max(rungs, key=lambda rung: rung.speedup.median)
-    return f"{(best.score or 0.0) - (rungs[0].score or 0.0):+.1f}".replace("-", "−")  # noqa: RUF001 - a minus sign
+    change = round((best.score or 0.0) - (rungs[0].score or 0.0), 1) or 0.0  # no minus before nothing
+    return f"{change:+.1f}".replace("-", "−")  # noqa: RUF001 - a minus sign
 
 
 def _metric(report: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "MARKERS",
     "SHADES",
     "TEXT",
+    "UNNAMED",
     "WIDTH_INCHES",
     "balanced",
     "checked_picture_path",
@@ -49,6 +50,8 @@ __all__ = [
 WIDTH_INCHES = 10.0
 #: Of a sheet, one after the other while labels find no room.
 HEIGHTS_INCHES = (6.0, 7.5, 9.5, 12.0, 16.0)
+#: Small print of a picture whose points got no labels.
+UNNAMED = "Points without names: there is no room for so many; the file that was drawn has them."
 _DOTS_PER_INCH = 150
 _MARGIN_INCHES = 0.12
 _POINTS_PER_INCH = 72

@@ -16,6 +16,7 @@ from fastformers.benchmarking.plots.style import (
     MARKERS,
     SHADES,
     TEXT,
+    UNNAMED,
     checked_picture_path,
     label_points,
     machine_line,
@@ -81,11 +82,9 @@ def tradeoff_figure(grid: Mapping[str, Any]) -> Figure:
     """Draws a grid without saving it; see :func:`draw_tradeoff`. On a higher sheet while labels find no room."""
     points = read_grid(grid)
     lines = _lines(points)
+    foot = _foot(grid, "Numbers beside the points: neurons of each feed-forward layer.")
     for height in HEIGHTS_INCHES:
-        figure, axes = new_figure(height)
-        _draw_lines(axes, lines, several_depths=len({point.layers for point in points}) > 1)
-        _name_axes(grid, axes, points)
-        title(figure, axes, _claim(grid, points), [_foot(grid)])
+        figure, axes = _sheet(grid, lines, height, foot)
         ordered = [point for line in lines.values() for point in line]
         placed = label_points(
             figure,
@@ -96,8 +95,23 @@ def tradeoff_figure(grid: Mapping[str, Any]) -> Figure:
             lines=[[(point.milliseconds, point.score) for point in line] for line in lines.values()],
         )
         if placed is not None:
-            break
-    return figure
+            return figure
+    return _sheet(grid, lines, HEIGHTS_INCHES[-1], _foot(grid, UNNAMED))[0]
+
+
+def _sheet(
+    grid: Mapping[str, Any],
+    lines: Mapping[tuple[int, int], Sequence[GridPoint]],
+    height: float,
+    foot: str,
+) -> tuple[Figure, Axes]:
+    """Draws everything but the labels."""
+    points = [point for line in lines.values() for point in line]
+    figure, axes = new_figure(height)
+    _draw_lines(axes, lines, several_depths=len({point.layers for point in points}) > 1)
+    _name_axes(grid, axes, points)
+    title(figure, axes, _claim(grid, points), [foot])
+    return figure, axes
 
 
 def read_grid(grid: Mapping[str, Any]) -> list[GridPoint]:
@@ -181,6 +195,5 @@ def _claim(grid: Mapping[str, Any], points: Sequence[GridPoint]) -> str:
     )
 
 
-def _foot(grid: Mapping[str, Any]) -> str:
-    machine = machine_line(grid.get("machine") or {})
-    return f"Numbers beside the points: neurons of each feed-forward layer. {machine}"
+def _foot(grid: Mapping[str, Any], note: str) -> str:
+    return f"{note} {machine_line(grid.get('machine') or {})}"
