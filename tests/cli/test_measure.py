@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import exit_status
 
+from fastformers import kernels
 from fastformers.cli.exit_codes import ExitCode
 
 SHORT = ("--seconds", 0.05, "--rounds", 3, "--energy", "off")
@@ -50,6 +51,15 @@ def test_numbers_that_could_not_be_saved_are_not_measured(
 
 def test_a_folder_that_is_not_compiled_is_a_bad_file(model_folder: Path, texts: Path) -> None:
     assert exit_status("measure", model_folder, "--texts", texts, *SHORT) == ExitCode.BAD_FILE
+
+
+def test_more_threads_than_cores_are_refused(
+    compiled: Path, texts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cores = kernels.default_threads()
+    for option in ("--instances", "--threads"):
+        assert exit_status("measure", compiled, "--texts", texts, option, cores + 1, *SHORT) == ExitCode.USAGE
+        assert f"ask for at most {cores}" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_no_texts_are_wrong_usage(compiled: Path, tmp_path: Path) -> None:

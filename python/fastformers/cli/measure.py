@@ -49,10 +49,12 @@ def measure(
     as_json: JsonText = False,
 ) -> None:
     """Measure how fast the model in DIR answers, what that costs, and with --profile where the time goes."""
+    from fastformers.benchmarking.cores import check_cores
     from fastformers.benchmarking.measure import measure as measure_run
     from fastformers.runtime.engine import Engine
 
     examples = read_texts(texts)
+    check_cores("instances x threads", (instances or 1) * (threads or 1))
     with Engine.from_pretrained(folder, instances=instances or "auto", threads=threads or "auto") as engine:
         found = measure_run(
             engine,

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastformers import kernels
+from fastformers.benchmarking.cores import check_cores
 from fastformers.benchmarking.cost import checked_utilisation
-from fastformers.benchmarking.wording import counted
 from fastformers.errors import ConfigError
 
 __all__ = ["LadderSettings"]
@@ -82,11 +82,7 @@ class LadderSettings:
                 object.__setattr__(self, name, cores)
                 continue
             _whole(name, value, 1)
-            if value > cores:
-                raise ConfigError(
-                    f"{name} is {value}, and this process has {counted(cores, 'core')} "
-                    f"(`fastformers doctor` says why): ask for at most {cores}"
-                )
+            check_cores(name, value)
         checked_utilisation(self.utilisation)
 
     def _check_device(self) -> None:
