@@ -107,10 +107,10 @@ PARTS: tuple[Part, ...] = (
         about="the paper's Table 2: every split of the cores into instances, as threads and as processes",
         minutes=2,
         command="-m fastformers ladder --preset table3 --data {data}/superglue --most-texts 24 --rounds 3 "
-        "--instances-table -o {work}/ladder/ladder",
+        "--instances-table --overwrite -o {work}/ladder/ladder",
         quick_minutes=3,
         quick="-m fastformers ladder --preset table3 --data {data}/superglue --most-texts 6 --rounds 3 "
-        "--instances-table -o {work}/ladder/ladder",
+        "--instances-table --overwrite -o {work}/ladder/ladder",
         needs=("torch", "transformers", "minilm", "boolq"),
         collect=lambda folder: _instances(folder.parent / "ladder" / "ladder"),
     ),

@@ -12,8 +12,10 @@ from command_line import exit_status
 from ladder_models import save_data, save_systems
 
 from fastformers import kernels
-from fastformers.benchmarking.ladder import rounds
+from fastformers.benchmarking.ladder import instances, rounds
+from fastformers.benchmarking.tune import Row
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.runtime.tuning import Arrangement
 
 CORES = kernels.default_threads()
 
@@ -30,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     folders = save_systems(tmp_path_factory.mktemp("models"), data)
     options = ("--teacher", "teacher"), ("--student", "student"), ("--pruned", "pruned")
     named = [part for option, name in options for part in (option, folders[name])]
-    return [*named, "--data", data, "--rounds", 3, "--most-texts", 8, "--energy", "off", "--threads", 1]
+    return [*named, "--data", data, "--rounds", 3, "--most-texts", 8, "--energy", "off"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_goes_to_standard_output_and_the_rest_does_not(
     models: list[object], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_status("ladder", *models, "-o", out) == ExitCode.OK
+    assert exit_status("ladder", *models, "--threads", 1, "-o", out) == ExitCode.OK
     printed = capsys.readouterr()
     assert "PyTorch, padded" in printed.out
     assert "preparing" not in printed.out
@@ -54,7 +56,7 @@ def test_the_table_goes_to_standard_output_and_the_rest_does_not(
 def test_json_is_all_that_is_printed(
     models: list[object], out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_status("ladder", *models, "-o", out, "--json") == ExitCode.OK
+    assert exit_status("ladder", *models, "--threads", 1, "-o", out, "--json") == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["schema"] == "fastformers-ladder/1"
 
 
@@ -74,6 +76,37 @@ def test_every_split_of_the_cores_is_in_the_instances_table(
             "latency",
         }
     assert (out / "instances.md").read_text(encoding="utf-8").count("| processes |") == len(rows) // 2
+
+
+def test_a_table_of_instances_is_priced_and_replaced_only_when_told_to(
+    models: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_row(*_: object, **__: object) -> list[Row]:
+        arrangement = Arrangement(instances=1, threads=1, batch_tokens=1)
+        figures = {"texts_per_second": 1e8 / 3600, "p50_ms": 1.0, "p99_ms": 1.0, "memory_bytes": 1}
+        return [Row(mode="threads", arrangement=arrangement, **figures)]
+
+    monkeypatch.setattr(instances, "measure_arrangements", one_row)
+    words = [
+        "ladder",
+        *models,
+        "-o",
+        tmp_path,
+        "--instances-table",
+        "--price",
+        3,
+        "--utilisation",
+        0.5,
+        "--json",
+    ]
+    assert exit_status(*words) == ExitCode.OK
+    # 100 million queries in an hour of 3 USD, of which half is used; rounding of floats only
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["usd_per_100m"] for row in rows] == pytest.approx([6.0] * len(rows), rel=1e-12)
+    assert "USD/100M" in (tmp_path / "instances.md").read_text(encoding="utf-8")
+    assert exit_status(*words) == ExitCode.USAGE
+    assert "--overwrite" in capsys.readouterr().err
+    assert exit_status(*words, "--overwrite") == ExitCode.OK
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU here")
@@ -101,6 +134,10 @@ def test_a_gpu_that_is_not_there_is_status_1(
         (
             ["--recipe", "/", "--recipe", "/", "--instances-table"],
             "--instances-table does not go with several",
+        ),
+        (
+            ["--preset", "table3", "--data", "/", "--instances-table", "--batch-size", "8"],
+            "--batch-size is for a ladder",
         ),
         (["--device", "cuda", "--instances", "1", "--preset", "table3"], "for rows on a CPU"),
         (["--device", "cuda", "--baseline-sample", "60", "--preset", "table3"], "for rows on a CPU"),

@@ -66,7 +66,7 @@ def test_values_out_of_range_are_refused(field: str, value: Any) -> None:
     ],
 )
 def test_a_choice_that_no_loss_reads_is_refused(choice: dict[str, Any], others: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="nothing reads it: give .* a weight above 0"):
+    with pytest.raises(ConfigError, match=r"nothing reads it: give .* a weight above 0"):
         DistillConfig(**choice, **others)
 
 

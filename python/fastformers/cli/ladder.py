@@ -94,7 +94,11 @@ def ladder(
         ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Throw readings of another ladder in OUT away.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Throw readings of another ladder in OUT away; of --instances-table, the table.",
+        ),
     ] = False,
     as_json: JsonTable = False,
 ) -> None:
@@ -149,8 +153,19 @@ def ladder(
     )
     if table_of_instances and device != "cpu":
         raise ConfigError("--instances-table splits the cores of a CPU: leave --device out")
+    unread: dict[str, object] = {
+        "instances": instances,
+        "threads": threads,
+        "batch-size": batch_size,
+        "padded-length": padded_length,
+        "baseline-sample": baseline_sample,
+        "comparisons": comparisons,
+    }
+    without = next((name for name, value in unread.items() if value), None)
+    if table_of_instances and without is not None:
+        raise ConfigError(f"--{without} is for a ladder; --instances-table tries every split with one text")
     if table_of_instances:
-        found = instances_module.instances_table(systems, output, settings, tell=_tell)
+        found = instances_module.instances_table(systems, output, settings, overwrite=overwrite, tell=_tell)
         _print(found.to_dict(), as_json, lambda: instances_module.show_instances(Console(), found))
         return
     report = climb(systems, output, settings, overwrite=overwrite, tell=_tell)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastformers import kernels
+from fastformers.benchmarking.cost import usd_per_100m
 from fastformers.benchmarking.ladder.models import LadderModels
 from fastformers.benchmarking.ladder.queries import queries_of
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.benchmarking.machine import machine_facts
+from fastformers.benchmarking.price_table import Price, price_of
 from fastformers.benchmarking.tune import (
     FolderEngines,
     Row,
@@ -27,6 +29,7 @@ from fastformers.benchmarking.tune import (
     tuning_of,
 )
 from fastformers.benchmarking.wording import processor
+from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.runtime.tuning import Arrangement
@@ -40,8 +43,11 @@ __all__ = ["InstancesReport", "InstancesRow", "instances_markdown", "instances_t
 SCHEMA = "fastformers-instances/1"
 
 _ONE_TEXT = 1
+_RESULTS = "instances.json"
 _BYTES_PER_MB = 1e6
-_HEADINGS = ("instances x threads", "as", "total s", "queries/s", "p50 ms", "p99 ms", "MB", "best for")
+_FIGURES = ("instances x threads", "as", "total s", "queries/s", "p50 ms", "p99 ms", "MB")
+_COST = "USD/100M"
+_BEST = "best for"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,7 @@ class InstancesRow:
         p50_ms: latency with one query in flight for each instance, median over the texts.
         p99_ms: its 99th percentile.
         memory_mb: weights and scratch of all instances together, in 10^6 bytes.
+        usd_per_100m: US dollars of 100 million queries; ``None`` without a price.
         best: what ``fastformers tune`` picks: ``"throughput"``, ``"latency"``, both or neither.
     """
 
@@ -70,6 +77,7 @@ class InstancesRow:
     p50_ms: float
     p99_ms: float
     memory_mb: float
+    usd_per_100m: float | None
     best: tuple[str, ...]
 
 
@@ -83,6 +91,8 @@ class InstancesReport:
         total: texts that ``total_seconds`` are of.
         rounds: how many.
         machine: what :func:`fastformers.benchmarking.machine.machine_facts` found.
+        price: of the machine; ``None`` when none was asked for.
+        utilisation: share of the paid time in which queries are answered.
         rows: of the large model, then of the small one.
     """
 
@@ -91,6 +101,8 @@ class InstancesReport:
     total: int
     rounds: int
     machine: dict[str, Any]
+    price: Price | None
+    utilisation: float
     rows: tuple[InstancesRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +117,7 @@ def instances_table(
     settings: LadderSettings,
     *,
     processes: bool = True,
+    overwrite: bool = False,
     tell: Callable[[str], None] = print,
 ) -> InstancesReport:
     """Measures every split of the cores into instances, for the uncompressed model and the most pruned one.
@@ -112,17 +125,25 @@ def instances_table(
     Args:
         systems: the models.
         output: folder of results; ``instances.json`` and ``instances.md`` are written there.
-        settings: rounds, and how many of the texts.
+        settings: rounds, how many of the texts, price and utilisation.
         processes: measure a process for each instance, too.
+        overwrite: replace a table that is there.
         tell: takes one line at a time.
 
     Raises:
+        ConfigError: ``output`` holds a table already, or there is no such price.
         ConfigError, UnsupportedModelError, FormatError: a model cannot be compiled or served.
 
     Example:
         >>> instances_table(preset_systems("table3", "superglue"), "out", LadderSettings(most_texts=100))
     """
+    price = None if settings.price is None else price_of(settings.price)
     folder = Path(output)
+    if (folder / _RESULTS).exists() and not overwrite:
+        raise ConfigError(
+            f"{folder} holds a table of instances already: choose another output folder, or pass overwrite=True "
+            "(--overwrite)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     models = LadderModels(systems, folder / "models")
     encoded = models.opened(systems.teacher).encode(systems.examples)
@@ -142,16 +163,21 @@ def instances_table(
                 rounds=settings.rounds,
                 modes=("threads", "processes") if processes else ("threads",),
             )
-        rows += [_row(model.name, row, _winners(measured), queries.total) for row in measured]
+        rows += [
+            _row(model.name, row, _winners(measured), queries.total, price, settings.utilisation)
+            for row in measured
+        ]
     report = InstancesReport(
         title=f"Instances x threads: {systems.title}",
         texts=len(queries),
         total=queries.total,
         rounds=settings.rounds,
         machine=machine_facts().to_dict(),
+        price=price,
+        utilisation=settings.utilisation,
         rows=tuple(rows),
     )
-    replace_file(folder / "instances.json", json_bytes(report.to_dict()))
+    replace_file(folder / _RESULTS, json_bytes(report.to_dict()))
     replace_file(folder / "instances.md", instances_markdown(report).encode("utf-8"))
     tell(f"Saved in {folder}: instances.json, instances.md")
     return report
@@ -167,7 +193,14 @@ def _winners(measured: Sequence[Row]) -> Mapping[str, Arrangement]:
     return {"throughput": tuning.throughput, "latency": tuning.latency}
 
 
-def _row(model: str, row: Row, winners: Mapping[str, Arrangement], texts: int) -> InstancesRow:
+def _row(
+    model: str,
+    row: Row,
+    winners: Mapping[str, Arrangement],
+    texts: int,
+    price: Price | None,
+    utilisation: float,
+) -> InstancesRow:
     best = [goal for goal, arrangement in winners.items() if arrangement == row.arrangement]
     return InstancesRow(
         model=model,
@@ -179,6 +212,9 @@ def _row(model: str, row: Row, winners: Mapping[str, Arrangement], texts: int) -
         p50_ms=row.p50_ms,
         p99_ms=row.p99_ms,
         memory_mb=row.memory_bytes / _BYTES_PER_MB,
+        usd_per_100m=None
+        if price is None
+        else usd_per_100m(1 / row.texts_per_second, price.usd_per_hour, utilisation),
         best=tuple(best) if row.mode == "threads" else (),
     )
 
@@ -187,7 +223,8 @@ def instances_markdown(report: InstancesReport) -> str:
     """Returns a table for each model, and the notes."""
     lines = [f"# {report.title}", ""]
     for model, rows in _by_model(report).items():
-        lines += [f"## {model}", "", f"| {' | '.join(_HEADINGS)} |", f"|{' --: |' * len(_HEADINGS)}"]
+        headings = _headings(report)
+        lines += [f"## {model}", "", f"| {' | '.join(headings)} |", f"|{' --: |' * len(headings)}"]
         lines += [*(f"| {' | '.join(_cells(row))} |" for row in rows), ""]
     return "\n".join([*lines, *(f"{note}  " for note in _notes(report))]) + "\n"
 
@@ -199,8 +236,8 @@ def show_instances(console: Console, report: InstancesReport) -> None:
     console.print(report.title, style="bold", highlight=False)
     for model, rows in _by_model(report).items():
         table = Table(box=None, padding=(0, 1, 0, 0))
-        for heading in _HEADINGS:
-            table.add_column(heading, justify="left" if heading in ("as", "best for") else "right")
+        for heading in _headings(report):
+            table.add_column(heading, justify="left" if heading in ("as", _BEST) else "right")
         for row in rows:
             table.add_row(*_cells(row))
         console.print(f"\n{model}", highlight=False)
@@ -208,6 +245,10 @@ def show_instances(console: Console, report: InstancesReport) -> None:
     console.print()
     for note in _notes(report):
         console.print(note, highlight=False, markup=False)
+
+
+def _headings(report: InstancesReport) -> list[str]:
+    return [*_FIGURES, *([_COST] if report.price else []), _BEST]
 
 
 def _by_model(report: InstancesReport) -> dict[str, list[InstancesRow]]:
@@ -224,13 +265,16 @@ def _cells(row: InstancesRow) -> list[str]:
         f"{row.p50_ms:.2f}",
         f"{row.p99_ms:.2f}",
         f"{row.memory_mb:,.1f}",
+        *([] if row.usd_per_100m is None else [f"{row.usd_per_100m:,.2f}"]),
         ", ".join(row.best),
     ]
 
 
 def _notes(report: InstancesReport) -> list[str]:
     sampled = f" Total: of all {report.total:,} texts, extrapolated." if report.total > report.texts else ""
+    busy = f", {100 * report.utilisation:g} % utilised" if report.utilisation < 1 else ""
     return [
+        *([f"{_COST}: US dollars of 100 million queries at {report.price}{busy}."] if report.price else []),
         f"{processor(report.machine)}; kernels {report.machine['cpu']['active_isa']}.",
         f"INT8 engine, one text a request; medians of {report.rounds} rounds over {report.texts:,} texts.{sampled} "
         "Threads: instances share one copy of the weights. Processes: a copy each. Best: what `fastformers tune` "
