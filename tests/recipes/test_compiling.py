@@ -203,7 +203,11 @@ def test_unsupported_models_are_refused_before_anything_is_quantized(
         ff.compile(make_model("bert", "AutoModelForMaskedLM"))
     with pytest.raises(errors.ConfigError, match="pooling"):
         ff.compile(make_model("bert", "AutoModelForTokenClassification"), ff.CompileConfig(pooling="mean"))
-    with pytest.raises(errors.UnsupportedModelError, match="takes a transformers model, not str"):
+    with pytest.raises(
+        errors.UnsupportedModelError, match="takes a transformers model, or its folder, not int"
+    ):
+        ff.compile(3)
+    with pytest.raises(errors.ConfigError, match="bert-base-uncased is not a folder"):
         ff.compile("bert-base-uncased")
     with pytest.raises(errors.ConfigError, match="expected CompileConfig"):
         ff.compile(make_model("bert"), {"pooling": "mean"})

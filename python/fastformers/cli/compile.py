@@ -55,7 +55,7 @@ def compile_model(
     require("torch", "torch", "compile")
     require("transformers", "torch", "compile")
     import fastformers as ff
-    from fastformers.recipes.compile_folder import Text, compile_folder
+    from fastformers.recipes.compile_folder import Text, compile_folder, saved_notes
 
     if sum((data is not None, texts is not None, float32)) > 1:
         raise ConfigError("--data, --texts and --float32 exclude each other: choose one")
@@ -75,4 +75,7 @@ def compile_model(
     if as_json:
         typer.echo(json.dumps(None if report is None else report.to_dict(), indent=2))
     else:
-        typer.echo(f"{report or 'every linear layer is as it was'}\nSaved in {output}")
+        typer.echo(str(report or "every linear layer is as it was"))
+        for note in saved_notes(output):
+            typer.echo(f"note: {note}")
+        typer.echo(f"Saved in {output}")

@@ -8,12 +8,14 @@ from pathlib import Path
 from fastformers.config import CompileConfig
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
+from fastformers.files.strict_json import read_json
 from fastformers.quantization.report import QuantizationReport
 from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.sentence_folder import with_folder_pooling
 from fastformers.tasks import Task, load_examples
 
-__all__ = ["Text", "compile_folder", "training_texts"]
+__all__ = ["Text", "compile_folder", "saved_notes", "training_texts"]
 
 Text = str | tuple[str, str]
 
@@ -33,7 +35,8 @@ def compile_folder(
     """Compiles a folder's model and saves the encoder with its task, for ``fastformers.Engine``.
 
     Args:
-        folder: of any torch model that transformers or fastformers saved, quantized or not.
+        folder: of any torch model that transformers or fastformers saved, quantized or not. Of one of
+            sentence-transformers, the embedding is compiled as its ``modules.json`` says, unless ``config`` pools.
         output: folder to make.
         config: how; the defaults when ``None``.
         data_dir: the task's data, whose training texts calibrate the INT8 layers; needs ``task.json``.
@@ -53,10 +56,17 @@ def compile_folder(
     """
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
+    config, notes = with_folder_pooling(opened.folder, config)
     chosen = texts if data_dir is None else training_texts(opened.required_task().task, data_dir)
     encoder = compiling.compile(opened.model, config, tokenizer=opened.tokenizer, texts=chosen)
+    encoder.notes += notes
     save_model(encoder, output, opened.tokenizer, opened.task_file, overwrite=overwrite)
     return encoder.report
+
+
+def saved_notes(folder: str | Path) -> list[str]:
+    """Returns what the user of a compiled encoder should know, as it was saved."""
+    return [str(note) for note in read_json(Path(folder) / MANIFEST).get("notes", [])]
 
 
 def training_texts(task: Task, data_dir: str | Path) -> list[Text]:

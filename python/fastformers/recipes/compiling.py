@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -17,13 +18,15 @@ from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization import QuantizationReport
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.twin import quantized_twin
+from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.sentence_folder import with_folder_pooling
 from fastformers.rewriting import Encoder, check_supported, translate
 
 __all__ = ["compile"]
 
 
 def compile(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     config: Int8Config | CompileConfig | None = None,
     *,
     tokenizer: Callable[..., Any] | None = None,
@@ -39,10 +42,13 @@ def compile(
         model: a transformers encoder of a known family, bare or with a head for sequence classification, token
             classification or question answering, or a
             :class:`fastformers.modules.span_classifier.SpanClassifier`; float32, in evaluation mode, on the CPU. Of a
-            SentenceTransformer pass ``model[0].auto_model`` and choose ``CompileConfig(pooling=...)``.
+            SentenceTransformer pass ``model[0].auto_model`` and choose ``CompileConfig(pooling=...)``, or pass its
+            folder. Any model's folder will do; one of sentence-transformers pools as its ``modules.json`` says,
+            unless ``config`` does.
         config: see :class:`fastformers.CompileConfig`; an :class:`fastformers.Int8Config` alone says how the layers
             are quantized.
-        tokenizer: the model's tokenizer; without it, and without example inputs, layers are not equalised.
+        tokenizer: the model's tokenizer; without it, and without example inputs, layers are not equalised. Of a
+            folder, its own.
         texts: as for :func:`fastformers.quantize_`; by default texts that come with the package, with a tokenizer.
         progress: called with (stage, steps done, steps in all), or True for a bar on standard error.
 
@@ -54,14 +60,22 @@ def compile(
         UnsupportedModelError: the model computes something that is not covered; names it.
         ConfigError: options that contradict each other or the model.
         CalibrationError, GateError, ShapeError, DtypeError, DeviceError, NonFiniteError: as ``quantize_``.
+        FormatError: the folder is damaged.
 
     Example:
         >>> fast = ff.compile(model, tokenizer=tokenizer)
         >>> fast(**tokenizer(["a text"], return_tensors="pt")).logits
     """
     chosen = _chosen(config)
+    notes: tuple[str, ...] = ()
+    if isinstance(model, (str, Path)):
+        opened = open_model(model)
+        chosen, notes = with_folder_pooling(opened.folder, chosen)
+        model, tokenizer = opened.model, tokenizer or opened.tokenizer
     if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(f"compile takes a transformers model, not {type(model).__name__}")
+        raise UnsupportedModelError(
+            f"compile takes a transformers model, or its folder, not {type(model).__name__}"
+        )
     if isinstance(model, Encoder):
         raise UnsupportedModelError(
             "the model is a compiled encoder already: to change how it is compiled, compile the model it was made of"
@@ -82,7 +96,7 @@ def compile(
         result=translation.result,
         threads=chosen.threads,
         attention=chosen.attention,
-        notes=translation.notes,
+        notes=(*translation.notes, *notes),
         report=report,
         span_head=translation.span_head,
     )

@@ -26,6 +26,7 @@ from fastformers.files.strict_json import json_bytes
 from fastformers.recipes import compiling
 from fastformers.recipes.export_check import checked_report, has_int8_layers
 from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.sentence_folder import with_folder_pooling
 from fastformers.rewriting import Encoder
 from fastformers.runtime.tokenizer_files import TOKENIZER, tokenization_of, write_tokenizer
 from fastformers.tasks import TASK_FILE, TaskFile
@@ -72,7 +73,7 @@ def export_onnx(
 
     Args:
         model: as for :func:`fastformers.compile`; or a compiled encoder; or a folder that transformers or fastformers
-            saved.
+            saved; one of sentence-transformers pools as its ``modules.json`` says, unless ``config`` does.
         path: folder to write into, made if need be: ``model-<precision>.onnx`` and ``.json``. Other precisions that lie
             there stay.
         precision: see above.
@@ -109,18 +110,20 @@ def export_onnx(
     folder, graph_kind = Path(path), graph_name(precision, native)
     _check_place(folder, graph_kind, overwrite)
     require("onnx", "onnx", "export_onnx")
+    task: TaskFile | None = None
+    notes: tuple[str, ...] = ()
     if not isinstance(model, nn.Module):
         opened = open_model(model)
         model, tokenizer, task = opened.model, tokenizer or opened.tokenizer, opened.task_file
-    else:
-        task = None
+        if not isinstance(model, Encoder):
+            config, notes = with_folder_pooling(opened.folder, config)
     _check_same_tokenizer(folder, graph_kind, tokenizer)
     encoder = _encoder_of(model, precision, tokenizer, texts, config or CompileConfig())
     graph, report, layer_outputs = _written(encoder, precision, native, tokenizer)
     if not allow_partial:
         _require_native(report)
     content = _serialized(graph)
-    report = replace(report, megabytes=len(content) / _BYTES_PER_MB)
+    report = replace(report, megabytes=len(content) / _BYTES_PER_MB, notes=(*report.notes, *notes))
     if check:
         report = checked_report(content, layer_outputs, report, model, encoder, tokenizer)
     _save(folder, content, report, encoder, tokenizer, task)

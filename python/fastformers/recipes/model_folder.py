@@ -24,6 +24,7 @@ from fastformers.modules.float_weights import with_float32_weights
 from fastformers.quantization.artefact import load_pretrained_torch
 from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.artefacts import load, save_pretrained
+from fastformers.recipes.sentence_folder import cut_as_folder_says, is_sentence_folder
 from fastformers.tasks import TASK_FILE, EncodedExamples, Example, Task, TaskFile, build_model
 
 __all__ = ["OpenedModel", "open_for_task", "open_model", "save_model"]
@@ -92,7 +93,10 @@ def open_model(folder: str | Path) -> OpenedModel:
     path = _checked(folder)
     task_file = TaskFile.load(path) if (path / TASK_FILE).exists() else None
     model = _loader(path)(path, task_file)
-    return OpenedModel(model.eval(), _tokenizer(path), task_file, path)
+    tokenizer = _tokenizer(path)
+    if is_sentence_folder(path):
+        cut_as_folder_says(path, tokenizer)
+    return OpenedModel(model.eval(), tokenizer, task_file, path)
 
 
 def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str | None = None) -> OpenedModel:
@@ -187,6 +191,8 @@ def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         name = next(iter(getattr(config, "architectures", None) or ["AutoModel"]))
+        if is_sentence_folder(folder):  # many name the class they were pretrained as, whose head is not there
+            name = "AutoModel"
         kind = getattr(transformers, name, transformers.AutoModel)
         with quiet_loading():
             model, found = kind.from_pretrained(
