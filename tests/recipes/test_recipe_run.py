@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import torch_threads
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError, GateError
+from fastformers.measuring import Spread
 from fastformers.recipes import estimate, recipe_run, recipe_search
 from fastformers.recipes.estimate import size_of_folder
 from fastformers.recipes.recipe_plan import Ledger
@@ -416,6 +418,36 @@ def test_an_accuracy_out_of_reach_is_told_with_the_best_there_is(
 def test_a_search_without_a_budget_is_refused(setting: Setting) -> None:
     with pytest.raises(ConfigError, match="needs a budget"):
         search(setting)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"max_drop": -1.0},
+        {"max_drop": float("nan")},
+        {"target_speedup": 0.0},
+        {"target_speedup": float("inf")},
+    ],
+)
+def test_budgets_out_of_range_are_refused_before_anything_is_read(
+    setting: Setting, budget: dict[str, float]
+) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(budget))} is .*; allowed"):
+        search(setting, **budget)
+
+
+def test_a_budget_that_is_met_exactly_is_met_whatever_floats_make_of_it() -> None:
+    teacher, student = 100 * 0.59, 100 * 0.58
+    assert teacher - student > 1.0
+    found = object.__new__(recipe_search._Search)
+    candidate = recipe_search.Candidate(2, 1.0, 1.0, True)
+    point = recipe_search.SearchPoint(
+        candidate, student, teacher - student, Spread(2.0, 2.0, 2.0, 3), "folder"
+    )
+    found._points, found._speeds = {candidate: point}, {candidate: point.speedup}
+    found._max_drop, found._target, found._teacher_score = 1.0, None, teacher
+    found._plan = SimpleNamespace(task=SimpleNamespace(name="copa"))  # type: ignore[assignment]
+    assert found._report().chosen == candidate.name
 
 
 def test_a_search_says_what_it_would_do(setting: Setting) -> None:

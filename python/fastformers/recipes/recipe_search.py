@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ SEARCH = "search.json"
 _SCHEMA = "fastformers-search/1"
 _TEXTS_TO_TIME = 32
 _SECONDS_TO_TIME = 6.0
+#: Points of a score: 100 x 0.59 - 100 x 0.58 is a little more than 1 in floats, and a budget of 1 allows it.
+_ROUNDING = 1e-9
 #: Proposals in all, per student trained: most proposals of a narrow budget are too slow, and cost seconds.
 _PROPOSALS_PER_TRIAL = 8
 
@@ -141,7 +144,8 @@ def search(
     Raises:
         GateError: no student meets the budgets; says which one cannot be met, and what came closest. The report is
             saved all the same.
-        ConfigError, FormatError, MissingExtraError: as :func:`fastformers.recipe`; neither budget is given.
+        ConfigError, FormatError, MissingExtraError: as :func:`fastformers.recipe`; neither budget is given, or one is
+            out of range.
 
     Example:
         >>> ff.search("boolq", "out", data="superglue", models=folders, max_drop=1.0)  # doctest: +SKIP
@@ -149,6 +153,9 @@ def search(
     require("optuna", "train", "a search")
     if max_drop is None and target_speedup is None:
         raise ConfigError("a search needs a budget: max_drop, target_speedup or both")
+    for name, budget, least in (("max_drop", max_drop, 0.0), ("target_speedup", target_speedup, 1.0)):
+        if budget is not None and not (isfinite(budget) and budget >= least):
+            raise ConfigError(f"{name} is {budget!r}; allowed: a finite number from {least:g}")
     plan = make_plan(path, output, data=data, models=models)
     space = SearchSpace.of(plan.recipe)
     Path(output).mkdir(parents=True, exist_ok=True)
@@ -307,7 +314,9 @@ class _Search:
         marked = tuple(
             SearchPoint(**{**vars(point), "on_frontier": _on_frontier(point, points)}) for point in points
         )
-        fits = [point for point in marked if self._max_drop is None or point.drop <= self._max_drop]
+        fits = [
+            point for point in marked if self._max_drop is None or point.drop <= self._max_drop + _ROUNDING
+        ]
         if self._max_drop is None:  # among those fast enough, the most accurate
             fits.sort(key=lambda point: point.drop)
         slow = {
