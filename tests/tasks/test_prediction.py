@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fastformers.tasks import Example, build_model, encode, get_task, predict_logits
 from fastformers.tasks.custom import task_with_labels
+from fastformers.tasks.prediction import accepted_inputs
 
 WORDS = "the cat sat on the mat because so not good".split()
 
@@ -44,6 +45,18 @@ def test_rows_are_in_the_order_of_the_examples_and_float32(encoded: Any) -> None
     logits = predict_logits(Counting(), encoded, 2)
     assert logits[:, 0].tolist() == [3, 9, 5, 12, 4]
     assert logits.dtype == np.float32
+
+
+@pytest.mark.parametrize("types", [0, 2])
+def test_a_compiled_encoder_gets_token_types_only_if_its_family_has_some(types: int) -> None:
+    class Compiled:
+        plan = SimpleNamespace(types=types)
+
+        def __call__(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> None: ...
+
+    batch = {"input_ids": torch.ones(1, 2), "token_type_ids": torch.ones(1, 2), "labels": torch.ones(1)}
+    expected = ["input_ids", "token_type_ids"] if types else ["input_ids"]
+    assert list(accepted_inputs(Compiled(), batch)) == expected
 
 
 def test_batches_are_no_longer_than_their_longest_text_unless_asked(encoded: Any) -> None:

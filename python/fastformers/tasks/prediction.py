@@ -59,7 +59,9 @@ def accepted_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor
         batch: of :class:`fastformers.tasks.Collator`; labels are left out, and ``example``, which training adds.
     """
     forward = model.forward if isinstance(model, nn.Module) else model.__call__
-    takes_types = "token_type_ids" in inspect.signature(forward).parameters
+    plan = getattr(model, "plan", None)  # a compiled encoder's: it has one signature for all families
+    has_types = plan is None or plan.types > 0
+    takes_types = has_types and "token_type_ids" in inspect.signature(forward).parameters
     left_out = _NOT_INPUTS if takes_types else _NOT_INPUTS | {"token_type_ids"}
     return {name: tensor for name, tensor in batch.items() if name not in left_out}
 
