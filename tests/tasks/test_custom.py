@@ -15,6 +15,13 @@ from fastformers.tasks import Example, custom_task, load_examples
 Write = Callable[[str, Any], Path]
 
 
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators_than_commas_are_named(write: Write, sign: str, name: str) -> None:
+    folder = write("train.csv", f'text{sign}label\n"a, b"{sign}x\n')
+    with pytest.raises(FormatError, match=rf"train\.csv line 1: the columns .* are separated by {name}"):
+        custom_task(folder)
+
+
 def test_labels_are_those_of_the_training_file_sorted(write: Write) -> None:
     folder = write("train.csv", "label,text\nzebra,a\nant,b\nzebra,c\n")
     task = custom_task(folder)

@@ -20,6 +20,8 @@ from fastformers.files.strict_json import parse_json
 __all__ = ["Row", "json_rows", "quoted_rows", "tab_rows"]
 
 _MOST_LINE_BYTES = 16 << 20
+#: What spreadsheets put between columns where the comma is for decimals, or when told to.
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _T = TypeVar("_T")
 
 
@@ -154,7 +156,7 @@ def quoted_rows(path: Path) -> Iterator[Row]:
             place = f"{path.name} line {reader.line_num}"
             begun = reader.line_num + 1
             if columns is None:
-                columns = _header(cells, place)
+                columns = _comma_separated(_header(cells, place), place)
             elif cells and len(cells) != len(columns):
                 raise FormatError(f"{place}: has {len(cells)} columns, the header has {len(columns)}")
             elif cells:
@@ -167,6 +169,16 @@ def _header(cells: list[str], place: str) -> list[str]:
     columns = [cell.strip() for cell in cells]
     if len(set(columns)) != len(columns):
         raise FormatError(f"{place}: a column name occurs twice: {', '.join(columns)}")
+    return columns
+
+
+def _comma_separated(columns: list[str], place: str) -> list[str]:
+    """Refuses the header of a file with other separators, of which every later message would be odd."""
+    others = [name for sign, name in _OTHER_SEPARATORS.items() if len(columns) == 1 and sign in columns[0]]
+    if others:
+        raise FormatError(
+            f"{place}: the columns {short(columns[0])} are separated by {others[0]}: save the file with commas"
+        )
     return columns
 
 
