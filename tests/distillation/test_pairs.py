@@ -15,6 +15,7 @@ from fastformers.config import CompileConfig, DistillConfig
 from fastformers.distillation import check_pair
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.tasks import EncodedExamples, Example, encode
+from fastformers.tasks.custom import task_with_labels
 
 Build = Callable[..., nn.Module]
 TOKEN_CONFIGS = [
@@ -41,6 +42,16 @@ def test_nothing_is_said_of_a_pair_with_one_tokenizer(
     for config in (DistillConfig(), *TOKEN_CONFIGS):
         assert check_pair(build(), build(seed=1), config, encoded, again) == ()
         assert check_pair(build(), build(seed=1), config, encoded) == ()
+
+
+def test_a_temperature_is_refused_where_numbers_are_predicted(
+    build: Build, encoded: EncodedExamples, tokenizer: Any
+) -> None:
+    numbers = encode([Example("1", "the cat", None, 0.5)], tokenizer, task_with_labels(()), max_length=16)
+    pair = build(num_labels=1), build(num_labels=1, seed=1)
+    assert check_pair(*pair, DistillConfig(), numbers) == ()
+    with pytest.raises(ConfigError, match="temperature is 2, and custom predicts numbers"):
+        check_pair(*pair, DistillConfig(temperature=2.0), numbers)
 
 
 def test_logits_pass_between_two_tokenizers_and_the_report_says_so(

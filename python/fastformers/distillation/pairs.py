@@ -40,7 +40,8 @@ def check_pair(
 
     Raises:
         ConfigError: the models answer other questions, the examples are not the same, or too long for a model, tokens
-            are compared that differ, hard labels are asked for and none is known, or the teacher is the student.
+            are compared that differ, hard labels are asked for and none is known, a
+            temperature is asked for that nothing reads, or the teacher is the student.
         UnsupportedModelError: the student cannot be trained.
 
     Example:
@@ -56,6 +57,11 @@ def check_pair(
     if config.hard_labels and not any("labels" in feature for feature in train):
         raise ConfigError(
             f"hard_labels is {config.hard_labels}, and no example has a label: set hard_labels=0"
+        )
+    if config.temperature != 1.0 and train.task.kind == "regression":
+        raise ConfigError(
+            f"temperature is {config.temperature:g}, and {train.task.name} predicts numbers, which it does not soften: "
+            "set temperature=1"
         )
     other_tokens = teacher_train is not None and _tokens_differ(train, teacher_train)
     if not other_tokens:
