@@ -127,6 +127,14 @@ def test_a_trained_model_is_trained_further_as_it_is(trained: Path, data: Path, 
     assert report.score == ff.evaluate(trained, data)["score"]
 
 
+def test_a_model_trained_further_cuts_texts_where_it_did_before(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    ff.train(trained, data, tmp_path / "more", config=replace(SHORT, max_steps=1), progress=None)
+    lengths = [open_model(folder).required_task().max_length for folder in (trained, tmp_path / "more")]
+    assert lengths == [16, 16]
+
+
 def test_a_pruned_model_is_trained_further(trained: Path, data: Path, tmp_path: Path) -> None:
     opened = open_model(trained)
     ff.prune_(opened.model, ff.PruneConfig(heads=2, ffn=24, scores="magnitude"))

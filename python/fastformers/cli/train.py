@@ -67,7 +67,12 @@ def train(
     ] = _DEFAULTS.seed,
     evaluate_every: EvaluateEvery = None,
     patience: Patience = None,
-    max_length: Annotated[int, typer.Option(help="Tokens after which texts are cut.")] = 256,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOKENS", help="Longer texts are cut. Default: 256, or as the model was trained with."
+        ),
+    ] = None,
     fixed_length: FixedLength = None,
     truncation: Annotated[
         Literal["keep_question", "longest_first"], typer.Option(help="longest_first is the paper's.")

@@ -32,6 +32,8 @@ __all__ = ["TRAIN_LOG", "train"]
 #: The report's file in the folder of a trained model.
 TRAIN_LOG = "train_log.json"
 
+_MAX_LENGTH = 256
+
 
 def train(
     checkpoint_dir: str | Path,
@@ -41,7 +43,7 @@ def train(
     task: str | None = None,
     regression: bool = False,
     config: TrainConfig | None = None,
-    max_length: int = 256,
+    max_length: int | None = None,
     truncation: Truncation = "keep_question",
     lost_spans: LostSpans = "drop",
     activation: str | None = None,
@@ -62,7 +64,8 @@ def train(
             text_pair (optional) and label.
         regression: the labels of your own files are numbers to predict.
         config: how to train; its seed is that of a new head, too. ``None`` for ``TrainConfig()``.
-        max_length: tokens after which texts are cut; at most the config's ``fixed_length``.
+        max_length: tokens after which texts are cut; at most the config's ``fixed_length``. ``None``: as a model of
+            ours was trained with, for checkpoints of transformers 256.
         truncation: as :func:`fastformers.tasks.encode`.
         lost_spans: likewise; how many examples are dropped is in the report.
         activation: of the feed-forward layers, e.g. ``"relu"``; ``None`` leaves it. Checkpoints of transformers only.
@@ -88,6 +91,8 @@ def train(
     chosen = _task(task, data_dir, regression)
     opened = open_for_task(checkpoint_dir, chosen, seed=config.seed, activation=activation)
     model, tokenizer = opened.model, opened.tokenizer
+    if max_length is None:
+        max_length = _MAX_LENGTH if opened.task_file is None else opened.task_file.max_length
     max_length = min(max_length, config.fixed_length or max_length)
     task_file = TaskFile(chosen, max_length, truncation)
     learned, scored = (
