@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastformers.config import TrainConfig
 from fastformers.errors import ConfigError, NonFiniteError, UnsupportedModelError
 from fastformers.modules import PackedLinear
-from fastformers.tasks import EncodedExamples, encode
+from fastformers.tasks import EncodedExamples, encode, predict_logits
 from fastformers.tasks.custom import task_with_labels
 from fastformers.training import Objective, train_
 
@@ -46,6 +46,16 @@ def test_empty_sets_are_refused(make_model: MakeModel, make_data: MakeData) -> N
         train_(make_model(), empty, None, SHORT)
     with pytest.raises(ConfigError, match="validation set holds no examples"):
         train_(make_model(), make_data(4), empty, SHORT)
+
+
+def test_a_fixed_length_beyond_the_models_positions_is_refused(
+    make_model: MakeModel, make_data: MakeData
+) -> None:
+    data, message = make_data(4), "fixed_length is 33, the model has positions for 32"
+    with pytest.raises(ConfigError, match=message):
+        train_(make_model(), data, None, replace(SHORT, fixed_length=33))
+    with pytest.raises(ConfigError, match=message):
+        predict_logits(make_model(), data, 4, fixed_length=33)
 
 
 def test_another_tasks_validation_set_is_refused(make_model: MakeModel, make_data: MakeData) -> None:

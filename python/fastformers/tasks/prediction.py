@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.modules.encoder_names import parts_of
 from fastformers.tasks.batching import Collator, length_batches
 from fastformers.tasks.encoding import EncodedExamples
 
-__all__ = ["accepted_inputs", "evaluating", "predict_logits"]
+__all__ = ["accepted_inputs", "check_fixed_length", "evaluating", "predict_logits"]
 
 _NOT_INPUTS = frozenset({"labels", "example"})
 
@@ -38,7 +40,11 @@ def predict_logits(
 
     Returns:
         Float32 logits of shape [examples, outputs], in the order of the examples.
+
+    Raises:
+        ConfigError: as :func:`check_fixed_length`.
     """
+    check_fixed_length(model, fixed_length)
     collator = Collator(encoded.tokenizer, fixed_length)
     rows: list[Tensor | None] = [None] * len(encoded)
     with evaluating(model), torch.inference_mode():
@@ -49,6 +55,28 @@ def predict_logits(
             for index, row in zip(batch, logits, strict=True):
                 rows[index] = row
     return torch.stack([row for row in rows if row is not None]).numpy()
+
+
+def check_fixed_length(model: Any, fixed_length: int | None) -> None:
+    """Refuses to pad texts beyond a model's table of positions, which torch would tell in words about tensors.
+
+    Args:
+        model: any; those of unknown families are passed.
+        fixed_length: tokens that every text is padded to; ``None`` pads none.
+
+    Raises:
+        ConfigError: the model has fewer positions.
+    """
+    if fixed_length is None or not isinstance(model, nn.Module):
+        return
+    try:
+        positions = parts_of(model).positions
+    except UnsupportedModelError:
+        return
+    if positions is not None and fixed_length > positions:
+        raise ConfigError(
+            f"fixed_length is {fixed_length}, the model has positions for {positions}: ask for at most {positions}"
+        )
 
 
 def accepted_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from fastformers.config import TrainConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
 from fastformers.tasks import EncodedExamples
+from fastformers.tasks.prediction import check_fixed_length
 
 __all__ = ["check_run", "device_of", "precision_of"]
 
@@ -27,6 +28,7 @@ def check_run(
         ConfigError, UnsupportedModelError: as :func:`fastformers.training.train_`.
     """
     _check_model(model, train)
+    check_fixed_length(model, config.fixed_length)
     for name, encoded, labelled in (("training", train, needs_labels), ("validation", val, True)):
         if encoded is not None:
             _check_examples(name, encoded, config, labelled)
