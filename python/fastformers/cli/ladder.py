@@ -143,14 +143,6 @@ def ladder(
         side_by_side = climb_tasks(recipe, data, output, settings, overwrite=overwrite, tell=_tell)
         _print(side_by_side.to_dict(), as_json, lambda: show_tasks(Console(), side_by_side))
         return
-    systems = systems_of(
-        recipe=recipe[0] if recipe else None,
-        teacher=teacher,
-        students=student or (),
-        pruned=pruned or (),
-        preset=preset,
-        data=data,
-    )
     if table_of_instances and device != "cpu":
         raise ConfigError("--instances-table splits the cores of a CPU: leave --device out")
     unread: dict[str, object] = {
@@ -164,6 +156,14 @@ def ladder(
     without = next((name for name, value in unread.items() if value), None)
     if table_of_instances and without is not None:
         raise ConfigError(f"--{without} is for a ladder; --instances-table tries every split with one text")
+    systems = systems_of(
+        recipe=recipe[0] if recipe else None,
+        teacher=teacher,
+        students=student or (),
+        pruned=pruned or (),
+        preset=preset,
+        data=data,
+    )
     if table_of_instances:
         found = instances_module.instances_table(systems, output, settings, overwrite=overwrite, tell=_tell)
         _print(found.to_dict(), as_json, lambda: instances_module.show_instances(Console(), found))
