@@ -148,6 +148,19 @@ def test_hooks() -> None:
     assert translate(model).plan.hidden == 24
 
 
+@pytest.mark.parametrize(
+    "path", ["dropout", "bert.embeddings.dropout", "bert.encoder.layer.1.output.dropout"]
+)
+def test_what_stands_where_dropout_was_must_do_nothing(path: str) -> None:
+    model = bert("BertForSequenceClassification")
+    model.get_submodule(path).train()
+    refused(model, f"{path} is in training mode")
+    model.set_submodule(path, nn.Tanh())
+    refused(model, f"{path} is .*Tanh, where dropout is expected")
+    model.set_submodule(path, nn.Identity())
+    assert translate(model).plan.hidden == 24
+
+
 def test_linears_of_other_classes() -> None:
     model = bert()
     adapted = nn.utils.parametrizations.weight_norm(model.encoder.layer[0].output.dense)

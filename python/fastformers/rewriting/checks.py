@@ -77,6 +77,7 @@ def check_model(model: nn.Module, encoder: nn.Module, family: Family, head: Head
     _check_options(model, family)
     for name, module in model.named_modules():
         _check_hooks(module, name or type(model).__name__)
+        _check_dropout(module, name)
     present = {path: name for path, name in family.classes.items() if _is_there(encoder, path)}
     check_classes(encoder, family.names.package, present)
     for layer in child(encoder, family.names.layers, nn.ModuleList):
@@ -146,6 +147,16 @@ def _check_hooks(module: nn.Module, name: str) -> None:
             raise unsupported(
                 f"{name} has forward hooks, which a compiled encoder would not call: remove them"
             )
+
+
+def _check_dropout(module: nn.Module, name: str) -> None:
+    """A plan leaves dropout out, so what stands in its place must do nothing."""
+    if not name.endswith(("drop", "dropout")):
+        return
+    if type(module) not in (nn.Dropout, nn.Identity):
+        raise unsupported(f"{name} is {_described(type(module))}, where dropout is expected")
+    if module.training and isinstance(module, nn.Dropout) and module.p:
+        raise unsupported(f"{name} is in training mode: call model.eval() first")
 
 
 def _is_there(encoder: nn.Module, path: str) -> bool:
