@@ -245,3 +245,10 @@ def test_outputs_that_the_configuration_asks_for_in_vain_are_noted(make_model: C
     model.config.output_hidden_states = True
     (note,) = translate(model).notes
     assert "output_hidden_states" in note
+
+
+def test_options_of_the_configuration_without_effect_are_noted(make_model: Callable[..., Any]) -> None:
+    notes = translate(make_model("bert", output_hidden_states=True, return_dict=False)).notes
+    assert len(notes) == 2
+    assert "output_hidden_states=True" in notes[0]
+    assert "return_dict=False" in notes[1]

@@ -195,6 +195,8 @@ class _Translator:
                 self._notes.append(
                     f"{option}=True of the configuration has no effect: what it asks for is None"
                 )
+        if getattr(config, "return_dict", True) is False:
+            self._notes.append("return_dict=False of the configuration has no effect: pass it to each call")
 
     def _embeddings(self, int8: bool) -> dict[str, int]:
         """Writes the tables; returns the sizes of the plan they decide."""
