@@ -89,13 +89,15 @@ class RaggedBatch:
 
 
 def check_list(texts: Sequence[Text]) -> None:
-    """Refuses one string where a list of texts is expected: each of its characters would be taken for a text.
+    """Refuses what is no list of texts: each character of one string would be taken for a text.
 
     Raises:
-        ShapeError: it is one.
+        ShapeError: it is one string; or no sequence, as an array, a generator or a column of a table.
     """
     if isinstance(texts, str):
         raise ShapeError("texts is one string, expected a list of them: pass [text]")
+    if not isinstance(texts, Sequence):
+        raise ShapeError(f"texts is {type(texts).__name__}, expected a list: pass list(texts)")
 
 
 def split_ragged(texts: Sequence[TokenizedText], most_tokens: int) -> Iterator[RaggedBatch]:
@@ -165,8 +167,8 @@ class TextEncoder:
         """Tokenizes texts and pairs.
 
         Raises:
-            ShapeError: ``texts`` is one string; an entry is neither a string nor a pair of strings (or no
-                :class:`SpanText` where spans are read), is not Unicode, has no token at all (an empty text under a
+            ShapeError: ``texts`` is one string or no sequence; an entry is neither a string nor a pair of strings (or
+                no :class:`SpanText` where spans are read), is not Unicode, has no token at all (an empty text under a
                 tokenizer without special tokens), or loses a token of a span when it is cut.
         """
         check_list(texts)

@@ -208,6 +208,7 @@ def test_id_beyond_the_vocabulary_is_refused(native: NativeEncoder, plan: Encode
         ({"threads": True}, "threads is True"),
         ({"batch_tokens": 0}, "batch_tokens is 0"),
         ({"queue": 0}, "queue is 0"),
+        ({"pin": "no"}, "pin is .no."),
         ({"labels": ["a", "b"]}, "2 labels for a model with 3 classes"),
         ({"max_length": 2}, "max_length is 2"),
     ],
@@ -217,13 +218,24 @@ def test_wrong_options_are_refused(make_engine: MakeEngine, options: dict[str, A
         make_engine(**options)
 
 
+@pytest.mark.parametrize(
+    "texts", [None, np.array(["w1", "w2"]), (text for text in ("w1",)), {"w1"}, {"w1": 1}]
+)
+@pytest.mark.parametrize("call", ["predict", "logits", "embed"])
+def test_what_is_no_list_of_texts_is_refused_with_the_way_out(
+    make_engine: MakeEngine, texts: Any, call: str
+) -> None:
+    with pytest.raises(ShapeError, match=r"expected a list: pass list\(texts\)"):
+        getattr(make_engine(), call)(texts)
+
+
 def test_unknown_task_and_wrong_deadline_are_refused(make_engine: MakeEngine) -> None:
     engine = make_engine()
     with pytest.raises(ConfigError, match="task is 'translate'"):
         engine.submit("w1", task="translate")  # type: ignore[arg-type]
-    for deadline in (-1, float("nan")):
+    for deadline in (-1, float("nan"), "5", [5]):
         with pytest.raises(ConfigError, match="deadline_ms"):
-            engine.submit("w1", deadline_ms=deadline)
+            engine.submit("w1", deadline_ms=deadline)  # type: ignore[arg-type]
 
 
 def test_many_threads_get_their_own_answers(make_engine: MakeEngine, texts: list[str]) -> None:

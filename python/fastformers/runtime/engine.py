@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import threading
 import weakref
@@ -168,6 +169,8 @@ class Engine:
         self._texts = TextEncoder(tokenizer, min(max_length or plan.max_tokens, plan.max_tokens), num_spans)
         self._token_types = token_types and plan.types > 1
         self._arrangement = arrange(instances, threads, batch_tokens, tuning, goal)
+        if not isinstance(pin, bool):
+            raise ConfigError(f"pin is {pin!r}; allowed: True or False")
         if isinstance(queue, bool) or not isinstance(queue, int) or queue < 1:
             raise ConfigError(f"queue is {queue!r}; allowed: a whole number from 1")
         self._pool = InstancePool(native, self._arrangement.instances, self._arrangement.threads, pin, queue)
@@ -328,7 +331,7 @@ class Engine:
             QueueFullError: as many requests wait as may; told at once.
             ClosedError, ForkError, ShapeError, UnsupportedModelError: see :class:`Engine`.
         """
-        if deadline_ms is not None and not deadline_ms >= 0:
+        if deadline_ms is not None and not (isinstance(deadline_ms, numbers.Real) and deadline_ms >= 0):
             raise ConfigError(
                 f"deadline_ms is {deadline_ms!r}; allowed: None or a number of milliseconds from 0"
             )
