@@ -350,3 +350,16 @@ def test_a_model_with_int8_layers_is_not_written_under_another_precision(
     assert not (tmp_path / "out").exists()
     report = ff.export_onnx(model, tmp_path / "out", "int8", tokenizer=tokenizer)
     assert "with the model with its INT8 layers" in str(report)
+
+
+@pytest.mark.parametrize("change", [{"padding_side": "left"}, {"pad_token": None}, {}])
+def test_the_check_gives_texts_as_ort_model_does_whatever_the_tokenizer_would_do(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    for name, value in change.items():
+        setattr(own, name, value)
+    model = make_model("roberta", "classification")  # one type of tokens, and the tokenizer tells two
+    report = ff.export_onnx(model, tmp_path / "out", tokenizer=own)
+    assert report.checked["logits"]["max_abs"] < 1e-4

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -210,14 +210,25 @@ def _batches(report: ExportReport, tokenizer: Any, reference: _Reference) -> Ite
             if most > _SHORT_TOKENS:
                 chosen = [" ".join(texts)] * size
             seconds = [texts[-1 - place] for place in range(size)] if number % 2 else None
-            encoded = tokenizer(
-                chosen, seconds, padding=size > 1, truncation=True, max_length=longest, return_tensors="np"
-            )
-            batch = {name: encoded[name].astype(np.int64) for name in report.inputs if name in encoded}
+            encoded = tokenizer(chosen, seconds, padding=False, truncation=True, max_length=longest)
+            batch = _padded_batch(encoded, report, reference.padding_id)
             first += 7 * size
         if report.num_spans:
             batch["spans"] = _spans(batch["attention_mask"].sum(1), report.num_spans)
         yield batch
+
+
+def _padded_batch(encoded: Mapping[str, Any], report: ExportReport, padding_id: int) -> Arrays:
+    """Texts as ``OrtModel`` gives them: padded on the right, and with types only where the model has several."""
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    batch = {"attention_mask": mask.astype(np.int64)}
+    fillings = {"input_ids": padding_id, **({"token_type_ids": 0} if report.token_types else {})}
+    for name, filling in fillings.items():
+        if name in encoded:
+            batch[name] = np.full(mask.shape, filling, np.int64)
+            batch[name][mask] = np.concatenate(encoded[name])
+    return batch
 
 
 def _spans(lengths: NDArray[Any], count: int) -> NDArray[np.int64]:
