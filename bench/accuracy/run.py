@@ -3,10 +3,11 @@
 
 usage: python -m bench.accuracy.run --tasks cb copa --seeds 42 43 44 --data SUPERGLUE --large MPNET --base MINILM
                                     [--precision bfloat16] [--work DIR] [--results bench/accuracy/results.jsonl]
-                                    [--minutes M]
+                                    [--stages teacher student ...] [--minutes M]
 
 A killed or stopped run goes on where it was when the same command is given again: stages are cached in --work, training
-stages have checkpoints. After --minutes no further stage is begun.
+stages have checkpoints. After --minutes no further stage is begun. When all is done, the folder of a task and seed in
+--work has its report.json, too: `fastformers ladder --recipe` takes it.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fastformers.recipes.recipe_file import parse_recipe, read_toml
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
-from fastformers.recipes.recipe_run import StageResult, run_stages
+from fastformers.recipes.recipe_run import StageResult, run_stages, save_report
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 
 
-def make_content(task: str, seed: int, precision: str) -> dict[str, Any]:
-    """Returns the ladder as a recipe of this task: its stages, with their settings."""
+def make_content(task: str, seed: int, precision: str, stages: Sequence[str] | None = None) -> dict[str, Any]:
+    """Returns the ladder as a recipe of this task: its stages, or some of them, with their settings."""
     content: dict[str, Any] = read_toml(HERE / "ladder.toml")
     settings = read_toml(HERE / "tasks.toml")[task]
     content["recipe"] = {"task": task, "seed": seed, "max_length": settings["max_length"]}
-    names = settings.get("stages", [stage["name"] for stage in content["stage"]])
+    names = stages or settings.get("stages", [stage["name"] for stage in content["stage"]])
     content["stage"] = [stage for stage in content["stage"] if stage["name"] in names]
     for stage in content["stage"]:
         if stage["kind"] in ("train", "distill"):
@@ -75,6 +76,7 @@ def run_task(
             plan, output, tell=lambda line, label=label: print(label, line, flush=True), progress=True
         )
         note(plan, found, results)
+    save_report(plan, found, output, plan.recipe.task, tell=print)
     return True
 
 
@@ -133,13 +135,14 @@ def main() -> int:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--work", type=Path, default=Path("accuracy-work"))
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--stages", nargs="+", help="only these of ladder.toml, with what they read")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
     models = {"large": options.large, "base": options.base}
     for seed in options.seeds:
         for task in options.tasks:
-            content = make_content(task, seed, options.precision)
+            content = make_content(task, seed, options.precision, options.stages)
             output = options.work / f"{task}-{seed}"
             if not run_task(
                 content, options.data, models, output, options.results, lambda: time.monotonic() < end

@@ -27,7 +27,16 @@ from fastformers.recipes.recipe_stages import KINDS, Context
 from fastformers.recipes.scoring import score_model
 from fastformers.recipes.speed import Speed, Timed, time_models
 
-__all__ = ["PICTURE", "REPORT", "StageResult", "describe_plan", "make_plan", "recipe", "run_stages"]
+__all__ = [
+    "PICTURE",
+    "REPORT",
+    "StageResult",
+    "describe_plan",
+    "make_plan",
+    "recipe",
+    "run_stages",
+    "save_report",
+]
 
 REPORT, PICTURE = "report.json", "report.png"
 
@@ -85,10 +94,25 @@ def recipe(
     folder.mkdir(parents=True, exist_ok=True)
     tell: Tell = _LOG.info if not progress else print
     results = run_stages(plan, folder, tell=tell, progress=progress)
+    return save_report(plan, results, folder, Path(path).stem, tell=tell)
+
+
+def save_report(
+    plan: Plan, results: Sequence[StageResult], output: Path, name: str, *, tell: Tell
+) -> RecipeReport:
+    """Times the models of all stages beside each other, and writes ``report.json`` and ``report.png``.
+
+    Args:
+        plan: the plan.
+        results: of all its stages, as :func:`run_stages` gives them.
+        output: folder of the results.
+        name: of the recipe.
+        tell: takes one line.
+    """
     tell(f"timing {len(results)} models beside each other")
-    report = _report(plan, results, Path(path).stem)
-    replace_file(folder / REPORT, json_bytes(report.to_dict()))
-    draw(report, folder / PICTURE)
+    report = _report(plan, results, name)
+    replace_file(output / REPORT, json_bytes(report.to_dict()))
+    draw(report, output / PICTURE)
     return report
 
 
