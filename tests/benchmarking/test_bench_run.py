@@ -242,6 +242,8 @@ def test_what_another_run_left_behind_is_not_taken_for_this_one(part: Any, run: 
 
 def test_an_interrupted_run_says_how_to_go_on(repository: Path, tmp_path: Path, bench: Any) -> None:
     program = (
+        # A shell that starts the tests in the background has SIGINT ignored, and children inherit that.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from bench import run; from bench.whole.parts import Part\n"
         "from pathlib import Path; run.REPOSITORY = Path(sys.argv[2])\n"
