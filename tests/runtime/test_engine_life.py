@@ -96,10 +96,10 @@ def test_deadline_that_passed_is_told_in_time_and_costs_nothing(make_slow_engine
     engine = make_slow_engine(instances=1)
     busy = [engine.submit(LONG_TEXT) for _ in range(4)]
     begin = time.monotonic()
-    late = engine.submit("w1", deadline_ms=20)
+    late = engine.submit("w1", deadline_ms=2)  # short texts wait for the one under way only, tens of milliseconds
     with pytest.raises(DeadlineError, match="nothing was computed"):
         late.result(timeout=60)
-    assert time.monotonic() - begin >= 0.02
+    assert time.monotonic() - begin >= 0.002
     assert not busy[-1].done()  # told while the instance was still busy
     assert engine.submit("w1", deadline_ms=60_000).result(timeout=60)
     with pytest.raises(TimeoutError):  # what code that knows nothing of us would catch
