@@ -19,6 +19,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from bench.harness.markdown import table
 from fastformers.files.replaced_file import replace_file
 from fastformers.recipes.compile_folder import training_texts
 from fastformers.recipes.quantizing import quantize_folder
@@ -31,6 +32,15 @@ HERE = Path(__file__).parent
 TASKS = tuple(name for name in ready_recipes() if name != "own-csv")
 SPLITS = ("train", "val")
 PRUNED, QUANTIZED = "pruned", "quantized"
+#: Stage -> what the table calls it.
+COLUMNS = {
+    "teacher": "teacher",
+    "student": "student",
+    "pruned-weights": "pruned",
+    PRUNED: "distilled again",
+    "int8": "compiled",
+    QUANTIZED: "quantized",
+}
 
 
 def write_part(task: Task, data: Path, split: str, examples: int, output: Path) -> int:
@@ -65,20 +75,20 @@ def run_task(name: str, data: Path, model: Path, counts: tuple[int, int], work: 
     }
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def results_table(lines: list[dict[str, Any]]) -> str:
     """Returns the results as a Markdown table."""
-    stages = list(lines[0]["scores"])
-    text = [
-        f"| task | score | examples | {' | '.join(stages)} | seconds |",
-        f"|---|---|---|{'--:|' * (len(stages) + 1)}",
+    rows = [
+        [
+            line["task"],
+            line["metric"],
+            " + ".join(str(count) for count in line["examples"]),
+            *(f"{line['scores'][stage]:.1f}" for stage in COLUMNS),
+            f"{line['seconds']:.0f}",
+        ]
+        for line in lines
     ]
-    for line in lines:
-        scores = " | ".join(f"{line['scores'][stage]:.1f}" for stage in stages)
-        train, val = line["examples"]
-        text.append(
-            f"| {line['task']} | {line['metric']} | {train} + {val} | {scores} | {line['seconds']:.0f} |"
-        )
-    return "\n".join(text)
+    header = ["task", "score", "training + validation examples", *COLUMNS.values(), "seconds"]
+    return table(header, rows)
 
 
 def main() -> int:
@@ -97,7 +107,7 @@ def main() -> int:
     for name in options.tasks:
         lines.append(run_task(name, options.data, options.model, (options.train, options.val), options.work))
         replace_file(options.results, (json.dumps(lines, indent=1) + "\n").encode())
-    print(table(lines))
+    print(results_table(lines))
     return 0
 
 

@@ -13,6 +13,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from bench.accuracy.run import RESULTS, read
+from bench.harness.markdown import table
 from fastformers.benchmarking.wording import counted
 
 #: Stage -> what the table calls it. Stages whose weights were cut and not trained again come last.
@@ -54,17 +55,14 @@ def tables(lines: list[dict[str, Any]]) -> str:
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     seeds = {task: len({line["seed"] for line in lines if line["task"] == task}) for task in tasks}
     head = [f"{task} ({counted(seeds[task], 'seed')})" for task in tasks]
-    text = [f"| | {' | '.join([*head, 'mean'])} |", f"|---|{'---|' * (len(tasks) + 1)}"]
     majority = [next(line["majority"] for line in lines if line["task"] == task) for task in tasks]
-    text.append(
-        f"| most frequent label | {' | '.join(f'{share:.1f}' for share in majority)} | {mean(majority):.1f} |"
-    )
+    rows = [["most frequent label", *(f"{share:.1f}" for share in [*majority, mean(majority)])]]
     for stage, name in ROWS.items():
         found = [scores_of(lines, task, stage) for task in tasks]
         if any(found):
             whole = f"{mean(mean(scores) for scores in found):.1f}" if all(found) else ""
-            text.append(f"| {name} | {' | '.join([*(cell(scores) for scores in found), whole])} |")
-    text.append("")
+            rows.append([name, *(cell(scores) for scores in found), whole])
+    text = [table(["", *head, "mean"], rows), ""]
     for stage in (stage for stage in ROWS if stage.endswith("-int8")):
         shares = [100 * line["changed"] for line in lines if line["stage"] == stage]
         if shares:

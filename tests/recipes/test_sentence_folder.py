@@ -76,7 +76,7 @@ def test_embeddings_are_pooled_as_the_folder_says(
         wanted.append(pooled / np.linalg.norm(pooled) if normalize else pooled)
     with ff.Engine.from_pretrained(tmp_path / "fast") as engine, ff.OrtModel(tmp_path / "onnx") as exported:
         np.testing.assert_allclose(engine.embed(TEXTS), wanted, atol=1e-4)  # the bound of float32 encoders
-        np.testing.assert_allclose(exported.embed(TEXTS), wanted, atol=1e-4)
+        np.testing.assert_allclose(exported.embed(TEXTS), wanted, atol=1e-4)  # the bound of float32 exports
     encoder = ff.compile(folder, FLOAT32)
     words = "pooling 'first'" if first else "pooling 'mean'"
     assert encoder.notes == (

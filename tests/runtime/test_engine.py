@@ -82,6 +82,7 @@ def test_labels_that_may_come_together_score_the_sigmoid_of_their_logit(
     predictions = engine.predict(texts)
     assert [p.label for p in predictions] == [LABELS[i] for i in logits.argmax(axis=1)]
     # float32 sigmoid against float64 here: a few roundings below 1.2e-7 each.
+    # A sigmoid by tanh rounds otherwise than one by exp, by some 1e-7 near 1.
     assert np.allclose([p.score for p in predictions], (1 / (1 + np.exp(-logits))).max(axis=1), atol=1e-6)
     assert [engine.submit(text).result(timeout=60) for text in texts[:20]] == predictions[:20]
     again = engine.rearranged(engine.arrangement)
