@@ -96,9 +96,8 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
         texts = _Texts(train + _tokens(planned.further, length), val, len(plan.train) + len(planned.further))
         multiplications = _work(planned, read, size, texts) + size.macs * texts.val
         teacher = stage.inputs.get("teacher")
-        if (
-            teacher is not None and teacher not in heard
-        ):  # its answers are kept for the students after this one
+        # A teacher's answers are kept for the students after its first one.
+        if teacher is not None and teacher not in heard:
             heard.add(teacher)
             multiplications += read["teacher"].macs * texts.train
         fixed = _CONVERTING_SECONDS if stage.kind in ("quantize", "compile") else 0.0
