@@ -30,12 +30,15 @@ ROWS = {
     "pruned-25-int8": "the same, INT8",
     "pruned-50": "pruned 33 %/50 %, distilled again",
     "pruned-50-int8": "the same, INT8",
-    "pruned-50-magnitude": "by magnitude instead",
-    "pruned-50-random": "at random instead",
+    "pruned-67": "pruned 50 %/67 %, distilled again",
+    "pruned-67-int8": "the same, INT8",
+    "pruned-50-magnitude": "33 %/50 % by magnitude instead",
+    "pruned-50-random": "33 %/50 % at random instead",
     "25-weights": "pruned 25 %/25 %, not trained again",
     "50-weights": "pruned 33 %/50 %, not trained again",
-    "50-magnitude-weights": "by magnitude instead",
-    "50-random-weights": "at random instead",
+    "67-weights": "pruned 50 %/67 %, not trained again",
+    "50-magnitude-weights": "33 %/50 % by magnitude instead",
+    "50-random-weights": "33 %/50 % at random instead",
 }
 
 
