@@ -17,6 +17,7 @@ from fastformers.cli.app import app
 from fastformers.errors import FormatError, UnsupportedModelError
 from fastformers.recipes.compile_folder import compile_folder
 from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.quantizing import quantize_folder
 
 TEXTS = ["the cat sat on the mat", "dog", "who ran because of the bank of the river so not money good bad"]
 FLOAT32 = ff.CompileConfig(int8=None, attention="float32")
@@ -142,6 +143,18 @@ def test_the_command_says_how_it_pools(tmp_path: Path, tiny_checkpoint: Path) ->
     done = CliRunner().invoke(app, ["compile", str(folder), "-o", str(tmp_path / "fast"), "--float32"])
     assert done.exit_code == 0, done.output
     assert "note: pooling 'mean', normalised, as modules.json of the folder says" in done.output
+
+
+def test_an_int8_copy_of_the_encoder_tells_that_pooling_stayed_behind(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    folder = sentence_folder(
+        tiny_checkpoint, tmp_path / "model", ("Transformer", "Pooling"), {"pooling_mode": "mean"}
+    )
+    notes = quantize_folder(folder, tmp_path / "int8").notes
+    assert any("modules.json of the folder is not carried along" in note for note in notes)
+    notes = quantize_folder(tiny_checkpoint, tmp_path / "plain").notes
+    assert not any("modules.json" in note for note in notes)
 
 
 def test_a_damaged_list_of_modules_is_refused(tmp_path: Path, tiny_checkpoint: Path) -> None:

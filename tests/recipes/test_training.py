@@ -282,3 +282,6 @@ def test_the_task_file_says_how_texts_were_cut(checkpoint: Path, data: Path, tmp
     )
     found = TaskFile.load(tmp_path / "out")
     assert (found.max_length, found.truncation) == (12, "longest_first")
+    ff.train(tmp_path / "out", data, tmp_path / "more", config=SHORT, progress=None)
+    further = TaskFile.load(tmp_path / "more")
+    assert (further.max_length, further.truncation) == (12, "longest_first")

@@ -75,8 +75,11 @@ def train(
     ] = None,
     fixed_length: FixedLength = None,
     truncation: Annotated[
-        Literal["keep_question", "longest_first"], typer.Option(help="longest_first is the paper's.")
-    ] = "keep_question",
+        Literal["keep_question", "longest_first"] | None,
+        typer.Option(
+            help="longest_first is the paper's. Default: keep_question, or as the model was trained with."
+        ),
+    ] = None,
     activation: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the feed-forward layers, e.g. relu.")
     ] = None,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fastformers.quantization import QuantizationReport, quantize_
 from fastformers.quantization.inputs import bundled_texts
 from fastformers.recipes.compile_folder import Text
 from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.sentence_folder import left_pooling_note
 from fastformers.tasks import accepted_inputs
 
 __all__ = ["quantize_folder"]
@@ -60,7 +62,7 @@ def quantize_folder(
         examples = _marked(opened.model, opened.tokenizer, texts or bundled_texts(), chosen)
     report = quantize_(opened.model, chosen, tokenizer=opened.tokenizer, texts=examples)
     save_model(opened.model, output, opened.tokenizer, opened.task_file, overwrite=overwrite)
-    return report
+    return replace(report, notes=(*report.notes, *left_pooling_note(Path(folder))))
 
 
 def _marked(

@@ -17,7 +17,13 @@ from fastformers.errors import FormatError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST, short
 from fastformers.files.strict_json import parse_json
 
-__all__ = ["SentenceSteps", "cut_as_folder_says", "is_sentence_folder", "with_folder_pooling"]
+__all__ = [
+    "SentenceSteps",
+    "cut_as_folder_says",
+    "is_sentence_folder",
+    "left_pooling_note",
+    "with_folder_pooling",
+]
 
 _MODULES = "modules.json"
 _TRANSFORMER_FILE = "sentence_bert_config.json"
@@ -88,6 +94,16 @@ def with_folder_pooling(folder: Path, config: CompileConfig | None) -> tuple[Com
     found = _steps(folder)
     by_folder = replace(asked, pooling=found.pooling, normalize=found.normalize)
     return by_folder, (f"{found}, as {_MODULES} of the folder says", *others)
+
+
+def left_pooling_note(folder: Path) -> tuple[str, ...]:
+    """Says that a copy of the folder's encoder puts out rows, where the folder's users expect embeddings."""
+    if not is_sentence_folder(folder):
+        return ()
+    return (
+        f"{_MODULES} of the folder is not carried along: the model puts out a row for each token, pooling is yours; "
+        "`fastformers compile` makes the folder's embeddings",
+    )
 
 
 def cut_as_folder_says(folder: Path, tokenizer: Any) -> None:

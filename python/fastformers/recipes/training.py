@@ -44,7 +44,7 @@ def train(
     regression: bool = False,
     config: TrainConfig | None = None,
     max_length: int | None = None,
-    truncation: Truncation = "keep_question",
+    truncation: Truncation | None = None,
     lost_spans: LostSpans = "drop",
     activation: str | None = None,
     overwrite: bool = False,
@@ -66,7 +66,8 @@ def train(
         config: how to train; its seed is that of a new head, too. ``None`` for ``TrainConfig()``.
         max_length: tokens after which texts are cut; at most the config's ``fixed_length``. ``None``: as a model of
             ours was trained with, for checkpoints of transformers 256.
-        truncation: as :func:`fastformers.tasks.encode`.
+        truncation: as :func:`fastformers.tasks.encode`. ``None``: as a model of ours was trained with, for checkpoints
+            of transformers ``"keep_question"``.
         lost_spans: likewise; how many examples are dropped is in the report.
         activation: of the feed-forward layers, e.g. ``"relu"``; ``None`` leaves it. Checkpoints of transformers only.
         overwrite: replace a model saved there before.
@@ -91,10 +92,11 @@ def train(
     chosen = _task(task, data_dir, regression)
     opened = open_for_task(checkpoint_dir, chosen, seed=config.seed, activation=activation)
     model, tokenizer = opened.model, opened.tokenizer
+    before = opened.task_file or TaskFile(chosen, _MAX_LENGTH)
     if max_length is None:
-        max_length = _MAX_LENGTH if opened.task_file is None else opened.task_file.max_length
+        max_length = before.max_length
     max_length = min(max_length, config.fixed_length or max_length)
-    task_file = TaskFile(chosen, max_length, truncation)
+    task_file = TaskFile(chosen, max_length, truncation or before.truncation)
     learned, scored = (
         task_file.encode(load_examples(chosen, data_dir, split), tokenizer, lost_spans=lost_spans)
         for split in ("train", "val")
