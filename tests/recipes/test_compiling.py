@@ -156,6 +156,20 @@ def test_int8_config_alone_says_how_layers_are_quantized(make_model: Callable[..
     assert not fast.report.config.never_slower
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_base_shapes_with_the_weights_that_transformers_draws(family: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    base = transformers.AutoConfig.for_model(family, vocab_size=500, attn_implementation="eager")
+    torch.manual_seed(6)
+    model = transformers.AutoModel.from_config(base).eval()
+    ids = torch.randint(4, 500, (2, 24))
+    with torch.no_grad():
+        expected = model(input_ids=ids).last_hidden_state
+    got = ff.compile(model)(input_ids=ids).last_hidden_state
+    # The lowest of all tokens; 0.9997 and 0.9999.
+    assert cosine(got, expected) >= LEAST_COSINE
+
+
 def test_sentence_embeddings_with_int8_word_embeddings(
     make_model: Callable[..., Any], batch: dict[str, Tensor]
 ) -> None:
