@@ -40,8 +40,7 @@ def make_content(task: str, seed: int, precision: str, stages: Sequence[str] | N
         if stage["kind"] in ("train", "distill"):
             own = settings["large" if stage.get("model") == "large" else "base"]
             stage.update(own, batch_size=settings["batch_size"], precision=precision)
-        if stage.get("teacher") == "teacher":
-            stage.update(settings.get("from_teacher", {}))
+        stage.update(settings.get("only", {}).get(stage["name"], {}))
     used = {value for stage in content["stage"] for value in stage.values() if isinstance(value, str)}
     content["models"] = {name: folder for name, folder in content["models"].items() if name in used}
     return content
