@@ -107,7 +107,8 @@ def test_of_many_texts_few_are_timed_alone(
     from fastformers.benchmarking.ladder import rounds
 
     monkeypatch.setattr(rounds, "_ALONE_OF_LARGE_BATCHES", 4)
-    found = climbed(folders, data, tmp_path, quick(batch_size=8, most_texts=20))
+    found = climbed(folders, data, tmp_path, quick(batch_size=8, most_texts=20, comparisons=True))
+    assert {row.kind for row in (*found.rows, *found.comparisons)} == {"batches"}
     assert found.rows[0].latency_ms.count == found.rows[0].queries_per_second.count * 4
     assert found.rows[0].extrapolated
     assert found.rows[0].total_interval is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,24 @@ def test_long_shares_and_large_batches_are_answered_once(
 ) -> None:
     monkeypatch.setattr(rounds, "LEAST_SECONDS", LEAST if large else SECONDS)
     assert {reading.queries for reading in readings(tmp_path, contestant(under_load, large))} == {len(TEXTS)}
+
+
+def test_no_text_is_timed_alone_in_a_large_batch_row_that_was_not_answered_alone_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "_WARM_UP_TEXTS", 1)
+    calls: list[tuple[str, ...]] = []
+
+    def alone(texts: Sequence[Any]) -> list[float]:
+        calls.append(tuple(texts))
+        return [SECONDS] * len(texts)
+
+    def timed(texts: Sequence[Any]) -> float:
+        calls.append(("timed",))
+        return SECONDS
+
+    readings(tmp_path, replace(contestant(True, True), alone=alone, timed=timed))
+    assert calls[:2] == [("timed",), tuple(TEXTS)]
 
 
 def test_a_run_that_stopped_before_its_first_reading_is_in_nobodys_way(tmp_path: Path) -> None:

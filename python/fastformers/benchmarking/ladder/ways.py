@@ -324,7 +324,7 @@ WAYS: dict[str, Way] = {
     "batches": Way(partial(_large_batches, padding="buckets"), "batches"),
     "half": Way(partial(_large_batches, padding="buckets", half=Fp16Config()), "batches"),
     "half_eager": Way(
-        partial(_large_batches, padding="buckets", half=Fp16Config(attention="eager")), "torch"
+        partial(_large_batches, padding="buckets", half=Fp16Config(attention="eager")), "batches"
     ),
     "half_unfilled": Way(partial(_large_batches, padding="buckets", half=Fp16Config(align=False)), "batches"),
 }
