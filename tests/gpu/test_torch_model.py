@@ -15,7 +15,7 @@ import fastformers as ff
 from fastformers.errors import ConfigError, DeviceError, ShapeError, UnsupportedModelError
 from fastformers.gpu import torch_model
 from fastformers.gpu.devices import check_cuda
-from fastformers.gpu.text_batches import batches_of, takes_attended_keys
+from fastformers.gpu.text_batches import TextBatches, batches_of, takes_attended_keys
 from fastformers.tokenization import TruncationWarning
 
 Make = Callable[..., Any]
@@ -153,6 +153,33 @@ def test_a_mask_of_keys_gives_the_same_answers(family: str, make_model: Make) ->
     plain = half(input_ids=ids, attention_mask=mask).last_hidden_state
     keys = half(input_ids=ids, attention_mask=mask.bool()[:, None, None]).last_hidden_state
     assert torch.equal(keys[mask.bool()], plain[mask.bool()])
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "mpnet", "roberta"])
+def test_nothing_is_looked_at_on_the_gpu_where_no_token_is_padding(
+    family: str, make_model: Make, tokenizer: Any, texts: list[Any]
+) -> None:
+    half = ff.to_fp16(make_model(family, "classification"))
+    given: list[dict[str, Any]] = []
+    half.register_forward_pre_hook(lambda _module, _args, named: given.append(named), with_kwargs=True)
+    found = ff.TorchModel(half, tokenizer, ff.TorchConfig(length_step=1)).logits(texts[3:4])
+    assert "attention_mask" not in given[0]
+    np.testing.assert_allclose(found[0], alone(half, tokenizer, texts[3]), atol=0.05)  # half, values up to 5
+
+
+def test_batches_go_to_a_gpu_without_waiting(
+    make_model: Make, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = TextBatches(make_model("bert", "classification"), tokenizer)
+    sent: list[tuple[torch.device, bool]] = []
+
+    class Array:
+        def pin_memory(self) -> SimpleNamespace:
+            return SimpleNamespace(to=lambda device, non_blocking: sent.append((device, non_blocking)))
+
+    monkeypatch.setattr(torch, "from_numpy", lambda _: Array())
+    batches.tensors(batches.encode(["the cat"]), 8, torch.device("cuda"))
+    assert set(sent) == {(torch.device("cuda"), True)}
 
 
 def test_models_that_make_masks_of_masks_get_plain_ones(make_model: Make) -> None:

@@ -170,7 +170,7 @@ class TextBatches:
             arrays["token_type_ids"] = self._filled("token_type_ids", texts, mask, "types")
         if texts[0].spans is not None:
             arrays["spans"] = np.stack([text.spans for text in texts if text.spans is not None])
-        return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
+        return {name: _sent(array, device) for name, array in arrays.items()}
 
     def _filled(
         self, name: str, texts: Sequence[TokenizedText], mask: np.ndarray[Any, Any], part: str
@@ -178,6 +178,12 @@ class TextBatches:
         filled = np.full(mask.shape, self._padding[name], np.int64)
         filled[mask] = np.concatenate([getattr(text, part) for text in texts])
         return filled
+
+
+def _sent(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """A copy on the device. From pinned memory, for from other memory it waits until what the GPU was given is done."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _token_types(parts: EncoderParts) -> int:

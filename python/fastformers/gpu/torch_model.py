@@ -177,6 +177,8 @@ class TorchModel:
         one_form = self.config.cuda_graphs or self.config.compile
         if self._attended_keys and (padded or one_form):
             inputs["attention_mask"] = inputs["attention_mask"].bool()[:, None, None]
+        elif self._attended_keys:  # given one, transformers waits for the GPU to see that nothing is masked
+            del inputs["attention_mask"]
         return self._call(**inputs)[: len(batch.texts)]
 
 
