@@ -22,6 +22,7 @@ from fastformers.errors import (
     ShapeError,
     UnsupportedModelError,
 )
+from fastformers.export.session import session_options
 from fastformers.modules.span_classifier import SpanClassifier
 
 pytest.importorskip("onnx")
@@ -206,6 +207,10 @@ def test_batches_that_do_not_fit_are_refused(export: Export) -> None:
             model.run(np.ones((2, 3)), np.ones((2, 4)))
         with pytest.raises(ShapeError, match="cannot compute this batch"):
             model.run(np.full((1, 3), 10_000))
+        with pytest.raises(ShapeError, match="input_ids is no array of one shape"):
+            model.run([[2, 5, 3], [2, 3]])  # type: ignore[arg-type]
+        with pytest.raises(DtypeError, match="or texts to predict"):
+            model.run("the cat")  # type: ignore[arg-type]
     with pytest.raises(ClosedError):
         model.run(np.ones((2, 3)))
     for name in ("threads", "instances"):
@@ -232,6 +237,25 @@ def test_a_runtime_that_is_too_old_is_told(export: Export, monkeypatch: pytest.M
     monkeypatch.setattr(onnxruntime, "__version__", "1.16.3")
     with pytest.raises(MissingExtraError, match=r"1\.16\.3 is too old"):
         ff.OrtModel(folder)
+
+
+def test_a_runtime_that_is_too_old_for_our_operators_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    from fastformers import ort_library
+
+    monkeypatch.setattr(ort_library, "_LIBRARY", tmp_path / "library.so")
+    (tmp_path / "library.so").touch()
+
+    class TooOld(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def register_custom_ops_library(self, _: str) -> None:
+            raise RuntimeError("need ONNX Runtime 1.21 or newer, this is 1.20.1")
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", TooOld)
+    with pytest.raises(MissingExtraError, match=r"this is 1\.20\.1.*pip install 'onnxruntime>=1\.21'"):
+        session_options(1, native=True)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8-fastformers"])

@@ -291,8 +291,17 @@ class OrtModel:
 
 def _whole(name: str, values: Any) -> NDArray[np.int64]:
     """An input as int64; NumPy would cut fractions off without a word."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "biu" and not np.array_equal(array, np.trunc(array)):
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ShapeError(
+            f"{name} is no array of one shape [batch, length]: fill its rows up, and mask the filling"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise DtypeError(
+            f"{name} is {array.dtype}: pass token ids as int64, or texts to predict, logits or embed"
+        )
+    if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
         raise DtypeError(f"{name} is {array.dtype} and holds numbers that are not whole: pass int64")
     return array.astype(np.int64)
 

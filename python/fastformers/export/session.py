@@ -15,6 +15,8 @@ __all__ = ["open_session", "session_options"]
 
 #: Oldest ONNX Runtime that knows everything an exported graph uses.
 _OLDEST = (1, 20)
+#: Oldest that our operators' library, built for its C API, registers with.
+_OLDEST_WITH_OPERATORS = (1, 21)
 #: With it the product of u8 and s8 is exact; without, ONNX Runtime would saturate.
 _VNNI = "avx512vnni"
 
@@ -52,10 +54,21 @@ def session_options(threads: int, *, shared_cores: bool = False, native: bool = 
     if _VNNI not in kernels.available_isas():  # elsewhere it would only be slower, by half
         options.add_session_config_entry("session.x64quantprecision", "1")
     if native:
-        from fastformers.ort_library import ort_library_path
-
-        options.register_custom_ops_library(ort_library_path())
+        _register_operators(runtime, options)
     return options
+
+
+def _register_operators(runtime: Any, options: Any) -> None:
+    from fastformers.ort_library import ort_library_path
+
+    path = ort_library_path()
+    try:
+        options.register_custom_ops_library(path)
+    except Exception as error:  # of many classes, with no common one that is public
+        raise MissingExtraError(
+            f"ONNX Runtime {runtime.__version__} refuses fastformers' operators ({error}): "
+            f"pip install 'onnxruntime>={_OLDEST_WITH_OPERATORS[0]}.{_OLDEST_WITH_OPERATORS[1]}'"
+        ) from error
 
 
 def open_session(source: Path | bytes, options: Any) -> Any:
