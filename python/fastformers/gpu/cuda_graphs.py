@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastformers.errors import DeviceError
+from fastformers.errors import DeviceError, UnsupportedModelError
 from fastformers.gpu.devices import device_of
 
 __all__ = ["GraphedModel"]
@@ -56,6 +56,9 @@ class GraphedModel:
 
         Args:
             inputs: the model's arguments, on its device.
+
+        Raises:
+            UnsupportedModelError: the model puts out no logits.
         """
         shape = tuple((name, tuple(tensor.shape)) for name, tensor in sorted(inputs.items()))
         if shape not in self._recorded:
@@ -70,11 +73,22 @@ class GraphedModel:
         own = {name: tensor.clone() for name, tensor in inputs.items()}
         side = torch.cuda.Stream(self._device)
         side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP):  # libraries choose kernels and take workspace in their first calls
-                self._model(**own)
-        torch.cuda.current_stream(self._device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            logits = self._model(**own).logits
+        # Tensors that a model makes without saying where (MPNet's positions, in some versions of transformers) are made
+        # on the device: copied there, they could not be recorded.
+        with self._device:
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP):  # libraries choose kernels and take workspace in their first calls
+                    self._logits(own)
+            torch.cuda.current_stream(self._device).wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                logits = self._logits(own)
         return _Recorded(graph, own, logits)
+
+    def _logits(self, inputs: dict[str, Tensor]) -> Tensor:
+        logits = getattr(self._model(**inputs), "logits", None)
+        if not isinstance(logits, Tensor):
+            raise UnsupportedModelError(
+                f"{type(self._model).__name__} puts out no logits: TorchModel answers with those"
+            )
+        return logits
