@@ -288,6 +288,7 @@ def test_the_report_prints_and_is_kept(make_model: MakeModel, tokenizer: Any, tm
     report = ff.export_onnx(make_model("bert"), tmp_path / "out", "fp32", tokenizer=tokenizer)
     assert "3 of 3 attention" in str(report)
     assert "with the float32 model, 5 batches of texts" in str(report)
+    assert f", opened in {report.load_seconds:.2f} s" in str(report)
     kept = json.loads((tmp_path / "out" / "model-fp32.json").read_text(encoding="utf-8"))
     assert kept == json.loads(json.dumps(report.to_dict()))
     assert (kept["opset"], kept["domains"], kept["max_length"]) == (17, ["com.microsoft"], 24)

@@ -102,8 +102,9 @@ class ExportReport:
     def __str__(self) -> str:
         """Returns a few lines for people."""
         domains = f" and {', '.join(self.domains)}" if self.domains else ""
+        opened = f", opened in {self.load_seconds:.2f} s" if self.checked else ""
         lines = [
-            f"{model_file(self.graph)}: {self.megabytes:.1f} MB, opset {self.opset}{domains}",
+            f"{model_file(self.graph)}: {self.megabytes:.1f} MB, opset {self.opset}{domains}{opened}",
             f"  inputs {', '.join(self.inputs)}; outputs {', '.join(self.outputs)}; batch and length dynamic",
         ]
         if self.native_blocks:
