@@ -87,7 +87,7 @@ def _goals(document: Mapping[str, Any]) -> list[str]:
         for row in found.get("precisions", [])
         if row["row"] == "half" and row.get("compared_with") == "float32"
     ]
-    ladders = [row["ladder"]["rows"] for row in found.get("ladder", [])]
+    ladders = [row["ladder"]["rows"] for row in found.get("ladder", []) if "ladder" in row]
     return [
         f"Half over float32 out of the box: {max(half):.2f} times (to reach: {HALF_TO_REACH})."
         if half

@@ -33,6 +33,11 @@ Tell = Callable[[str], None]
 
 #: Interquartile range over the rounds, divided by the median, from which a row is marked.
 NOISY = 0.10
+#: A table of fewer rounds says nothing of how far its readings spread.
+LEAST_ROUNDS = 3
+#: Passes of the ladder over its texts, at most: one to warm up, three rounds, and those once more. All rows of a pass
+#: together take about two and a half times as long as the padded one.
+LADDER_PASSES = 7 * 2.5
 
 
 @dataclass(frozen=True)
@@ -91,14 +96,13 @@ def _precisions(bench: Bench, forms: Sequence[str], seconds: float = 15) -> Iter
 
 
 def padding(bench: Bench) -> Iterator[Row]:
-    """Padded, dynamic and bucketed batches of texts of mixed lengths, in float32 and in half."""
+    """Padded, dynamic and bucketed batches of texts of mixed lengths in half; the ladder has them in float32."""
     modes = {"padded": "fixed", "dynamic length": "longest", "similar lengths together": "buckets"}
-    for form in ("float32", "half"):
-        contestants = {
-            f"{form}, {name}": Contestant(form, "teacher", _mixed(bench, padding=mode))
-            for name, mode in modes.items()
-        }
-        yield from _beside_each_other(bench, "mixed lengths", contestants, None, 20)
+    contestants = {
+        f"half, {name}": Contestant("half", "teacher", _mixed(bench, padding=mode))
+        for name, mode in modes.items()
+    }
+    yield from _beside_each_other(bench, "mixed lengths", contestants, None, 20)
 
 
 def shapes(bench: Bench) -> Iterator[Row]:
@@ -114,10 +118,15 @@ def shapes(bench: Bench) -> Iterator[Row]:
 def ladder(bench: Bench) -> Iterator[Row]:
     """The ladder of the paper's shapes, from text to answer: ``fastformers ladder --preset table3 --device cuda``."""
     on_gpu = bench.device.type == "cuda"
+    most = texts_in_time(bench.in_time, len(bench.texts), bench.sizes.batch, _seconds_of_padded_batch(bench))
+    if most == 0:
+        yield {"row": "ladder", "of": "mixed lengths", "not_measured": "no time was left"}
+        return
     settings = LadderSettings(
         device=bench.device.type,
-        rounds=3,
+        rounds=LEAST_ROUNDS,
         batch_size=bench.sizes.batch,
+        most_texts=most if most < len(bench.texts) else None,
         comparisons=True,
         energy="auto" if on_gpu else "off",
     )
@@ -126,14 +135,15 @@ def ladder(bench: Bench) -> Iterator[Row]:
         texts.write_text("\n".join(bench.texts), encoding="utf-8")
         systems = systems_of_shapes(bench.sizes.table, texts)
         form = ladder_forms.FORMS["cuda"]
-        report = climb(systems, Path(folder) / "out", settings, tell=bench.tell, form=form)
+        with precision_of(FORMS["float32"]):  # an environment may have switched TF32 on
+            report = climb(systems, Path(folder) / "out", settings, tell=bench.tell, form=form)
         yield {"section": "ladder", "ladder": report.to_dict()}
 
 
 def fidelity(bench: Bench) -> Iterator[Row]:
     """Half against float32 with real weights (MiniLM, six layers), on the texts that come with the package."""
     folder = find_model()
-    model = AutoModel.from_pretrained(folder, local_files_only=True).eval().to(bench.device)
+    model = AutoModel.from_pretrained(folder, local_files_only=True).eval().float().to(bench.device)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     texts = bundled_texts()[: bench.sizes.texts]
     found = compare_with_float32(model, ff.to_fp16(model), tokenizer, texts)
@@ -161,8 +171,9 @@ def _beside_each_other(
     """Rows of contestants that answer the same texts in interleaved rounds, each compared with the first."""
     running: dict[str, ff.TorchModel] = {}
     answers: dict[str, Any] = {}
+    of_a_round = 0.0
     for name, contestant in contestants.items():
-        if not bench.in_time(seconds):
+        if not bench.in_time(seconds + LEAST_ROUNDS * of_a_round):  # what is ready must still be measured
             yield {"row": name, "of": of, "not_measured": "no time was left"}
             continue
         bench.tell(f"preparing {name}, {of}")
@@ -170,11 +181,16 @@ def _beside_each_other(
             model = _opened(bench, contestant)
             given = model.encode(bench.texts) if tokens is None else tokens
             with precision_of(FORMS[contestant.form]):
-                for _ in range(2):  # the second call finds memory, kernels and recordings there
-                    answers[name] = np.asarray(model.logits_of_tokens(given))
+                # The second call finds memory, kernels and recordings there.
+                answers[name] = np.asarray(model.logits_of_tokens(given))
+            of_a_round += _seconds(model, given, contestant)
             running[name] = model
         except Exception as error:  # an option that this torch or GPU lacks must not cost the other rows
             yield {"row": name, "of": of, "not_measured": f"{type(error).__name__}: {error}".splitlines()[0]}
+    rounds = rounds_in_time(bench.in_time, bench.sizes.rounds, of_a_round)
+    if rounds == 0:
+        yield from ({"row": name, "of": of, "not_measured": "no time was left"} for name in running)
+        return
     given = {
         name: model.encode(bench.texts) if tokens is None else list(tokens) for name, model in running.items()
     }
@@ -185,7 +201,7 @@ def _beside_each_other(
             )
             for name in running
         },
-        bench.sizes.rounds,
+        rounds,
     )  # fmt: skip
     first = next(iter(running), None)
     for name, model in running.items():
@@ -204,6 +220,32 @@ def _beside_each_other(
             "changed_answers": float((answers[name].argmax(1) != answers[first].argmax(1)).mean()),
             "facts": model.facts(),
         }
+
+
+def rounds_in_time(in_time: Callable[[float], bool], most: int, seconds: float) -> int:
+    """Rounds of so many seconds that there is time for, at most ``most``; 0 where there is none for the least."""
+    return next((count for count in range(most, LEAST_ROUNDS - 1, -1) if in_time(count * seconds)), 0)
+
+
+def texts_in_time(in_time: Callable[[float], bool], texts: int, batch: int, seconds: float) -> int:
+    """Texts of a ladder that there is time for: all, or whole batches; 0 where there is none for one.
+
+    Args:
+        in_time: whether there is time left for something that takes so many seconds.
+        texts: that there are.
+        batch: texts of a batch.
+        seconds: of a padded batch in float32.
+    """
+    batches = range(-(-texts // batch), 0, -1)
+    fitting = next((count for count in batches if in_time(LADDER_PASSES * count * seconds)), 0)
+    return min(texts, fitting * batch)
+
+
+def _seconds_of_padded_batch(bench: Bench) -> float:
+    contestant = Contestant(next(iter(FORMS)), "teacher", _mixed(bench, padding="fixed"))
+    model = _opened(bench, contestant)
+    given = model.encode(bench.texts[: bench.sizes.batch])
+    return [_seconds(model, given, contestant) for _ in range(2)][-1]
 
 
 def _opened(bench: Bench, contestant: Contestant) -> ff.TorchModel:

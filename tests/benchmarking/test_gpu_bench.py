@@ -72,11 +72,10 @@ def test_buckets_have_less_padding_than_dynamic_batches_and_these_than_padded_on
     document: dict[str, Any],
 ) -> None:
     shares = {row["row"]: row["padding_share"] for row in rows_of(document, "padding")}
-    for form in ("float32", "half"):
-        padded, dynamic, together = (
-            shares[f"{form}, {name}"] for name in ("padded", "dynamic length", "similar lengths together")
-        )
-        assert padded > dynamic > together
+    padded, dynamic, together = (
+        shares[f"half, {name}"] for name in ("padded", "dynamic length", "similar lengths together")
+    )
+    assert padded > dynamic > together
 
 
 def test_the_ladder_is_that_of_a_gpu(document: dict[str, Any]) -> None:
@@ -107,6 +106,37 @@ def test_rows_for_which_no_time_is_left_are_told(run: Any, tmp_path: Path) -> No
     assert run.main(arguments) == 0
     section = json.loads(path.read_text(encoding="utf-8"))["sections"]["padding"]
     assert section == {"rows": [], "not_measured": "no time was left"}
+
+
+def test_a_table_gets_the_rounds_that_there_is_time_for_and_at_least_three(run: Any) -> None:
+    sections = importlib.import_module("bench.gpu.sections")
+    found = [sections.rounds_in_time(lambda seconds: seconds <= 8, 5, each) for each in (1, 2, 2.6, 3)]
+    assert found == [5, 4, 3, 0]
+
+
+def test_a_ladder_gets_the_texts_that_there_is_time_for(run: Any) -> None:
+    sections = importlib.import_module("bench.gpu.sections")
+
+    def texts(minutes: float) -> int:
+        found: int = sections.texts_in_time(lambda seconds: seconds <= 60 * minutes, 3270, 256, 1.0)
+        return found
+
+    assert [texts(minutes) for minutes in (5, 2, 0.1)] == [3270, 6 * 256, 0]
+
+
+def test_a_ladder_without_time_is_told_in_the_report(run: Any) -> None:
+    row = {"row": "ladder", "of": "mixed lengths", "not_measured": "no time was left"}
+    text = run.summary(
+        {
+            "device": {},
+            "machine": {"packages": {"torch": "2.13.0"}},
+            "date": "2026-01-01",
+            "tiny": False,
+            "sections": {"ladder": {"rows": [row]}},
+        }
+    )
+    assert "Not measured: ladder, mixed lengths: no time was left" in text
+    assert "All steps together: not measured." in text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU here")
