@@ -79,3 +79,12 @@ def test_the_form_of_our_operators_can_be_chosen(
     assert exit_status("export", model_folder, "-o", out, *both, *layers) == ExitCode.OK
     assert "in fastformers' kernels: " in capsys.readouterr().out
     assert {path.stem for path in out.glob("*.onnx")} == {"model-fp32", "model-int8-fastformers-layers"}
+
+
+def test_a_misspelt_precision_is_found_before_any_is_written(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("--precision", "fp32", "--precision", "int7")
+    assert exit_status("export", model_folder, "-o", tmp_path / "out", *names) == ExitCode.USAGE
+    assert "precision is 'int7'; allowed: 'fp32'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -56,6 +56,20 @@ def test_other_precisions_stay_near(
     assert all(numbers["cosine"] > 0.998 for numbers in report.checked.values())
 
 
+def test_blocks_that_cannot_be_fused_are_refused_unless_allowed(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    model, config = make_model("bert"), ff.CompileConfig(int8_embeddings=True)
+    with pytest.raises(
+        ConfigError, match=r"0 of 1 embeddings \+ LayerNorm can be written fused.*allow_partial=True"
+    ):
+        ff.export_onnx(model, tmp_path / "out", "fp16", config=config)
+    assert not (tmp_path / "out").exists()
+    report = ff.export_onnx(model, tmp_path / "out", "fp16", config=config, allow_partial=True)
+    assert "1 of 1 embeddings + LayerNorm could not be written fused" in report.notes
+    assert all(numbers["cosine"] > 0.999 for numbers in report.checked.values())  # as of 8-bit embeddings
+
+
 def test_int8_graphs_hold_every_matrix_in_int8_and_the_factors_of_equalisation(
     tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -51,7 +51,8 @@ def export(
     allow_partial: Annotated[
         bool,
         typer.Option(
-            "--allow-partial", help="With --native layers: layers kept in float32 may be ONNX Runtime's."
+            "--allow-partial",
+            help="Blocks may stand as their parts; with --native layers, float32 layers may be ONNX Runtime's.",
         ),
     ] = False,
     check: Annotated[bool, typer.Option(help="Compare with the model; exit 3 when they differ.")] = True,
@@ -65,14 +66,18 @@ def export(
     require("onnx", "onnx", "export")
     require("onnxruntime", "onnx", "export")
     import fastformers as ff
+    from fastformers.recipes.exporting import check_precision
 
     config = ff.CompileConfig(pooling=pooling, normalize=normalize)
     given = None if texts is None else read_texts(texts)
     chosen: list[Any] = [*precision] if precision else ["fp32"]
-    of_operators: dict[str, Any] = {"native": native, "allow_partial": allow_partial}
-    anywhere = "int8-fastformers" not in chosen  # the export says that they have no effect
+    for each in chosen:  # before the first is written
+        check_precision(each)
+    of_operators = "int8-fastformers" in chosen  # otherwise the export says that --native has no effect
     reports = []
     for each in chosen:
+        ours = each == "int8-fastformers" or not of_operators
+        one_node = each == "int8-fastformers" and native != "layers"
         report = ff.export_onnx(
             model_folder,
             output,
@@ -81,7 +86,8 @@ def export(
             config=config,
             check=check,
             overwrite=overwrite,
-            **(of_operators if anywhere or each == "int8-fastformers" else {}),
+            native=cast("Any", native) if ours else None,
+            allow_partial=allow_partial and not (one_node and len(chosen) > 1),
         )
         reports.append(report)
         if not as_json:

@@ -31,7 +31,7 @@ from fastformers.rewriting import Encoder
 from fastformers.runtime.tokenizer_files import TOKENIZER, tokenization_of, write_tokenizer
 from fastformers.tasks import TASK_FILE, TaskFile
 
-__all__ = ["Native", "Precision", "export_onnx"]
+__all__ = ["Native", "Precision", "check_precision", "export_onnx"]
 
 Precision = Literal["fp32", "fp16", "int8", "int8-fastformers"]
 _PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -82,8 +82,8 @@ def export_onnx(
         config: pooling, and how layers are quantized; the defaults when ``None``.
         native: what our operators hold in ``"int8-fastformers"``: ``"encoder"`` (also when ``None``) or ``"layers"``,
             which is written as ``model-int8-fastformers-layers.onnx``.
-        allow_partial: with ``native="layers"``, let linear layers that the compiled model keeps in float32 be ONNX
-            Runtime's.
+        allow_partial: let blocks that cannot be written fused stand as their parts; with ``native="layers"`` also let
+            linear layers that the compiled model keeps in float32 be ONNX Runtime's.
         check: compare with the model on texts of the package, at several batch sizes and lengths.
         overwrite: replace the same precision's file.
 
@@ -93,7 +93,7 @@ def export_onnx(
     Raises:
         GateError: the graph differs from the model by more than the precision allows; names the first layer that does.
         ConfigError: the file is there, an argument is refused, the folder's other exports have another tokenizer, the
-            encoder's layers have another precision, or some of them cannot be our operators.
+            encoder's layers have another precision, or some blocks cannot be fused or be our operators.
         FormatError: the folder cannot be written, or holds a damaged tokenizer.
         UnsupportedModelError: as ``compile``.
         MissingExtraError: onnx or ONNX Runtime is absent, or our operators are.
@@ -102,11 +102,10 @@ def export_onnx(
         >>> print(ff.export_onnx(model, "my-bert-onnx", "int8", tokenizer=tokenizer))  # doctest: +SKIP
         model-int8.onnx: 23.5 MB, opset 17 and com.microsoft
     """
-    if precision not in _PRECISIONS:
-        raise ConfigError(f"precision is {precision!r}; allowed: {', '.join(map(repr, _PRECISIONS))}")
+    check_precision(precision)
     native = _native(precision, native)
-    if allow_partial and native != "layers":
-        raise ConfigError('allow_partial=True is for native="layers": leave it out, or export that form')
+    if allow_partial and native == "encoder":
+        raise ConfigError("allow_partial=True has no effect where the encoder is one node: leave it out")
     folder, graph_kind = Path(path), graph_name(precision, native)
     _check_place(folder, graph_kind, overwrite)
     require("onnx", "onnx", "export_onnx")
@@ -121,13 +120,23 @@ def export_onnx(
     encoder = _encoder_of(model, precision, tokenizer, texts, config or CompileConfig())
     graph, report, layer_outputs = _written(encoder, precision, native, tokenizer)
     if not allow_partial:
-        _require_native(report)
+        _require_whole(report)
     content = _serialized(graph)
     report = replace(report, megabytes=len(content) / _BYTES_PER_MB, notes=(*report.notes, *notes))
     if check:
         report = checked_report(content, layer_outputs, report, model, encoder, tokenizer)
     _save(folder, content, report, encoder, tokenizer, task)
     return report
+
+
+def check_precision(name: str) -> None:
+    """Refuses what is no precision of an export.
+
+    Raises:
+        ConfigError: names those there are.
+    """
+    if name not in _PRECISIONS:
+        raise ConfigError(f"precision is {name!r}; allowed: {', '.join(map(repr, _PRECISIONS))}")
 
 
 def _native(precision: str, native: Native | None) -> Native | None:
@@ -144,12 +153,18 @@ def _native(precision: str, native: Native | None) -> Native | None:
     return None
 
 
-def _require_native(report: ExportReport) -> None:
+def _require_whole(report: ExportReport) -> None:
     for name, (done, count) in report.native_blocks.items():
         if done < count:
             raise ConfigError(
                 f"{done} of {count} {name} run in fastformers' kernel: the compiled model keeps the others in float32 "
                 "(excluded, or too small). Pass allow_partial=True (--allow-partial) to leave those to ONNX Runtime"
+            )
+    for name, (done, count) in report.fused.items():
+        if done < count:
+            raise ConfigError(
+                f"{done} of {count} {name} can be written fused: ONNX Runtime's operator does not take this model's "
+                "form of it. Pass allow_partial=True (--allow-partial) to have the others as their parts"
             )
 
 
