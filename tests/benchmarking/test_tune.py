@@ -12,7 +12,7 @@ from command_line import exit_status
 from fastformers import kernels
 from fastformers.benchmarking.random_encoder import random_plan, random_tensors, random_texts, word_tokenizer
 from fastformers.benchmarking.tune import Mode, Row, arrangements_to_try, measure_arrangements, tuning_of
-from fastformers.errors import ConfigError
+from fastformers.errors import ConfigError, FormatError
 from fastformers.kernels import NativeEncoder
 from fastformers.runtime.artefact_folder import save_artefact
 from fastformers.runtime.engine import Engine
@@ -127,6 +127,16 @@ def test_command_prints_every_row_and_the_engine_uses_the_winner(
     for goal, expected in (("throughput", tuning.throughput), ("latency", tuning.latency)):
         with Engine.from_pretrained(model_folder, goal=goal) as engine:  # type: ignore[arg-type]
             assert engine.arrangement == expected
+
+
+def test_command_replaces_a_damaged_tuning(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = model_folder.parent / "texts.txt"
+    texts.write_text("a text\n", encoding="utf-8")
+    (model_folder / "tuning.json").write_text("{")
+    with pytest.raises(FormatError, match="write a new one: fastformers tune"):
+        Engine.from_pretrained(model_folder)
+    assert exit_status("tune", model_folder, "--data", texts, "--rounds", 1) == 0
+    assert read_tuning(model_folder) is not None
 
 
 def test_command_refuses_a_file_without_texts(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

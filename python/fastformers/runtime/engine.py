@@ -210,6 +210,8 @@ class Engine:
             ConfigError: it was saved without a tokenizer, or an argument is refused.
         """
         artefact = load_artefact(folder)
+        # A tuning decides only where nobody gave a number: `fastformers tune` gives some, and replaces a damaged one.
+        automatic = instances == threads == batch_tokens == "auto"
         return cls(
             artefact.native,
             artefact.plan,
@@ -224,7 +226,7 @@ class Engine:
             batch_tokens=batch_tokens,
             pin=pin,
             queue=queue,
-            tuning=read_tuning(folder),
+            tuning=read_tuning(folder) if automatic else None,
             goal=goal,
         )
 
