@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tokenizers.processors import TemplateProcessing
 
 from fastformers.answers import Prediction, RankedDocument
 from fastformers.benchmarking.random_encoder import random_plan, random_tensors, word_tokenizer
-from fastformers.encoder_plan import EncoderPlan, OutputPlan
+from fastformers.encoder_plan import EncoderPlan, HeadStep, OutputPlan
 from fastformers.errors import ConfigError, ShapeError, UnsupportedModelError
 from fastformers.kernels import NativeEncoder
 from fastformers.runtime.artefact_folder import save_artefact
@@ -177,6 +178,20 @@ def test_token_classifier_gives_logits_of_each_token(make_engine: MakeEngine, pl
         engine.rerank("w1", texts)
 
 
+def test_model_that_answers_questions_is_refused_with_the_way_out(make_engine: MakeEngine) -> None:
+    outputs = tuple(
+        OutputPlan(
+            name=name, rows="all", steps=(HeadStep(linear=True, activation="none", norm=False, features=1),)
+        )
+        for name in ("start_logits", "end_logits")
+    )
+    reader = replace(random_plan(), outputs=outputs)
+    engine = make_engine(NativeEncoder(reader.to_dict(), random_tensors(reader)), reader)
+    for call in (engine.predict, engine.logits, engine.embed, engine.run):
+        with pytest.raises(UnsupportedModelError, match=r"call the encoder of fastformers\.load\(folder\)"):
+            call(["w1"])
+
+
 @pytest.mark.parametrize("wrong", ["one", [b"bytes"], [("a", "b", "c")], [["a", "b"]], [None], [("a", 1)]])
 def test_what_is_not_a_list_of_texts_is_refused(make_engine: MakeEngine, wrong: Any) -> None:
     engine = make_engine()
@@ -209,6 +224,9 @@ def test_id_beyond_the_vocabulary_is_refused(native: NativeEncoder, plan: Encode
         ({"threads": True}, "threads is True"),
         ({"batch_tokens": 0}, "batch_tokens is 0"),
         ({"queue": 0}, "queue is 0"),
+        ({"queue": 10**30}, "queue is 10+; allowed: a whole number from 1 to"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"max_length": "64"}, "max_length is '64'"),
         ({"pin": "no"}, "pin is .no."),
         ({"labels": ["a", "b"]}, "2 labels for a model with 3 classes"),
         ({"max_length": 2}, "max_length is 2"),

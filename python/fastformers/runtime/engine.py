@@ -27,7 +27,7 @@ from fastformers.answers import (
     relevance,
     similarities,
 )
-from fastformers.encoder_plan import EncoderPlan
+from fastformers.encoder_plan import TOKEN_SCORES, EncoderPlan
 from fastformers.errors import (
     ClosedError,
     ConfigError,
@@ -64,6 +64,7 @@ _TEXTS_AT_ONCE = 128
 # Pieces of one call in the queue, for each instance: no instance runs dry, and other callers find room.
 _PIECES_IN_FLIGHT = 3
 _LEAST_PIECE_TOKENS = 64
+_LONGEST_QUEUE = 1 << 32
 _MILLISECONDS = 1e-3
 
 
@@ -159,6 +160,8 @@ class Engine:
         tuning: Tuning | None = None,
         goal: Goal = "throughput",
     ) -> None:
+        longest = plan.max_tokens if max_length is None else max_length
+        _check_count("max_length", longest, None)
         self._native = native
         self._plan = plan
         self._span_head = span_head
@@ -166,13 +169,12 @@ class Engine:
         self._labels = _checked_labels(labels, self._readouts.get("logits"))
         self._many_labels = many_labels
         num_spans = 0 if span_head is None else span_head.num_spans
-        self._texts = TextEncoder(tokenizer, min(max_length or plan.max_tokens, plan.max_tokens), num_spans)
+        self._texts = TextEncoder(tokenizer, min(longest, plan.max_tokens), num_spans)
         self._token_types = token_types and plan.types > 1
         self._arrangement = arrange(instances, threads, batch_tokens, tuning, goal)
         if not isinstance(pin, bool):
             raise ConfigError(f"pin is {pin!r}; allowed: True or False")
-        if isinstance(queue, bool) or not isinstance(queue, int) or queue < 1:
-            raise ConfigError(f"queue is {queue!r}; allowed: a whole number from 1")
+        _check_count("queue", queue, _LONGEST_QUEUE)
         self._pool = InstancePool(native, self._arrangement.instances, self._arrangement.threads, pin, queue)
         self._completion = CompletionThread(self._pool)
         self._process = os.getpid()
@@ -445,7 +447,9 @@ class Engine:
 
     def _readout(self, name: str) -> Readout:
         if name not in self._readouts:
-            raise UnsupportedModelError(f"the model has no {name!r}; it puts out {', '.join(self._readouts)}")
+            raise UnsupportedModelError(
+                f"the model has no {name!r}; it puts out {', '.join(self._readouts)}{self._way_out()}"
+            )
         return self._readouts[name]
 
     def _classifier(self) -> Readout:
@@ -456,15 +460,21 @@ class Engine:
 
     def _embedding(self) -> Readout:
         if "embedding" not in self._readouts:
-            base = "last_hidden_state" in self._readouts
-            way_out = ': compile it with CompileConfig(pooling="mean") or "first" (--pooling)' if base else ""
             raise UnsupportedModelError(
-                f"the model puts out {', '.join(self._readouts)} and no sentence embedding{way_out}"
+                f"the model puts out {', '.join(self._readouts)} and no sentence embedding{self._way_out()}"
             )
         readout = self._readout("embedding")
         if readout.per_token:
             raise UnsupportedModelError("the model embeds tokens, not texts")
         return readout
+
+    def _way_out(self) -> str:
+        """What to do about a model whose outputs no method of an engine gives."""
+        if "last_hidden_state" in self._readouts:
+            return ': for embed(), compile it with CompileConfig(pooling="mean") or "first" (--pooling)'
+        if TOKEN_SCORES & self._readouts.keys():
+            return ", which no method of an engine gives: call the encoder of fastformers.load(folder)"
+        return ""
 
     def _checked_task(self, task: Task | None) -> Task:
         if task not in (None, "predict", "logits", "embed"):
@@ -589,6 +599,13 @@ def _end(pool: InstancePool, process: int) -> None:
     if os.getpid() == process:
         pool.stop(False)
         pool.join()
+
+
+def _check_count(name: str, value: Any, most: int | None) -> None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not is_count or (most is not None and value > most):
+        limit = "" if most is None else f" to {most}"
+        raise ConfigError(f"{name} is {value!r}; allowed: a whole number from 1{limit}")
 
 
 def _checked_labels(labels: Sequence[str] | None, logits: Readout | None) -> tuple[str, ...] | None:
