@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fastformers as ff
-from fastformers.errors import ConfigError, FormatError, ShapeError, UnsupportedModelError
+from fastformers.errors import ConfigError, DtypeError, FormatError, ShapeError, UnsupportedModelError
 from fastformers.modules.span_classifier import SpanClassifier
 
 FLOAT = ff.CompileConfig(int8=None)
@@ -120,6 +120,12 @@ def test_a_manifest_that_contradicts_the_file_is_refused(
 def test_spans_that_are_missing_or_empty_or_beyond_the_text_are_refused(spans: Any) -> None:
     with pytest.raises(ShapeError, match="span"):
         logits(ff.compile(classifier(), FLOAT), spans=spans)
+
+
+@pytest.mark.parametrize("spans", [SPANS.tolist(), SPANS.float(), SPANS.bool(), SPANS.numpy()])
+def test_spans_that_are_no_tensor_of_whole_numbers_are_refused(spans: Any) -> None:
+    with pytest.raises(DtypeError, match="spans is"):
+        ff.compile(classifier(), FLOAT)(input_ids=IDS, attention_mask=MASK, spans=spans)
 
 
 def test_spans_for_a_model_that_reads_none_are_refused() -> None:

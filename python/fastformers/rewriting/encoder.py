@@ -16,7 +16,7 @@ from fastformers import kernels
 from fastformers.encoder_plan import TOKEN_SCORES, EncoderPlan
 from fastformers.errors import ConfigError, DeviceError, DtypeError, ShapeError, UnsupportedModelError
 from fastformers.rewriting.outputs import output_class
-from fastformers.rewriting.padding import PositionRule, Ragged, pack, spread
+from fastformers.rewriting.padding import PositionRule, Ragged, integers_of, pack, spread
 from fastformers.span_head import SpanHead
 
 __all__ = ["Encoder"]
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
             input_ids: int64 or int32 [sequences, length].
             attention_mask: 0 and 1, same shape; padding at either end of a row. None keeps every token.
             token_type_ids: int64 or int32, same shape; None is all 0.
-            spans: of a span classifier: int64, token ranges [start, end), shape [sequences, spans, 2].
+            spans: of a span classifier: int64 or int32, token ranges [start, end), shape [sequences, spans, 2].
             position_ids: refused unless they number each sequence's tokens as the model does anyway.
             inputs_embeds: refused.
             labels: refused: there is no loss.
@@ -253,7 +253,7 @@ def _span_logits(
         raise ShapeError(
             f"spans is missing, must be of shape [{len(ragged.offsets) - 1}, {head.num_spans}, 2]"
         )
-    ranges = spans.numpy()
+    ranges = integers_of(spans, "spans")
     if ragged.keep is not None and ranges.ndim == 3:  # counted from the first token that is no padding
         ranges = ranges - ragged.keep.argmax(axis=1)[:, None, None]
     return head.logits(rows, ragged.offsets, ranges)

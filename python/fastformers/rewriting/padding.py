@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastformers.errors import DeviceError, DtypeError, ShapeError
 
-__all__ = ["PositionRule", "Ragged", "pack", "spread"]
+__all__ = ["PositionRule", "Ragged", "integers_of", "pack", "spread"]
 
 _LARGEST_INT32 = 2**31 - 1
 _INTEGERS = (torch.int64, torch.int32)
@@ -110,6 +110,15 @@ def spread(rows: NDArray[np.float32], ragged: Ragged) -> Tensor:
     result = np.zeros((*ragged.shape, rows.shape[1]), np.float32)
     result[ragged.keep] = rows
     return torch.from_numpy(result)
+
+
+def integers_of(tensor: Any, name: str) -> NDArray[Any]:
+    """The numbers of an int64 or int32 tensor on the CPU, of any shape.
+
+    Raises:
+        DtypeError, DeviceError: it is no such tensor.
+    """
+    return _plain(tensor, name, _INTEGERS)
 
 
 def _plain(tensor: Any, name: str, dtypes: tuple[torch.dtype, ...]) -> NDArray[Any]:
