@@ -261,7 +261,7 @@ def test_a_missing_file_is_told(damaged: Path, name: str) -> None:
 def test_a_link_instead_of_a_file_is_refused(damaged: Path, saved: Path, name: str) -> None:
     (damaged / name).unlink()
     (damaged / name).symlink_to(saved / name)
-    with pytest.raises(errors.FormatError, match="not a plain file"):
+    with pytest.raises(errors.FormatError, match="symbolic link"):
         ff.load_pretrained_torch(damaged)
 
 

@@ -7,6 +7,7 @@ while another process replaces it (``replaced_folder``).
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
@@ -16,7 +17,7 @@ from types import TracebackType
 
 from fastformers.errors import FormatError
 
-__all__ = ["OpenFolder", "is_bare_name", "read_plain_file"]
+__all__ = ["OpenFolder", "is_bare_name", "read_plain_file", "refused_link"]
 
 _BARE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -95,6 +96,14 @@ def read_plain_file(path: Path, most_bytes: int) -> bytes:
     return _read(str(path), most_bytes, None)
 
 
+def refused_link(name: str) -> FormatError:
+    """The error for a symbolic link where a plain file must be; a hub's cache is full of them."""
+    return FormatError(
+        f"{name} is a symbolic link, which may lead out of its folder; copy it, or the folder, to get plain files: "
+        "cp -rL"
+    )
+
+
 def _read(name: str, most_bytes: int, folder: int | None) -> bytes:
     descriptor = _open(name, folder)
     with open(descriptor, "rb") as file:
@@ -108,6 +117,8 @@ def _open(name: str, folder: int | None) -> int:
     try:
         descriptor = os.open(name, _FLAGS, dir_fd=folder)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:  # of O_NOFOLLOW
+            raise refused_link(name) from error
         raise FormatError(
             f"{name} is missing or not a plain file ({_reason(error)}): the artefact is incomplete"
         ) from error

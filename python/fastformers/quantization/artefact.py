@@ -27,6 +27,7 @@ from fastformers.errors import FormatError, UnsupportedModelError
 from fastformers.files.digests import sha256_of_file
 from fastformers.files.extra_files import ExtraFiles, write_extra_files
 from fastformers.files.fields import MANIFEST
+from fastformers.files.plain_file import refused_link
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import read_json, write_json
 from fastformers.modules import PackedLinear
@@ -309,7 +310,9 @@ def _check_files(folder: Path, manifest: Manifest, verify: bool) -> None:
         raise FormatError(f"fastformers.json lists no {TENSORS}")
     for name, noted in manifest.files.items():
         file = folder / name
-        if file.is_symlink() or not file.is_file():
+        if file.is_symlink():
+            raise refused_link(name)
+        if not file.is_file():
             raise FormatError(f"{name} is missing or not a plain file: the artefact is incomplete")
         size = file.stat().st_size
         if size != noted["bytes"]:
