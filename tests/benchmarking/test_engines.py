@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,36 @@ def test_artefact_has_no_torch_form(tmp_path: Path) -> None:
     source = FolderSource(tmp_path, tmp_path / "work")
     assert source.artefact == tmp_path
     with pytest.raises(FormatError, match="no float32 torch model"):
+        source.torch_model()
+
+
+def saved_form(model_folder: Path, folder: Path, change: Callable[[Any], object]) -> FolderSource:
+    """A source of the model as fastformers saves it after a change."""
+    import fastformers as ff
+
+    model = FolderSource(model_folder, folder.parent / "work").torch_model()
+    change(model)
+    ff.save_pretrained(model, folder)
+    return FolderSource(folder, folder.parent / "work")
+
+
+def test_pruned_model_is_compared_as_the_torch_model_it_is(model_folder: Path, tmp_path: Path) -> None:
+    import fastformers as ff
+
+    keep = ff.PruneConfig(heads=2, ffn=32, scores="magnitude")
+    source = saved_form(model_folder, tmp_path / "pruned", lambda model: ff.prune_(model, keep))
+    assert source.artefact is None
+    assert source.torch_model().bert.encoder.layer[0].intermediate.dense.out_features == 32
+
+
+def test_model_with_int8_layers_has_no_torch_form_and_says_what_to_compare(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    import fastformers as ff
+
+    int8 = ff.Int8Config(never_slower=False, equalize=False)
+    source = saved_form(model_folder, tmp_path / "int8", lambda model: ff.quantize_(model, int8))
+    with pytest.raises(FormatError, match=r"no float32 torch model: compile it \(fastformers compile\)"):
         source.torch_model()
 
 

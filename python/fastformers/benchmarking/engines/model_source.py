@@ -18,12 +18,16 @@ from fastformers.benchmarking.engines.batch import Batch
 from fastformers.errors import FormatError
 from fastformers.files.fields import MANIFEST
 from fastformers.quiet_loading import quiet_loading
+from fastformers.recipes.sentence_folder import is_sentence_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-__all__ = ["FolderSource", "ModelSource", "answer_of", "kept"]
+__all__ = ["TORCH_FORMAT", "FolderSource", "ModelSource", "answer_of", "kept", "saved_format"]
+
+#: What the manifest of a torch model of ours, pruned or quantized, says.
+TORCH_FORMAT = "fastformers"
 
 _CALIBRATION_TEXTS = 24
 _CALIBRATION_TOKENS = 128
@@ -56,7 +60,7 @@ class ModelSource(Protocol):
 
 
 class FolderSource:
-    """A folder saved by transformers, or a fastformers artefact.
+    """A folder saved by transformers, a torch model of ours (pruned), or a fastformers artefact.
 
     Args:
         folder: the model, with its tokenizer.
@@ -70,8 +74,8 @@ class FolderSource:
 
     @staticmethod
     def is_artefact(folder: Path) -> bool:
-        """Says whether a folder is a fastformers artefact."""
-        return (folder / MANIFEST).is_file()
+        """Says whether a folder is a fastformers artefact, and not a torch model of ours."""
+        return saved_format(folder) not in (None, TORCH_FORMAT)
 
     @property
     def artefact(self) -> Path | None:
@@ -79,14 +83,19 @@ class FolderSource:
         return self.folder if self.is_artefact(self.folder) else None
 
     def torch_model(self) -> PreTrainedModel:
-        """Loads the model by the class that its config names."""
+        """Loads the model by the class that its config names; of sentence-transformers, the encoder alone."""
         import transformers
 
         if self.artefact is not None:
             raise FormatError(f"{self.folder} is a fastformers artefact: it has no float32 torch model")
+        if saved_format(self.folder) == TORCH_FORMAT:
+            return self._model_of_ours()
         try:
             config = transformers.AutoConfig.from_pretrained(self.folder, local_files_only=True)
             names = getattr(config, "architectures", None) or ["AutoModel"]
+            # A config of sentence-transformers may name the class of pretraining, whose head is not in the file.
+            if is_sentence_folder(self.folder):
+                names = ["AutoModel"]
             model_class = getattr(transformers, names[0], transformers.AutoModel)
             with quiet_loading():
                 model = model_class.from_pretrained(self.folder, local_files_only=True, dtype="float32")
@@ -96,6 +105,19 @@ class FolderSource:
             ) from error
         loaded: PreTrainedModel = model.eval()
         return loaded
+
+    def _model_of_ours(self) -> PreTrainedModel:
+        from fastformers.modules import PackedLinear
+        from fastformers.quantization.artefact import load_pretrained_torch
+
+        model: Any = load_pretrained_torch(self.folder).eval()
+        if any(isinstance(module, PackedLinear) for module in model.modules()):
+            raise FormatError(
+                f"{self.folder} holds INT8 layers and no float32 torch model: compile it (fastformers compile) to "
+                "compare it as an artefact"
+            )
+        ours: PreTrainedModel = model
+        return ours
 
     def tokenizer(self) -> Any:
         """Loads the tokenizer.
@@ -133,6 +155,21 @@ class FolderSource:
             "input_ids"
         ]
         return [Batch.of([sequence]) for sequence in ids]
+
+
+def saved_format(folder: Path) -> str | None:
+    """The format that a folder's manifest names, "" for one that names none; None without a manifest.
+
+    Raises:
+        FormatError: the manifest cannot be read.
+    """
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FormatError(f"{folder / MANIFEST} cannot be read: {error}") from error
+    return str(content.get("format", "")) if isinstance(content, dict) else ""
 
 
 def answer_of(output: Mapping[str, Any]) -> Tensor:
