@@ -186,6 +186,11 @@ def test_without_a_length_a_short_model_is_explained_at_its_limit_and_a_note_say
     assert found.notes == ("counted for 32 tokens, the model's limit, not for the usual 128",)
 
 
+def test_length_beside_texts_is_refused(artefact: Path) -> None:
+    with pytest.raises(ConfigError, match="length and texts exclude each other"):
+        explain(artefact, length=TOKENS, texts=["w1"], ceilings=CEILINGS)
+
+
 def test_no_texts_are_refused(artefact: Path) -> None:
     with pytest.raises(ConfigError, match="no texts"):
         explain(artefact, texts=[], ceilings=CEILINGS)
@@ -254,6 +259,30 @@ def test_model_with_int8_layers_is_explained_as_it_is(tmp_path: Path) -> None:
     assert (of["down"].precision, of["down"].reason) == ("int8", "already INT8 in the model")
     assert of["up"].precision == "float32"
     assert "quantized already" in of["up"].reason
+
+
+def test_sentence_folder_is_explained_as_compile_makes_it(tmp_path: Path) -> None:
+    folder = saved_bert(tmp_path / "sentences", architectures=["BertForMaskedLM"])
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    found = explain(folder, length=TOKENS, ceilings=CEILINGS)
+    assert isinstance(found, Explanation)
+    assert found.outputs == {"embedding": "first"}
+    assert any("modules.json of the folder says" in note for note in found.notes)
+
+
+def test_span_classifier_is_explained(tmp_path: Path) -> None:
+    import fastformers as ff
+    from fastformers.modules.span_classifier import SpanClassifier
+
+    encoder = transformers.BertModel.from_pretrained(saved_bert(tmp_path / "bert"))
+    ff.save_pretrained(SpanClassifier(encoder, 2, 3, dropout=0.1).eval(), tmp_path / "spans")
+    found = explain(tmp_path / "spans", length=TOKENS, ceilings=CEILINGS)
+    assert isinstance(found, Explanation)
+    assert {part.precision for part in found.layers[0].parts} == {"int8"}
 
 
 def test_model_that_is_not_covered_is_told_with_the_way_out(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastformers import kernels
 from fastformers._optional import require
-from fastformers.benchmarking.engines.model_source import FolderSource
+from fastformers.benchmarking.engines.model_source import TORCH_FORMAT, FolderSource, saved_format
 from fastformers.benchmarking.explain_work import LEAST_INT8_TOKENS, Precision, Work, work_of
 from fastformers.config import CompileConfig, Int8Config
 from fastformers.encoder_plan import EncoderPlan
-from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
-from fastformers.files.fields import MANIFEST
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.recipes.sentence_folder import with_folder_pooling
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +37,6 @@ __all__ = [
 _SCHEMA = "fastformers-explain/1"
 _OPERATIONS_PER_MAC = 2
 _USUAL_LENGTH = 128
-_TORCH_FORMAT = "fastformers"
 #: Plain loops for comparison, whose speed says nothing of the machine.
 _WITHOUT_CEILING = "reference"
 
@@ -211,8 +209,8 @@ def explain(
     """Explains a model without quantizing or running it.
 
     Args:
-        folder: a transformers model, one with INT8 layers that ``fastformers quantize`` saved, or the artefact of a
-            compiled encoder (which needs no torch).
+        folder: a transformers model (of sentence-transformers, as it would be compiled), one with INT8 layers that
+            ``fastformers quantize`` saved, or the artefact of a compiled encoder (which needs no torch).
         length: tokens of the text that is counted for; ``None`` for 128, or for as many as the model takes where
             that is fewer, which a note then says.
         texts: count for these instead, tokenized, cut at the model's limit; figures are means over them.
@@ -224,15 +222,19 @@ def explain(
 
     Raises:
         FormatError: the folder holds none of these.
-        ConfigError: the model takes no text of this length, or there are no texts.
+        ConfigError: the model takes no text of this length, there are no texts, or both are given.
         MissingExtraError: a transformers model, without torch.
 
     Example:
         >>> explain("my-bert").totals()["macs"]
         11173625856.0
     """
+    if length is not None and texts is not None:
+        raise ConfigError(
+            "length and texts exclude each other: count for one text of a length, or for the texts"
+        )
     path = Path(folder)
-    if _format_of(path) not in (None, _TORCH_FORMAT):
+    if FolderSource.is_artefact(path):
         return _explain_artefact(path, length, texts, threads, ceilings)
     require("torch", "torch", "explain (of a transformers model)")
     require("transformers", "torch", "explain (of a transformers model)")
@@ -242,7 +244,7 @@ def explain(
         source = FolderSource(path, Path(scratch))
         module = _torch_module(source)
         try:
-            model = _translated(module)
+            model = _translated(module, path)
         except UnsupportedModelError as error:
             try:
                 coverage: Coverage | None = coverage_of(module, Int8Config())
@@ -266,19 +268,8 @@ def measured_ceilings(threads: int = 1) -> Ceilings:
     )
 
 
-def _format_of(folder: Path) -> str | None:
-    """The format that the folder's manifest names, "" for one that names none; None without a manifest."""
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    return str(content.get("format", "")) if isinstance(content, dict) else ""
-
-
 def _torch_module(source: FolderSource) -> nn.Module:
-    if source.artefact is None:
+    if saved_format(source.folder) != TORCH_FORMAT:
         return source.torch_model()
     from fastformers.quantization.artefact import load_pretrained_torch
 
@@ -286,14 +277,15 @@ def _torch_module(source: FolderSource) -> nn.Module:
     return module.eval()
 
 
-def _translated(module: nn.Module) -> _Model:
+def _translated(module: nn.Module, folder: Path) -> _Model:
+    """What ``fastformers compile`` would make of the folder's model."""
     from fastformers.benchmarking.explain_precision import planned_precisions
     from fastformers.modules import PackedLinear
     from fastformers.rewriting import translate
 
-    config = CompileConfig()
+    config, notes = with_folder_pooling(folder, CompileConfig())
     assert config.int8 is not None
-    translation = translate(module)
+    translation = translate(module, pooling=config.pooling, normalize=config.normalize)
     packed = any(isinstance(each, PackedLinear) for each in module.modules())
     return _Model(
         kind="quantized transformers" if packed else "transformers",
@@ -302,7 +294,7 @@ def _translated(module: nn.Module) -> _Model:
         precisions=planned_precisions(module, translation.tensors, config.int8),
         attention=config.attention,
         held_bytes=None,
-        notes=translation.notes,
+        notes=(*translation.notes, *notes),
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from fastformers.benchmarking.explain_work import Precision
 from fastformers.config import Int8Config
+from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization.plan import LayerPlan, plan_layers
 from fastformers.rewriting.checks import attribute
 from fastformers.rewriting.families import family_of
@@ -52,6 +53,8 @@ def planned_precisions(
     Returns:
         Name of the layer in the plan (``layers.0.qkv``) -> precision.
     """
+    if isinstance(model, SpanClassifier):  # its head is none of the plan's linears
+        model = model.encoder
     plans = {site.name: plan for plan in plan_layers(model, int8) for site in plan.sites}
     sources = dict(_sources(model))
     names = [name.removesuffix(".weight") for name, array in tensors.items() if _is_matrix(name, array)]
