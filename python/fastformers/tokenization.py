@@ -169,7 +169,8 @@ class TextEncoder:
         Raises:
             ShapeError: ``texts`` is one string or no sequence; an entry is neither a string nor a pair of strings (or
                 no :class:`SpanText` where spans are read), is not Unicode, has no token at all (an empty text under a
-                tokenizer without special tokens), or loses a token of a span when it is cut.
+                tokenizer without special tokens), loses a token of a span when it is cut, or cannot be cut as the
+                tokenizer says (``only_second`` of a pair whose first text alone is too long).
         """
         check_list(texts)
         for index, text in enumerate(texts):
@@ -178,6 +179,11 @@ class TextEncoder:
             encodings = self._encodings(texts)
         except TypeError:
             _refuse_surrogates(texts)
+            raise
+        except Exception as error:
+            if type(error) is not Exception:  # tokenizers raises no class of its own
+                raise
+            self._refuse_like(error, texts)
             raise
         for index, encoding in enumerate(encodings):
             if not encoding.ids:
@@ -203,6 +209,21 @@ class TextEncoder:
         others = [text for text, taken in zip(texts, as_ascii, strict=True) if taken is None]
         general = iter(_encode_fast(self._tokenizer, others))
         return [next(general) if taken is None else next(plain) for taken in as_ascii]
+
+    def _refuse_like(self, error: Exception, texts: Sequence[Text]) -> None:
+        """Names the text that tokenizers refuses: its error says why, and not which."""
+        for index, text in enumerate(texts):
+            try:
+                self._encodings([text])
+            except Exception as own:
+                strategy = (self._tokenizer.truncation or {}).get("strategy")
+                way_out = (
+                    f". It is to be cut to {self._max_length} tokens by {strategy!r}, as the tokenizer was saved: "
+                    "shorten it, or save the model with a tokenizer that cuts 'longest_first'"
+                )
+                raise ShapeError(
+                    f"text {index} is refused by the tokenizer: {own}{way_out if 'Truncation' in str(own) else ''}"
+                ) from error
 
     def _spans(self, text: Text, encoding: Encoding, index: int) -> NDArray[np.int64] | None:
         """Tokens of each marked span, [spans, 2]."""

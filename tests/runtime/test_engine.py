@@ -162,6 +162,22 @@ def test_truncation_side_comes_from_the_tokenizer_and_padding_does_not(
     assert tokenizer.padding is not None  # the caller's tokenizer is as it was
 
 
+@pytest.mark.parametrize("text", ["w1 w2 w3 w4 w5", ("w1 w2 w3 w4 w5", "w6")])
+def test_text_that_the_tokenizers_strategy_cannot_cut_is_named(
+    native: NativeEncoder, plan: EncoderPlan, text: str | tuple[str, str]
+) -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.enable_truncation(300, strategy="only_second")
+    with Engine(native, plan, tokenizer, max_length=6) as engine:
+        with pytest.raises(
+            ShapeError, match=r"text 1 is refused .* cut to 6 tokens by 'only_second'.* shorten it"
+        ):
+            engine.embed(["w1", text])
+        with pytest.raises(ShapeError, match="text 0 is refused"):
+            engine.submit(text)
+        assert engine.embed(["w1"]).shape == (1, 32)
+
+
 def test_token_classifier_gives_logits_of_each_token(make_engine: MakeEngine, plan: EncoderPlan) -> None:
     output = OutputPlan(name="logits", rows="all", steps=plan.outputs[1].steps[1:])
     tagger = EncoderPlan(**{**vars(plan), "outputs": (output,)})

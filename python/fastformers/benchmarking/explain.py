@@ -316,7 +316,9 @@ def _explain_artefact(
         if artefact.tokenizer_json is None or manifest.tokenization is None:
             raise ConfigError(f"{folder} was saved without a tokenizer: give --length instead of texts")
         tokenizer = open_tokenizer(artefact.tokenizer_json, manifest.tokenization)
-        lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+        tokenizer.no_truncation()  # only counted: a text that the tokenizer's own strategy could not cut is no error
+        most = manifest.tokenization.max_length
+        lengths = [min(most, len(encoding.ids)) for encoding in tokenizer.encode_batch(list(texts))]
     model = _Model(
         kind="artefact",
         plan=manifest.plan,
