@@ -14,7 +14,7 @@ def test_names_of_classes_are_in_the_order_of_their_numbers(id2label):
     assert class_names(id2label) == ("no", "yes")
 
 
-@pytest.mark.parametrize("id2label", [None, {}, {1: "yes"}, {0: "no", 2: "yes"}, {"no": 0}])
+@pytest.mark.parametrize("id2label", [None, {}, {1: "yes"}, {0: "no", 2: "yes"}, {"no": 0}, "no", ["no"]])
 def test_names_that_do_not_number_the_classes_from_zero_on_are_none(id2label):
     assert class_names(id2label) is None
 

@@ -61,7 +61,9 @@ def class_names(id2label: Mapping[Any, Any] | None) -> tuple[str, ...] | None:
         >>> class_names({"1": "yes", "0": "no"})
         ('no', 'yes')
     """
-    names = {str(number): str(name) for number, name in (id2label or {}).items()}
+    if not isinstance(id2label, Mapping):  # of a file, anything may stand there
+        return None
+    names = {str(number): str(name) for number, name in id2label.items()}
     numbers = [str(number) for number in range(len(names))]
     return tuple(names[number] for number in numbers) if names and names.keys() == set(numbers) else None
 

@@ -98,6 +98,30 @@ def test_a_broken_report_is_refused(report: QuantizationReport, broken: dict[str
         QuantizationReport.from_dict(values)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 1),
+        ("decision", "int4"),
+        ("decision", []),
+        ("sqnr_db", "high"),
+        ("float_bytes", None),
+        ("isa", {}),
+    ],
+)
+def test_a_report_with_a_field_of_another_type_is_refused(
+    report: QuantizationReport, field: str, value: object
+) -> None:
+    values = report.to_dict()
+    values["layers"][0][field] = value
+    with pytest.raises(errors.FormatError, match=field):
+        QuantizationReport.from_dict(values)
+    values = report.to_dict()
+    values["layers"][0]["timings"][0]["packed_us"] = 0.0
+    with pytest.raises(errors.FormatError, match="timings"):
+        QuantizationReport.from_dict(values)
+
+
 def test_speedup_counts_layers_that_stayed_float_as_unchanged(report: QuantizationReport) -> None:
     slow = replace(report.layers[2], timings=(LayerTiming(32, 1000.0, 1100.0),))
     assert replace(report, layers=(slow,)).speedup == 1.0

@@ -124,12 +124,12 @@ def test_other_models_are_saved_as_before_and_each_loader_names_the_other(tmp_pa
         ff.load_pretrained_torch(tmp_path / "fast")
 
 
-@pytest.mark.parametrize("result", ["NoSuchOutput", "OrderedDict_", None])
+@pytest.mark.parametrize("result", ["NoSuchOutput", "OrderedDict_", "BaseModelOutput", "ModelOutput", None])
 def test_an_unknown_class_of_outputs_is_refused(tmp_path: Path, result: str | None) -> None:
     ff.save_pretrained(ff.compile(make_model("mpnet base")), tmp_path / "x")
     file = tmp_path / "x" / "fastformers.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "result": result}))
-    with pytest.raises(FormatError, match=r"no class|class of outputs"):
+    with pytest.raises(FormatError, match=r"no class|class of outputs|has no .* which the encoder puts out"):
         ff.load(tmp_path / "x")
     assert load_artefact(tmp_path / "x").native.layers == 2
 

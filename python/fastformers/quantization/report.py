@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from fastformers.config import Int8Config
 from fastformers.errors import FormatError, GateError
@@ -17,6 +17,9 @@ __all__ = ["REPORT_ATTRIBUTE", "LayerReport", "QuantizationReport"]
 
 #: Where a quantized model carries its report, for whoever saves it.
 REPORT_ATTRIBUTE = "fastformers_report"
+
+_DECISIONS = ("int8", "float", "unchanged")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class QuantizationReport:
             agreement = values["agreement"]
             return cls(
                 layers=tuple(_layer_from_dict(layer) for layer in values["layers"]),
-                agreement=None if agreement is None else Agreement(**agreement),
+                agreement=None if agreement is None else _typed(Agreement(**agreement)),
                 config=Int8Config.from_dict(values["config"]),
                 calibration=str(values["calibration"]),
                 machine=dict(values["machine"]),
@@ -170,11 +173,24 @@ class QuantizationReport:
 def _layer_from_dict(values: Mapping[str, Any]) -> LayerReport:
     fields = {key: value for key, value in values.items() if key != "speedup"}
     shape, timings = fields.pop("shape"), fields.pop("timings")
-    return LayerReport(
+    made = LayerReport(
         shape=(int(shape[0]), int(shape[1])),
-        timings=tuple(LayerTiming(**timing) for timing in timings),
+        timings=tuple(_typed(LayerTiming(**timing)) for timing in timings),
         **fields,
     )
+    if made.decision not in _DECISIONS or any(timing.packed_us <= 0 for timing in made.timings):
+        raise ValueError(f"decision is {made.decision!r}, timings are {timings!r}")
+    return _typed(made)
+
+
+def _typed(made: _Made) -> _Made:
+    """The object itself, whose fields must be of the types declared; a whole number may stand for a float."""
+    for name, kind in get_type_hints(type(made)).items():
+        value = getattr(made, name)
+        whole = isinstance(value, int) and kind in (float, float | None)
+        if get_origin(kind) is not tuple and not (whole or isinstance(value, kind)):
+            raise TypeError(f"{name} is {value!r}")
+    return made
 
 
 def disagreement_message(agreement: Agreement, limit: float) -> str:

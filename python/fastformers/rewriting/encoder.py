@@ -102,6 +102,10 @@ class Encoder(nn.Module):
         self._names = [output.name for output in self.plan.outputs]
         self._rule = _position_rule(self.plan, self.tensors)
         self._class = output_class(self.result)
+        given = self._names if self.span_head is None else ["logits"]
+        absent = set(given) - getattr(self._class, "__dataclass_fields__", {}).keys()
+        if absent:
+            raise ConfigError(f"{self.result} has no {min(absent)!r}, which the encoder puts out")
 
     def forward(
         self,

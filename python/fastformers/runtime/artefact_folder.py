@@ -204,6 +204,12 @@ def _labels(found: Mapping[str, Readout], config: Mapping[str, Any]) -> tuple[st
     return names
 
 
+def _check_labels(labels: tuple[str, ...] | None, found: Mapping[str, Readout]) -> None:
+    if labels is None or "logits" not in found or len(labels) == found["logits"].columns:
+        return
+    raise FormatError(f"{MANIFEST}: labels are {len(labels)}, logits {found['logits'].columns}: one for each")
+
+
 def _write_json(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """Writes JSON after reading it back: what cannot be read must not be written."""
     text = json_bytes(content)
@@ -239,6 +245,7 @@ def _read(folder: OpenFolder, verify: Verify) -> EncoderArtefact:
     rules = {**expected_tensors(plan), **({} if entry is None else entry.rules(plan.hidden))}
     tensors = dict(read_tensors(contents[TENSORS], TENSORS, rules))
     span_head = None if entry is None else SpanHead.taken_from(tensors, entry.num_spans, entry.fill)
+    _check_labels(manifest.labels, readouts(plan, span_head))
     return EncoderArtefact(
         manifest=manifest,
         tensors=tensors,

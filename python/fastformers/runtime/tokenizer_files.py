@@ -95,7 +95,7 @@ def open_tokenizer(content: bytes, tokenization: Tokenization) -> Tokenizer:
         tokenization: the settings.
 
     Raises:
-        FormatError: it is no tokenizer of a kind that the package knows.
+        FormatError: it is no tokenizer of a kind that the package knows, or cuts texts before its special tokens.
     """
     from tokenizers import Tokenizer
 
@@ -112,6 +112,11 @@ def open_tokenizer(content: bytes, tokenization: Tokenization) -> Tokenizer:
         ):  # Rust's, a BaseException
             raise
         raise FormatError(f"{TOKENIZER} is refused by tokenizers: {error}") from error
+    special = int(tokenizer.num_special_tokens_to_add(True))
+    if tokenization.max_length < special:
+        raise FormatError(
+            f"texts are cut at {tokenization.max_length} tokens, and {TOKENIZER} adds {special} special ones to a pair"
+        )
     return tokenizer
 
 

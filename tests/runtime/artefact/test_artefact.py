@@ -245,6 +245,7 @@ LAYER = ("plan", "layers", 0)
         (("attention",), "bf16", "attention is 'bf16'; known: auto, float32, int8"),
         (("labels",), "abc", "labels is 'abc'"),
         (("labels",), [1], "must be at most"),
+        (("labels",), ["a", "b"], "labels are 2, logits 3: one for each"),
         (("result",), "a.b", "result is 'a.b', must be the name of a class"),
         (("notes",), None, "notes is None"),
         (("source",), {"a": 1}, "source is"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,14 @@ def test_only_known_files_are_kept(tmp_path: Path, plan: EncoderPlan, make_tenso
     assert {"tokenizer.json", "special_tokens_map.json"} <= names
     assert "tokenization_code.json" not in names
     assert "auto_map" not in json.loads((tmp_path / "x" / "config.json").read_text())
+
+
+def test_a_limit_below_the_special_tokens_is_refused(of_transformers: Any) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    core = of_transformers.backend_tokenizer
+    core.post_processor = TemplateProcessing("[UNK] $A", "[UNK] $A [UNK] $B", [("[UNK]", 0)])
+    content = core.to_str().encode("utf-8")
+    assert open_tokenizer(content, SETTINGS).num_special_tokens_to_add(True) == 2
+    with pytest.raises(FormatError, match=r"cut at 1 tokens, and tokenizer\.json adds 2 special ones"):
+        open_tokenizer(content, replace(SETTINGS, max_length=1))
