@@ -261,7 +261,9 @@ class Engine:
 
         Raises:
             UnsupportedModelError: the model does not classify whole texts.
-            QueueFullError, ClosedError, ForkError, ShapeError, NonFiniteError: see :class:`Engine`.
+            ShapeError: ``texts`` is no list, or one of them is no text or cannot be tokenized; names it.
+            QueueFullError: as many requests wait as may, and none of this call; told at once.
+            ClosedError, ForkError: see :class:`Engine`.
         """
         return self._predictions(self._rows(texts, self._classifier()))
 
@@ -272,7 +274,7 @@ class Engine:
             float32 [n, C]; of a model that classifies tokens, a list of n arrays float32 [tokens, C].
 
         Raises:
-            UnsupportedModelError: the model has no logits.
+            UnsupportedModelError: the model has no logits; otherwise as :meth:`predict`.
         """
         logits = self._readout("logits")
         return self._pieces(texts, logits) if logits.per_token else self._rows(texts, logits)
@@ -281,7 +283,7 @@ class Engine:
         """Returns the embedding of each text, float32 [n, C], pooled and normalised as the model does.
 
         Raises:
-            UnsupportedModelError: the model has no sentence embedding.
+            UnsupportedModelError: the model has no sentence embedding; otherwise as :meth:`predict`.
         """
         return self._rows(texts, self._embedding())
 
@@ -296,7 +298,7 @@ class Engine:
             docs: any number; equal scores keep their order.
 
         Raises:
-            UnsupportedModelError: the model has neither, or reads marked spans.
+            UnsupportedModelError: the model has neither, or reads marked spans; otherwise as :meth:`predict`.
         """
         if self._span_head is not None:
             raise UnsupportedModelError(
@@ -355,6 +357,9 @@ class Engine:
         Args:
             texts: as there.
             task: which of them; see :meth:`submit` for the default.
+
+        Raises:
+            ConfigError: there is no such task; otherwise as :meth:`predict`.
         """
         calls: dict[Task, Callable[[Sequence[Text]], Any]] = {
             "predict": self.predict,
