@@ -129,6 +129,16 @@ def test_command_prints_every_row_and_the_engine_uses_the_winner(
             assert engine.arrangement == expected
 
 
+def test_command_prints_the_table_also_where_it_cannot_be_saved(
+    model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = model_folder.parent / "texts.txt"
+    texts.write_text("a text\n", encoding="utf-8")
+    (model_folder / "tuning.json").mkdir()
+    assert exit_status("tune", model_folder, "--data", texts, "--rounds", 1) == 1
+    assert "Most texts a second" in capsys.readouterr().out
+
+
 def test_command_replaces_a_damaged_tuning(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = model_folder.parent / "texts.txt"
     texts.write_text("a text\n", encoding="utf-8")

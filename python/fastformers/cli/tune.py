@@ -56,11 +56,12 @@ def tune(
         modes=("threads", "processes") if processes else ("threads",),
     )
     tuning = tuning_of(rows)
+    if not as_json:
+        _print_table(rows, tuning)  # first: a folder that cannot be written to must not cost the readings
     path = write_tuning(folder, tuning)
     if as_json:
         typer.echo(json.dumps({"rows": [row.to_dict() for row in rows], "file": str(path)}, indent=2))
     else:
-        _print_table(rows, tuning)
         typer.echo(f"Saved in {path}")
 
 
