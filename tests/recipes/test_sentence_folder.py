@@ -102,6 +102,9 @@ def test_texts_are_cut_where_the_folder_cuts_them(tmp_path: Path, tiny_checkpoin
     compile_folder(folder, tmp_path / "fast", FLOAT32)
     with ff.Engine.from_pretrained(tmp_path / "fast") as engine:
         assert engine.max_length == 5
+    assert any(
+        "cut at 5 tokens: set tokenizer.model_max_length = 5" in n for n in ff.compile(folder, FLOAT32).notes
+    )
 
 
 def test_what_a_folder_does_to_texts_before_is_told(tmp_path: Path, tiny_checkpoint: Path) -> None:

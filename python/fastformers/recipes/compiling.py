@@ -19,7 +19,7 @@ from fastformers.quantization import QuantizationReport
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.twin import quantized_twin
 from fastformers.recipes.model_folder import open_model
-from fastformers.recipes.sentence_folder import with_folder_pooling
+from fastformers.recipes.sentence_folder import cut_note, with_folder_pooling
 from fastformers.rewriting import Encoder, check_supported, translate
 
 __all__ = ["compile"]
@@ -71,6 +71,7 @@ def compile(
     if isinstance(model, (str, Path)):
         opened = open_model(model)
         chosen, notes = with_folder_pooling(opened.folder, chosen)
+        notes += cut_note(opened.folder)
         model, tokenizer = opened.model, tokenizer or opened.tokenizer
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(

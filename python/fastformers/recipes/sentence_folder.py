@@ -20,6 +20,7 @@ from fastformers.files.strict_json import parse_json
 __all__ = [
     "SentenceSteps",
     "cut_as_folder_says",
+    "cut_note",
     "is_sentence_folder",
     "left_pooling_note",
     "with_folder_pooling",
@@ -111,6 +112,19 @@ def cut_as_folder_says(folder: Path, tokenizer: Any) -> None:
     longest = _content(folder, _TRANSFORMER_FILE).get("max_seq_length")
     if isinstance(longest, int) and 0 < longest < tokenizer.model_max_length:
         tokenizer.model_max_length = longest
+
+
+def cut_note(folder: Path) -> tuple[str, ...]:
+    """Says where the folder's texts are cut, to who saves its encoder with a tokenizer that was opened elsewhere."""
+    longest = (
+        _content(folder, _TRANSFORMER_FILE).get("max_seq_length") if is_sentence_folder(folder) else None
+    )
+    if not isinstance(longest, int):
+        return ()
+    return (
+        f"the folder's texts are cut at {longest} tokens: set tokenizer.model_max_length = {longest} before it is "
+        "saved with the encoder",
+    )
 
 
 def _steps(folder: Path) -> SentenceSteps:
