@@ -123,7 +123,9 @@ class Engine:
         instances: how many compute at once.
         threads: threads of each instance.
         batch_tokens: most tokens in one piece of work; longer lists of texts are cut into several.
-        pin: bind each thread to a core of its own. Nothing is pinned when there are more threads than cores.
+        pin: bind each thread to a core of its own, counted from the first one: where several engines with fewer
+            threads than cores share a machine, in one process or in several, pass False, or give each process its own
+            cores (``taskset``). Nothing is pinned when there are more threads than cores.
         queue: requests that may wait before :class:`fastformers.errors.QueueFullError` is raised.
         tuning: measured arrangement for what is ``"auto"``.
         goal: which of the tuning's arrangements.
