@@ -67,6 +67,7 @@ def changed(**values: Any) -> str:
         changed(latency={"instances": 1, "threads": 1}),
         changed(latency={"instances": 1.5, "threads": 1, "batch_tokens": 1}),
         changed(throughput=None),
+        changed(throughput={"instances": 1024, "threads": 1024, "batch_tokens": 1}),
         " " * (2 << 20) + "{}",
     ],
 )

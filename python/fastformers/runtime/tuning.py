@@ -22,6 +22,7 @@ TUNING_FILE = "tuning.json"
 FORMAT_VERSION = 1
 _LARGEST_FILE_BYTES = 1 << 20
 _LARGEST_COUNT = 1 << 20
+_MOST_THREADS = 1024
 
 Goal = Literal["throughput", "latency"]
 
@@ -101,7 +102,12 @@ def read_tuning(folder: Path | str) -> Tuning | None:
 
 def _arrangement(values: object, path: Path) -> Arrangement:
     plain = _fields_of(Arrangement, values, path)
-    return Arrangement(**{name: _count(plain, name, path) for name in plain})
+    made = Arrangement(**{name: _count(plain, name, path) for name in plain})
+    if made.instances * made.threads > _MOST_THREADS:
+        raise _wrong(
+            path, f"{made.instances} instances x {made.threads} threads are more than {_MOST_THREADS}"
+        )
+    return made
 
 
 def _fields_of(kind: type, values: object, path: Path) -> dict[str, Any]:
