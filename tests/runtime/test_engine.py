@@ -19,7 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from fastformers.answers import Prediction, RankedDocument
 from fastformers.benchmarking.random_encoder import random_plan, random_tensors, word_tokenizer
 from fastformers.encoder_plan import EncoderPlan, HeadStep, OutputPlan
-from fastformers.errors import ConfigError, ShapeError, UnsupportedModelError
+from fastformers.errors import ConfigError, FastformersError, ShapeError, UnsupportedModelError
 from fastformers.kernels import NativeEncoder
 from fastformers.runtime.artefact_folder import save_artefact
 from fastformers.runtime.engine import Engine
@@ -288,6 +288,17 @@ def test_many_threads_get_their_own_answers(make_engine: MakeEngine, texts: list
 
     call_on_threads(call, 6)
     assert wrong == []
+
+
+def test_threads_that_the_system_does_not_give_are_named(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("Resource temporarily unavailable")
+
+    monkeypatch.setattr("fastformers.runtime.engine.InstancePool", no_thread)
+    with pytest.raises(FastformersError, match=r"gives no 3 x 2 threads .*choose fewer"):
+        make_engine(instances=3, threads=2)
 
 
 def test_two_engines_share_an_encoder(make_engine: MakeEngine, texts: list[str]) -> None:

@@ -31,6 +31,7 @@ from fastformers.encoder_plan import TOKEN_SCORES, EncoderPlan
 from fastformers.errors import (
     ClosedError,
     ConfigError,
+    FastformersError,
     ForkError,
     QueueFullError,
     UnsupportedModelError,
@@ -136,6 +137,7 @@ class Engine:
 
     Raises:
         ConfigError: a number is out of range, or the labels do not fit the plan.
+        FastformersError: the system has no room for that many threads.
 
     Example:
         >>> with Engine.from_pretrained("./my-classifier") as engine:
@@ -177,7 +179,7 @@ class Engine:
         if not isinstance(pin, bool):
             raise ConfigError(f"pin is {pin!r}; allowed: True or False")
         _check_count("queue", queue, _LONGEST_QUEUE)
-        self._pool = InstancePool(native, self._arrangement.instances, self._arrangement.threads, pin, queue)
+        self._pool = _started(native, self._arrangement, pin, queue)
         self._completion = CompletionThread(self._pool)
         self._process = os.getpid()
         self._state = threading.Condition()
@@ -600,6 +602,16 @@ class Engine:
         self._pool.wait(ticket)
         flying.popleft()
         return ticket.result()[0], batch
+
+
+def _started(native: NativeEncoder, made: Arrangement, pin: bool, queue: int) -> InstancePool:
+    try:
+        return InstancePool(native, made.instances, made.threads, pin, queue)
+    except RuntimeError as error:  # std::system_error of a thread that could not be made
+        raise FastformersError(
+            f"the system gives no {made.instances} x {made.threads} threads ({error}): choose fewer instances or "
+            "threads, or raise its limit of threads or memory"
+        ) from error
 
 
 def _end(pool: InstancePool, process: int) -> None:
