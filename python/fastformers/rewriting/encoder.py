@@ -30,8 +30,8 @@ class Encoder(nn.Module):
 
     Called as the model it came from, with the same results: padding is taken out first, so a text's result is
     bit-identical whatever its batch mates, its padding and the thread count. Inference on the CPU only: it cannot be
-    trained or moved, and results carry no gradient. Calls from several threads at once are safe. Pickles and copies
-    hold the tensors and pack them anew.
+    trained or moved, and results carry no gradient. Calls from several threads at once are safe. Pickles hold
+    the tensors and pack them anew; deep copies share what is packed.
 
     Args:
         plan: what is computed.
