@@ -186,6 +186,11 @@ def test_without_a_length_a_short_model_is_explained_at_its_limit_and_a_note_say
     assert found.notes == ("counted for 32 tokens, the model's limit, not for the usual 128",)
 
 
+def test_both_texts_of_a_pair_count(artefact: Path) -> None:
+    found = explain(artefact, texts=["w1", ("w1", "w2 w2")], ceilings=CEILINGS)
+    assert found.lengths == {"texts": 2, "shortest": 3, "mean": 4.5, "longest": 6}
+
+
 def test_length_beside_texts_is_refused(artefact: Path) -> None:
     with pytest.raises(ConfigError, match="length and texts exclude each other"):
         explain(artefact, length=TOKENS, texts=["w1"], ceilings=CEILINGS)

@@ -48,7 +48,10 @@ def test_json_lines_are_read(model_folder: Path, example_texts: list[str], tmp_p
     assert exit_status("quantize", model_folder, "-o", tmp_path / "out", "--texts", lines) == ExitCode.OK
 
 
-@pytest.mark.parametrize("line", ["not json", '{"words": "x"}', '["text"]', '{"text": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    ["not json", '{"words": "x"}', '["text"]', '{"text": 3}', '{"text": "a", "text_pair": 3}'],
+)
 def test_wrong_json_line_is_a_bad_file_named_with_its_line(
     model_folder: Path, tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

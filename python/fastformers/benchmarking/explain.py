@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fastformers.benchmarking.explain_precision import Coverage
+    from fastformers.benchmarking.subjects import Text
 
 __all__ = [
     "Ceilings",
@@ -202,7 +203,7 @@ def explain(
     folder: str | Path,
     *,
     length: int | None = None,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Text] | None = None,
     threads: int = 1,
     ceilings: Ceilings | None = None,
 ) -> Explanation | Unsupported:
@@ -213,7 +214,8 @@ def explain(
             ``fastformers quantize`` saved, or the artefact of a compiled encoder (which needs no torch).
         length: tokens of the text that is counted for; ``None`` for 128, or for as many as the model takes where
             that is fewer, which a note then says.
-        texts: count for these instead, tokenized, cut at the model's limit; figures are means over them.
+        texts: count for these instead, single or pairs, tokenized, cut at the model's limit; figures are means over
+            them.
         threads: whose ceilings the expected times assume.
         ceilings: instead of measuring.
 
@@ -253,8 +255,9 @@ def explain(
             return Unsupported(model=str(path), problem=str(error), quantize=coverage)
         lengths = None if length is None else [length]
         if texts is not None:
-            encoded = source.tokenizer()(list(texts), truncation=False)["input_ids"] if texts else []
-            lengths = [len(ids) for ids in encoded]
+            tokenizer = source.tokenizer()
+            parts = [(text,) if isinstance(text, str) else text for text in texts]
+            lengths = [len(tokenizer(*each, truncation=False)["input_ids"]) for each in parts]
     return _explanation(path, model, lengths, texts is not None, ceilings or measured_ceilings(threads))
 
 
@@ -301,7 +304,7 @@ def _translated(module: nn.Module, folder: Path) -> _Model:
 def _explain_artefact(
     folder: Path,
     length: int | None,
-    texts: Sequence[str] | None,
+    texts: Sequence[Text] | None,
     threads: int,
     ceilings: Ceilings | None,
 ) -> Explanation:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +59,7 @@ def bench(
         together=together,
         rounds=rounds,
     )
-    examples = bundled_texts() if texts is None else read_texts(texts)
+    examples = bundled_texts() if texts is None else [*running_text(read_texts(texts))]
     with Console(stderr=True).status("starting") as status:
         comparison = compare_engines(model_folders, settings, examples, status.update)
     document = json.dumps(comparison.to_dict(), indent=2)
@@ -68,6 +69,12 @@ def bench(
         show_comparison(Console(), comparison)
     if json_path is not None:
         json_path.write_text(document + "\n", encoding="utf-8")
+
+
+def running_text(texts: Iterable[str | tuple[str, str]]) -> Iterator[str]:
+    """Both texts of a pair one after the other: batches are cut to lengths out of running text."""
+    for text in texts:
+        yield from (text,) if isinstance(text, str) else text
 
 
 def _whole_numbers(words: str) -> tuple[int, ...]:

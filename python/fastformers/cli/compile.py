@@ -36,7 +36,10 @@ def compile_model(
     texts: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, metavar="FILE", help='One text a line, or .jsonl with "text".'
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help='One text a line, or .jsonl with "text" (and "text_pair").',
         ),
     ] = None,
     float32: Annotated[bool, typer.Option("--float32", help="Leave every linear layer float32.")] = False,
@@ -55,7 +58,7 @@ def compile_model(
     require("torch", "torch", "compile")
     require("transformers", "torch", "compile")
     import fastformers as ff
-    from fastformers.recipes.compile_folder import Text, compile_folder, saved_notes
+    from fastformers.recipes.compile_folder import compile_folder, saved_notes
 
     if sum((data is not None, texts is not None, float32)) > 1:
         raise ConfigError("--data, --texts and --float32 exclude each other: choose one")
@@ -70,7 +73,7 @@ def compile_model(
         pooling=pooling,
         normalize=normalize,
     )
-    given: list[Text] | None = None if texts is None else [*read_texts(texts)]
+    given = None if texts is None else read_texts(texts)
     report = compile_folder(model_folder, output, config, data_dir=data, texts=given, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(None if report is None else report.to_dict(), indent=2))

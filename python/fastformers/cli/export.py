@@ -35,7 +35,7 @@ def export(
             exists=True,
             dir_okay=False,
             metavar="FILE",
-            help='To calibrate INT8: a text a line, or .jsonl with "text".',
+            help='To calibrate INT8: a text a line, or .jsonl with "text" (and "text_pair").',
         ),
     ] = None,
     pooling: EmbeddingPooling = None,

@@ -26,7 +26,7 @@ def quantize(
             exists=True,
             dir_okay=False,
             metavar="FILE",
-            help='Texts like yours: one a line, or .jsonl with "text". Default: a bundled set.',
+            help='Texts like yours: one a line, or .jsonl with "text" (and "text_pair"). Default: a bundled set.',
         ),
     ] = None,
     rounding: RoundingOfWeights = "nearest",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Reads a file of texts, for verbs that take one."""
+"""Reads a file of texts, or of pairs of texts, for verbs that take one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 from fastformers.errors import FormatError
 from fastformers.files.strict_json import parse_json
@@ -11,9 +12,13 @@ from fastformers.files.text_lines import numbered_lines
 
 __all__ = ["read_texts"]
 
+Text: TypeAlias = "str | tuple[str, str]"
 
-def read_texts(path: Path) -> list[str]:
+
+def read_texts(path: Path) -> list[Text]:
     """Reads one text a line (blank lines skipped), or the ``"text"`` of each line of a .jsonl file.
+
+    A line's ``"text_pair"`` makes it a pair.
 
     Raises:
         FormatError: not UTF-8 text, or a line of a .jsonl file without a text.
@@ -24,8 +29,11 @@ def read_texts(path: Path) -> list[str]:
     return [_text_of_json_line(line, f"{path}, line {number}") for number, line in lines]
 
 
-def _text_of_json_line(line: str, place: str) -> str:
-    text = parse_json(line.encode("utf-8"), place).get("text")
+def _text_of_json_line(line: str, place: str) -> Text:
+    values = parse_json(line.encode("utf-8"), place)
+    text, pair = values.get("text"), values.get("text_pair")
     if not isinstance(text, str):
         raise FormatError(f'{place}: expected an object with a string "text", like {{"text": "Hello."}}')
-    return text
+    if pair is not None and not isinstance(pair, str):
+        raise FormatError(f'{place}: "text_pair" must be a string; leave it out where there is one text')
+    return text if pair is None else (text, pair)
