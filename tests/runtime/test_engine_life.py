@@ -79,9 +79,16 @@ def test_full_queue_is_an_error_at_once_and_loses_nothing(make_slow_engine: Make
 
 def test_full_queue_refuses_lists_too(make_slow_engine: MakeEngine) -> None:
     engine = make_slow_engine(instances=1, queue=1)
-    busy, _ = submit_until_refused(engine, LONG_TEXT, 100)
-    with pytest.raises(QueueFullError):
-        engine.predict(["w1"])
+    busy, refused = [], False
+    for _ in range(20):  # on a loaded machine there may be room again before the list comes
+        accepted, _ = submit_until_refused(engine, LONG_TEXT, 100)
+        busy += accepted
+        try:
+            engine.predict(["w1"])
+        except QueueFullError:
+            refused = True
+            break
+    assert refused
     wait(busy, timeout=60)
     assert len(engine.predict(["w1"])) == 1
 
