@@ -88,3 +88,14 @@ def test_a_misspelt_precision_is_found_before_any_is_written(
     assert exit_status("export", model_folder, "-o", tmp_path / "out", *names) == ExitCode.USAGE
     assert "precision is 'int7'; allowed: 'fp32'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_texts_calibrate_the_int8_precision_and_are_refused_where_there_is_none(
+    model_folder: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--texts", texts, "--no-check")
+    assert exit_status("export", model_folder, "-o", tmp_path / "one", *given) == ExitCode.USAGE
+    assert "texts calibrate INT8 layers, and none is made" in capsys.readouterr().err
+    assert not (tmp_path / "one").exists()
+    both = ("--precision", "fp32", "--precision", "int8")
+    assert exit_status("export", model_folder, "-o", tmp_path / "two", *both, *given) == ExitCode.OK

@@ -77,12 +77,13 @@ def export(
     reports = []
     for each in chosen:
         ours = each == "int8-fastformers" or not of_operators
+        calibrated = each.startswith("int8") or not any(name.startswith("int8") for name in chosen)
         one_node = each == "int8-fastformers" and native != "layers"
         report = ff.export_onnx(
             model_folder,
             output,
             each,
-            texts=given,
+            texts=given if calibrated else None,
             config=config,
             check=check,
             overwrite=overwrite,

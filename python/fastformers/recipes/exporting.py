@@ -204,6 +204,11 @@ def _encoder_of(
     model: nn.Module, precision: str, tokenizer: Any, texts: Iterable[Any] | None, config: CompileConfig
 ) -> Encoder:
     """The model as plan and tensors, with layers of the precision."""
+    if texts is not None and (precision not in _INT8 or isinstance(model, Encoder)):
+        held = (
+            "the compiled encoder's layers are made already" if isinstance(model, Encoder) else "none is made"
+        )
+        raise ConfigError(f"texts calibrate INT8 layers, and {held}: leave them out (--texts)")
     if has_int8_layers(model) and precision not in _INT8:
         raise ConfigError(
             "the model's layers are INT8, which can be exported as 'int8' or 'int8-fastformers': for "
@@ -211,9 +216,7 @@ def _encoder_of(
         )
     if not isinstance(model, Encoder):
         chosen = config if precision in _INT8 else replace(config, int8=None)
-        return compiling.compile(
-            model, chosen, tokenizer=tokenizer, texts=texts if precision in _INT8 else None
-        )
+        return compiling.compile(model, chosen, tokenizer=tokenizer, texts=texts)
     if precision in _INT8 and not has_int8_layers(model):
         raise ConfigError(
             "the encoder's layers are float32, which can be exported as 'fp32' or 'fp16': for "
