@@ -109,6 +109,13 @@ def test_texts_that_take_too_long_are_sampled_evenly_over_their_lengths() -> Non
     assert len(measure_module._sample(["a"], 10**9, 1)) <= 100_000
 
 
+def test_marked_texts_and_what_has_no_length_are_sampled_too() -> None:
+    marked = [ff.SpanText("it " * words, [(0, 2)]) for words in range(1, 11)]
+    assert measure_module._sample(marked, 5, 1) == marked[1::2]
+    numbers: list[Any] = list(range(10))
+    assert measure_module._sample(numbers, 5, 1) == numbers[1::2]
+
+
 class Clock:
     """Time that passes only while something is answered: an even or an uneven machine."""
 
@@ -252,6 +259,9 @@ def test_answers_without_nan_are_not_taken_for_it() -> None:
     [
         (len, [], {}, "no texts"),
         (len, "one text", {}, "pass a list"),
+        (len, iter(TEXTS), {}, "texts is a list_iterator; pass a list"),
+        (len, {"a": "text"}, {}, "texts is a dict; pass a list"),
+        (len, None, {}, "texts is a NoneType; pass a list"),
         ("model", TEXTS, {}, "run is 'model'"),
         (len, TEXTS, {"rounds": 2}, "rounds is 2"),
         (len, TEXTS, {"batch_size": 0}, "batch_size is 0"),

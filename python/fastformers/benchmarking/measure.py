@@ -8,7 +8,7 @@ machine that is not quiet shows in their spread: then they are taken once more, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -21,10 +21,12 @@ from fastformers.benchmarking.measurement import NOISY, Measurement
 from fastformers.benchmarking.price_table import price_of
 from fastformers.benchmarking.profile import engine_profile
 from fastformers.benchmarking.profiled_calls import profiled_calls
-from fastformers.benchmarking.subjects import Subject, Text, holds_nan, is_not_run, subject_of
+from fastformers.benchmarking.subjects import Subject, holds_nan, is_not_run, subject_of
 from fastformers.errors import ConfigError, FastformersError, NonFiniteError
 from fastformers.measuring import Spread, percentile, spread
 from fastformers.runtime.engine import Engine
+from fastformers.span_text import SpanText
+from fastformers.tokenization import Text
 
 __all__ = ["measure"]
 
@@ -61,8 +63,8 @@ def measure(
         run: what answers: an ``ff.Engine`` (its instances work at once, one text a request); a model or compiled
             encoder, with ``tokenizer``; the folder of a compiled model, which an engine is made of for the time; or
             any callable of one text (``batch_size`` 1) or of a list of texts.
-        texts: strings, or pairs of strings as tuples; where they take longer than ``seconds`` together, an even
-            sample over their lengths is used.
+        texts: strings, pairs of strings as tuples, or :class:`fastformers.SpanText` of an engine; where they take
+            longer than ``seconds`` together, an even sample over their lengths is used.
         tokenizer: of transformers; ``run`` is then called with its tensors.
         price: of the machine: a name of ``fastformers cost --list`` or US dollars an hour; ``None`` states no cost.
         utilisation: share of the paid time in which queries are answered, in (0, 1].
@@ -248,7 +250,11 @@ def _once(sample: list[Text], texts: Sequence[Text]) -> Sequence[Text]:
 
 
 def _length(text: Text) -> int:
-    return len(text) if isinstance(text, str) else sum(map(len, text))
+    """Letters; what has no length, as a callable of anything may take, is as long as any other."""
+    parts: tuple[Any, ...] = text if isinstance(text, tuple) else (text,)
+    if isinstance(text, SpanText):
+        parts = (text.text, text.text_pair)
+    return sum(len(part) for part in parts if isinstance(part, Sized))
 
 
 def _endless(texts: Sequence[Text], batch_size: int) -> Iterator[Sequence[Text]]:
@@ -285,6 +291,10 @@ def _shown(given: Any) -> str:
 def _check(texts: Sequence[Text], rounds: int, seconds: float, batch_size: int, warmup: float) -> None:
     if isinstance(texts, str):
         raise ConfigError("texts is one string; pass a list of texts")
+    if isinstance(texts, Mapping) or not (hasattr(texts, "__len__") and hasattr(texts, "__getitem__")):
+        raise ConfigError(
+            f"texts is a {type(texts).__name__}; pass a list of texts"
+        )  # rounds answer it again
     if len(texts) == 0:
         raise ConfigError("there are no texts to measure with: pass at least one")
     for name, value, least in (("rounds", rounds, _LEAST_ROUNDS), ("batch_size", batch_size, 1)):

@@ -9,16 +9,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from concurrent.futures import Future
 from dataclasses import dataclass
 from math import isnan
-from typing import Any, TypeAlias
+from typing import Any
 
 from fastformers.benchmarking.wording import counted
 from fastformers.errors import ConfigError
 from fastformers.runtime.engine import Engine
+from fastformers.tokenization import Text
 
 __all__ = ["Subject", "holds_nan", "is_not_run", "most_tokens", "subject_of"]
-
-#: A text, or a pair of texts.
-Text: TypeAlias = "str | tuple[str, str]"
 
 _IN_FLIGHT = 4  # requests for each instance: none runs dry, and the queue stays short
 _BYTES_PER_MB = 1e6
