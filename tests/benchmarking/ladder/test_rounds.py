@@ -83,6 +83,26 @@ def test_no_text_is_timed_alone_in_a_large_batch_row_that_was_not_answered_alone
     assert calls[:2] == [("timed",), tuple(TEXTS)]
 
 
+def test_only_rounds_of_an_earlier_run_are_said_to_be_of_one(tmp_path: Path) -> None:
+    def noted(count: int) -> Journal:
+        journal = Journal(tmp_path / f"{count}.jsonl", "key", ["row"])
+        for index in range(count):  # every other one takes twice as long, so all are taken once more
+            journal.note(index, "row", Reading(1.0 + index % 2, 1, (1.0,), None, "off"))
+        return journal
+
+    def told(count: int) -> list[str]:
+        lines: list[str] = []
+        take_rounds(
+            {"row": contestant(False)}, Plan({"row": [TEXTS] * 4}, 4, "off"), noted(count), lines.append
+        )
+        return [line for line in lines if "earlier run" in line or "once more" in line]
+
+    again = "the readings of 'row' spread over 67 %: all rounds are taken once more"
+    assert told(4) == [again]
+    assert told(7) == [f"{again}; 3 of these 4 are there from an earlier run"]
+    assert told(2)[0] == "2 of 4 rounds are there from an earlier run"
+
+
 def test_a_run_that_stopped_before_its_first_reading_is_in_nobodys_way(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
     Journal(path, "key", ["row"])

@@ -78,13 +78,19 @@ def take_rounds(contestants: Mapping[str, Contestant], plan: Plan, journal: Jour
             contestant.alone(texts[:: _stride(texts)])
         else:
             contestant.alone(texts[:_WARM_UP_TEXTS])
+    earlier = len(journal.rounds)
+    if 0 < earlier < plan.rounds:
+        tell(f"{earlier} of {plan.rounds} rounds are there from an earlier run")
     _fill(contestants, plan, journal, plan.rounds, tell)
     first = _set(journal, contestants, 0, plan.rounds)
     worst = max(first, key=lambda name: spread_of(first[name]))
     if spread_of(first[worst]) <= NOISY:
         return Taken(first, repeated=False)
+    there = min(max(0, earlier - plan.rounds), plan.rounds)
+    known = f"; {there} of these {plan.rounds} are there from an earlier run" if there else ""
     tell(
         f"the readings of {worst!r} spread over {100 * spread_of(first[worst]):.0f} %: all rounds are taken once more"
+        f"{known}"
     )
     _fill(contestants, plan, journal, 2 * plan.rounds, tell)
     again = _set(journal, contestants, plan.rounds, 2 * plan.rounds)
@@ -95,8 +101,6 @@ def _fill(
     contestants: Mapping[str, Contestant], plan: Plan, journal: Journal, rounds: int, tell: Tell
 ) -> None:
     begun, found = time.perf_counter(), len(journal.rounds)
-    if 0 < found < rounds:
-        tell(f"{found} of {rounds} rounds are there from an earlier run")
     for index in range(found, rounds):
         for name in round_order(list(contestants), index):
             texts = plan.texts[name][index % plan.rounds]
