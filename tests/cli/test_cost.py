@@ -12,6 +12,7 @@ import pytest
 from command_line import exit_status
 
 import fastformers as ff
+from fastformers.benchmarking.price_table import price_table
 from fastformers.cli.exit_codes import ExitCode
 
 
@@ -83,6 +84,15 @@ def test_nothing_to_pay_and_no_energy_are_numbers(tmp_path: Path, capsys: pytest
     assert exit_status("cost", saved(tmp_path, free), "--json") == ExitCode.OK
     (found,) = json.loads(capsys.readouterr().out)["rows"]
     assert (found["usd_per_100m"], found["joules_per_100m"]) == (0.0, 0.0)
+
+
+def test_names_of_machines_are_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert exit_status("cost", "--list") == ExitCode.OK
+    printed = capsys.readouterr().out
+    assert [row.full_name for row in price_table() if row.full_name not in printed] == []
 
 
 def test_prices_are_listed_with_their_dates(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,8 @@ def show_prices(console: Console) -> None:
     sources = list(dict.fromkeys(row.source for row in price_table()))
     table = Table(header_style="bold")
     for head in ("name", "vCPUs", "USD/hour", "region", "date", "source"):
-        table.add_column(head, justify="right" if head in ("vCPUs", "USD/hour") else "left")
+        figure = head in ("vCPUs", "USD/hour")
+        table.add_column(head, justify="right" if figure else "left", no_wrap=head == "name")
     for row in price_table():
         source = str(sources.index(row.source) + 1)
         table.add_row(row.full_name, str(row.vcpus), f"{row.usd_per_hour:g}", row.region, row.date, source)
