@@ -83,7 +83,13 @@ def test_a_table_of_instances_is_priced_and_replaced_only_when_told_to(
 ) -> None:
     def one_row(*_: object, **__: object) -> list[Row]:
         arrangement = Arrangement(instances=1, threads=1, batch_tokens=1)
-        figures = {"texts_per_second": 1e8 / 3600, "p50_ms": 1.0, "p99_ms": 1.0, "memory_bytes": 1}
+        figures = {
+            "texts_per_second": 1e8 / 3600,
+            "p50_ms": 1.0,
+            "p99_ms": 1.0,
+            "memory_bytes": 1,
+            "spread": 0.2,
+        }
         return [Row(mode="threads", arrangement=arrangement, **figures)]
 
     monkeypatch.setattr(instances, "measure_arrangements", one_row)
@@ -103,7 +109,10 @@ def test_a_table_of_instances_is_priced_and_replaced_only_when_told_to(
     # 100 million queries in an hour of 3 USD, of which half is used; rounding of floats only
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["usd_per_100m"] for row in rows] == pytest.approx([6.0] * len(rows), rel=1e-12)
-    assert "USD/100M" in (tmp_path / "instances.md").read_text(encoding="utf-8")
+    table = (tmp_path / "instances.md").read_text(encoding="utf-8")
+    assert "USD/100M" in table
+    assert table.count("| 1 x 1 \\~ |") == len(rows)
+    assert "\n~ The rounds spread over 10 %" in table
     assert exit_status(*words) == ExitCode.USAGE
     assert "--overwrite" in capsys.readouterr().err
     assert exit_status(*words, "--overwrite") == ExitCode.OK

@@ -76,10 +76,14 @@ def _print_table(rows: list[Row], tuning: Tuning) -> None:
         made = row.arrangement
         table.add_row(
             row.mode, str(made.instances), str(made.threads), str(made.batch_tokens),
-            f"{row.texts_per_second:,.1f}", f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}",
+            f"{row.texts_per_second:,.1f}{' ~' if row.noisy else ''}", f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}",
             f"{row.memory_bytes / 2**20:,.1f}",
         )  # fmt: skip
     Console().print(table)
+    if any(row.noisy for row in rows):
+        typer.echo(
+            "~ The rounds spread over 10 %, taken twice: the machine was not quiet; tune again when it is."
+        )
     typer.echo(f"Most texts a second: {_in_words(tuning.throughput)}")
     typer.echo(f"Lowest latency: {_in_words(tuning.latency)}")
 

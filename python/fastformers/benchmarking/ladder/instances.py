@@ -48,6 +48,10 @@ _BYTES_PER_MB = 1e6
 _FIGURES = ("instances x threads", "as", "total s", "queries/s", "p50 ms", "p99 ms", "MB")
 _COST = "USD/100M"
 _BEST = "best for"
+_NOISE = (
+    "~ The rounds spread over 10 %, taken twice: the machine was not quiet; do not rely on these rows, nor on what is "
+    "best."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,7 @@ class InstancesRow:
         memory_mb: weights and scratch of all instances together, in 10^6 bytes.
         usd_per_100m: US dollars of 100 million queries; ``None`` without a price.
         best: what ``fastformers tune`` picks: ``"throughput"``, ``"latency"``, both or neither.
+        noisy: the rounds spread over 10 %, even when repeated.
     """
 
     model: str
@@ -79,6 +84,7 @@ class InstancesRow:
     memory_mb: float
     usd_per_100m: float | None
     best: tuple[str, ...]
+    noisy: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +222,7 @@ def _row(
         if price is None
         else usd_per_100m(1 / row.texts_per_second, price.usd_per_hour, utilisation),
         best=tuple(best) if row.mode == "threads" else (),
+        noisy=row.noisy,
     )
 
 
@@ -225,7 +232,7 @@ def instances_markdown(report: InstancesReport) -> str:
     for model, rows in _by_model(report).items():
         headings = _headings(report)
         lines += [f"## {model}", "", f"| {' | '.join(headings)} |", f"|{' --: |' * len(headings)}"]
-        lines += [*(f"| {' | '.join(_cells(row))} |" for row in rows), ""]
+        lines += [*(f"| {' | '.join(_cells(row))} |".replace("~", r"\~") for row in rows), ""]
     return "\n".join([*lines, *(f"{note}  " for note in _notes(report))]) + "\n"
 
 
@@ -258,7 +265,7 @@ def _by_model(report: InstancesReport) -> dict[str, list[InstancesRow]]:
 
 def _cells(row: InstancesRow) -> list[str]:
     return [
-        f"{row.instances} x {row.threads}",
+        f"{row.instances} x {row.threads}{' ~' if row.noisy else ''}",
         row.mode,
         f"{row.total_seconds:,.2f}",
         f"{row.queries_per_second:,.1f}",
@@ -279,4 +286,5 @@ def _notes(report: InstancesReport) -> list[str]:
         f"INT8 engine, one text a request; medians of {report.rounds} rounds over {report.texts:,} texts.{sampled} "
         "Threads: instances share one copy of the weights. Processes: a copy each. Best: what `fastformers tune` "
         "picks among the threads. Latency: one request in flight for each instance.",
+        *([_NOISE] if any(row.noisy for row in report.rows) else []),
     ]
