@@ -73,7 +73,7 @@ def test_rows_are_of_the_arrangements_in_order() -> None:
 def of_speeds(monkeypatch: pytest.MonkeyPatch, *speeds: float) -> None:
     """Every reading finds the next of these texts a second, the first of them in the warm-up."""
     left = iter(speeds)
-    monkeypatch.setattr(tune, "_read", lambda *_: tune._Reading(next(left), (0.001, 0.002)))
+    monkeypatch.setattr(tune, "_read", lambda *_: tune.ArrangementReading(next(left), (0.001, 0.002)))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from fastformers import kernels
 from fastformers.benchmarking.measurement import NOISY
@@ -34,8 +34,10 @@ from fastformers.runtime.tuning import Arrangement, Tuning
 from fastformers.tokenization import Text, TruncationWarning
 
 __all__ = [
+    "ArrangementReading",
     "FolderEngines",
     "InstanceProcesses",
+    "Keeping",
     "MakeEngine",
     "Mode",
     "Row",
@@ -111,13 +113,24 @@ class Row:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class ArrangementReading:
+    """One arrangement in one round.
+
+    Attributes:
+        texts_per_second: of the whole list.
+        latencies: seconds of each text, one in flight for each instance.
+    """
+
     texts_per_second: float
     latencies: tuple[float, ...]
 
 
+#: Is given a contestant's name, the round and what takes its reading; returns that, or one that it kept.
+Keeping: TypeAlias = Callable[[str, int, Callable[[], ArrangementReading]], ArrangementReading]
+
+
 class _Contestant(Protocol):
-    def read(self, texts: Sequence[Text]) -> _Reading: ...
+    def read(self, texts: Sequence[Text]) -> ArrangementReading: ...
 
     def memory_bytes(self) -> int: ...
 
@@ -154,6 +167,7 @@ def measure_arrangements(
     rounds: int = 5,
     modes: Sequence[Mode] = ("threads",),
     after_reading: Callable[[str, int], None] | None = None,
+    keeping: Keeping = lambda name, round_index, read: read(),
 ) -> list[Row]:
     """Measures every arrangement in every round; takes all rounds once more where one spread over 10 %.
 
@@ -164,6 +178,8 @@ def measure_arrangements(
         rounds: readings of each.
         modes: ``"processes"`` measures the same arrangements with a process for each instance, too.
         after_reading: called with a name and the round, e.g. to show progress.
+        keeping: takes each reading, and may give one of an earlier run instead; rounds that are taken once more have
+            numbers from ``rounds``.
 
     Returns:
         A row for each mode and arrangement, all of the quieter rounds.
@@ -184,12 +200,12 @@ def measure_arrangements(
         for contestant in contestants:
             contestant.read(texts)  # warms up
 
-        def taken() -> list[Row]:
+        def taken(first_round: int) -> list[Row]:
+            def reading(place: int, round_index: int) -> ArrangementReading:
+                return keeping(str(place), first_round + round_index, partial(contestants[place].read, texts))
+
             readings = interleave(
-                {
-                    str(i): partial(_read_in_round, contestant, texts)
-                    for i, contestant in enumerate(contestants)
-                },
+                {str(i): partial(reading, i) for i in range(len(contestants))},
                 rounds,
                 after_reading=after_reading,
             )
@@ -198,16 +214,12 @@ def measure_arrangements(
                 for i, (mode, arrangement) in enumerate(names)
             ]
 
-        first = taken()
-        return min(first, taken(), key=_worst_spread) if any(row.noisy for row in first) else first
+        first = taken(0)
+        return min(first, taken(rounds), key=_worst_spread) if any(row.noisy for row in first) else first
 
 
 def _worst_spread(rows: Sequence[Row]) -> float:
     return max(row.spread for row in rows)
-
-
-def _read_in_round(contestant: _Contestant, texts: Sequence[Text], _round: int) -> _Reading:
-    return contestant.read(texts)
 
 
 def tuning_of(rows: Sequence[Row]) -> Tuning:
@@ -222,7 +234,9 @@ def tuning_of(rows: Sequence[Row]) -> Tuning:
     )
 
 
-def _row(mode: Mode, arrangement: Arrangement, readings: Sequence[_Reading], memory_bytes: int) -> Row:
+def _row(
+    mode: Mode, arrangement: Arrangement, readings: Sequence[ArrangementReading], memory_bytes: int
+) -> Row:
     def median(values: Iterator[float]) -> float:
         return percentile(list(values), 50)
 
@@ -237,12 +251,12 @@ def _row(mode: Mode, arrangement: Arrangement, readings: Sequence[_Reading], mem
     )
 
 
-def _read(engine: Engine, texts: Sequence[Text]) -> _Reading:
+def _read(engine: Engine, texts: Sequence[Text]) -> ArrangementReading:
     """One reading: the whole list at once, then single texts, one in flight for each instance."""
     begin = time.perf_counter()
     engine.run(texts)
     seconds = time.perf_counter() - begin
-    return _Reading(len(texts) / seconds, tuple(_latencies(engine, texts)))
+    return ArrangementReading(len(texts) / seconds, tuple(_latencies(engine, texts)))
 
 
 def _latencies(engine: Engine, texts: Sequence[Text]) -> list[float]:
@@ -272,7 +286,7 @@ class _InThreads:
     def __init__(self, make_engine: MakeEngine, arrangement: Arrangement) -> None:
         self._engine = make_engine(arrangement)
 
-    def read(self, texts: Sequence[Text]) -> _Reading:
+    def read(self, texts: Sequence[Text]) -> ArrangementReading:
         return _read(self._engine, texts)
 
     def memory_bytes(self) -> int:
@@ -309,9 +323,9 @@ class InstanceProcesses:
         for _, connection in self._workers:
             self._receive(connection)
 
-    def read(self, texts: Sequence[Text]) -> _Reading:
+    def read(self, texts: Sequence[Text]) -> ArrangementReading:
         """Takes one reading: all texts at once, then every process its share one by one."""
-        return _Reading(len(texts) / self.seconds_of(texts), tuple(self._latencies(texts)))
+        return ArrangementReading(len(texts) / self.seconds_of(texts), tuple(self._latencies(texts)))
 
     def seconds_of(self, texts: Sequence[Text]) -> float:
         """Seconds until all processes have answered their shares."""

@@ -13,23 +13,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastformers import kernels
+from fastformers import __version__, kernels
 from fastformers.benchmarking.cost import usd_per_100m
+from fastformers.benchmarking.ladder.journal import Journal, Reading
 from fastformers.benchmarking.ladder.models import LadderModels
-from fastformers.benchmarking.ladder.queries import queries_of
+from fastformers.benchmarking.ladder.queries import Queries, queries_of
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.benchmarking.machine import machine_facts
 from fastformers.benchmarking.price_table import Price, price_of
 from fastformers.benchmarking.tune import (
+    ArrangementReading,
     FolderEngines,
+    Keeping,
+    Mode,
     Row,
     arrangements_to_try,
     measure_arrangements,
     tuning_of,
 )
-from fastformers.benchmarking.wording import processor
+from fastformers.benchmarking.wording import counted, processor
 from fastformers.errors import ConfigError
+from fastformers.files.digests import sha256_of
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.runtime.tuning import Arrangement
@@ -133,11 +138,12 @@ def instances_table(
         output: folder of results; ``instances.json`` and ``instances.md`` are written there.
         settings: rounds, how many of the texts, price and utilisation.
         processes: measure a process for each instance, too.
-        overwrite: replace a table that is there.
+        overwrite: replace a table that is there, and throw readings of another one that was interrupted away; one that
+            was interrupted with the same models, texts and rounds goes on.
         tell: takes one line at a time.
 
     Raises:
-        ConfigError: ``output`` holds a table already, or there is no such price.
+        ConfigError: ``output`` holds a table already, or readings of another one; or there is no such price.
         ConfigError, UnsupportedModelError, FormatError: a model cannot be compiled or served.
 
     Example:
@@ -155,11 +161,17 @@ def instances_table(
     encoded = models.opened(systems.teacher).encode(systems.examples)
     queries = queries_of(encoded.examples, encoded.lengths, systems.task, settings.most_texts, settings.seed)
     arrangements = arrangements_to_try(kernels.default_threads(), [_ONE_TEXT])
+    modes: tuple[Mode, ...] = ("threads", "processes") if processes else ("threads",)
     rows: list[InstancesRow] = []
+    journals: list[Path] = []
     for model in _large_and_small(systems):
+        journals.append(folder / f"instances-rounds-{len(journals) + 1}.jsonl")
         tell(
             f"{model.name}: {len(arrangements)} arrangements, {len(queries):,} texts, {settings.rounds} rounds"
         )
+        places = [str(place) for place in range(len(modes) * len(arrangements))]
+        key = _key(model, queries, arrangements, modes, settings)
+        journal = Journal(journals[-1], key, places, overwrite=overwrite)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # every arrangement cuts at the same length
             measured = measure_arrangements(
@@ -167,7 +179,8 @@ def instances_table(
                 queries.texts,
                 arrangements,
                 rounds=settings.rounds,
-                modes=("threads", "processes") if processes else ("threads",),
+                modes=modes,
+                keeping=_keeping(journal, tell),
             )
         rows += [
             _row(model.name, row, _winners(measured), queries.total, price, settings.utilisation)
@@ -185,8 +198,51 @@ def instances_table(
     )
     replace_file(folder / _RESULTS, json_bytes(report.to_dict()))
     replace_file(folder / "instances.md", instances_markdown(report).encode("utf-8"))
+    for path in journals:
+        path.unlink(missing_ok=True)
     tell(f"Saved in {folder}: instances.json, instances.md")
     return report
+
+
+def _key(
+    model: SystemModel,
+    queries: Queries,
+    arrangements: Sequence[Arrangement],
+    modes: Sequence[Mode],
+    settings: LadderSettings,
+) -> str:
+    """Names everything that a reading depends on."""
+    cpu = kernels.cpu_facts()
+    texts = [(each.text, each.text_pair) for each in queries.examples]
+    tried = [asdict(each) for each in arrangements]
+    facts = [
+        model.identity,
+        texts,
+        tried,
+        modes,
+        settings.rounds,
+        cpu["model"],
+        cpu["active_isa"],
+        __version__,
+    ]
+    return sha256_of(repr(facts).encode())
+
+
+def _keeping(journal: Journal, tell: Callable[[str], None]) -> Keeping:
+    """Notes each reading, and gives those of whole rounds that an interrupted run noted."""
+    earlier = len(journal.rounds)
+    if earlier:
+        tell(f"{counted(earlier, 'round')} of an earlier run {'is' if earlier == 1 else 'are'} there")
+
+    def keeping(name: str, round_index: int, read: Callable[[], ArrangementReading]) -> ArrangementReading:
+        if round_index < earlier:
+            known = journal.rounds[round_index][name]
+            return ArrangementReading(1 / known.seconds_per_query, known.alone)
+        taken = read()
+        journal.note(round_index, name, Reading(1 / taken.texts_per_second, 1, taken.latencies, None, "off"))
+        return taken
+
+    return keeping
 
 
 def _large_and_small(systems: Systems) -> list[SystemModel]:
