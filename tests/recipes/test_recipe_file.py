@@ -70,6 +70,18 @@ def test_fields_become_stages_and_paths_are_relative_to_the_file() -> None:
             {},
             "must be a list of layers from 0",
         ),
+        (
+            [{"name": "p", "kind": "prune", "model": "base", "layers": [2, 0]}],
+            {},
+            "layers is \\[2, 0\\], must be a list of layers from 0, each once and in ascending order",
+        ),
+        ([TRAIN], {"recipe": {"seed": -1}}, "seed is -1; allowed: 0 to 4294967295"),
+        ([TRAIN], {"recipe": {"max_length": 0}}, "max_length is 0; allowed: 3 to"),
+        (
+            [TRAIN],
+            {"recipe": {"truncation": "left"}},
+            "truncation is 'left'; allowed: keep_question, longest_first",
+        ),
         ([{"name": "p", "kind": "prune", "model": "base", "split": "test"}], {}, "must be 'train' or 'val'"),
         ([TRAIN], {"recipe": {"max_length": "long"}}, "max_length is 'long', must be of type int"),
         ([TRAIN], {"recipe": {"sead": 1}}, "no field 'sead'; did you mean 'seed'"),

@@ -284,6 +284,29 @@ def test_layers_that_are_not_there_are_told_before_anything_runs(setting: Settin
     assert setting.ran == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("heads = 0.5", "heads = 9", "stage 'smaller': heads is 9, and a layer .* has 4 heads"),
+        ("ffn = 0.5", "ffn = 200", "stage 'smaller': ffn is 200, and a layer .* has 128 neurons"),
+        ("layers = [1, 3]", 'activation = "rleu"', "stage 'student': activation is 'rleu'"),
+    ],
+)
+def test_what_a_stage_cannot_do_is_told_before_anything_runs(
+    setting: Setting, before: str, after: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        setting.run(RECIPE.replace(before, after))
+    assert setting.ran == []
+
+
+def test_units_are_counted_from_stage_to_stage(setting: Setting) -> None:
+    again = '[[stage]]\nname = "again"\nkind = "prune"\nmodel = "smaller"\nheads = 4\n'
+    with pytest.raises(ConfigError, match=r"stage 'again': heads is 4, and a layer .* has 2 heads"):
+        setting.run(RECIPE.replace("heads = 0.5", "heads = 2") + again)
+    assert setting.ran == []
+
+
 def test_a_diagnostic_has_no_recipe_of_its_own(setting: Setting) -> None:
     path = setting.folder / "r.toml"
     path.write_text(RECIPE.replace("[recipe]", '[recipe]\ntask = "axb"'))

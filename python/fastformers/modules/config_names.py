@@ -9,9 +9,10 @@ from typing import Any
 from fastformers._optional import require
 from fastformers.errors import ConfigError
 
-__all__ = ["HIDDEN", "INTERMEDIATE", "LAYERS", "set_activation_", "set_known_"]
+__all__ = ["HEADS", "HIDDEN", "INTERMEDIATE", "LAYERS", "check_activation", "set_activation_", "set_known_"]
 
 LAYERS = ("num_hidden_layers", "n_layers")
+HEADS = ("num_attention_heads", "n_heads")
 HIDDEN = ("hidden_size", "dim")
 INTERMEDIATE = ("intermediate_size", "hidden_dim")
 _ACTIVATION = ("hidden_act", "activation", "hidden_activation")
@@ -27,11 +28,24 @@ def set_activation_(config: Any, activation: str) -> None:
     Raises:
         ConfigError: transformers does not know it, or the config has no field for one.
     """
+    check_activation(activation)
+    set_known_(config, _ACTIVATION, activation)
+
+
+def check_activation(activation: str, place: str = "") -> None:
+    """Checks that there is such an activation.
+
+    Args:
+        activation: as transformers calls it.
+        place: what an error's text begins with.
+
+    Raises:
+        ConfigError: transformers does not know it.
+    """
     if activation not in require("transformers.activations", "torch", "another activation").ACT2FN:
         raise ConfigError(
-            f"activation is {activation!r}, which transformers does not know; e.g. 'relu', 'gelu'"
+            f"{place}activation is {activation!r}, which transformers does not know; e.g. 'relu', 'gelu'"
         )
-    set_known_(config, _ACTIVATION, activation)
 
 
 def set_known_(config: Any, names: Sequence[str], value: object) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fastformers.errors import ShapeError, UnsupportedModelError
+from fastformers.modules.config_names import HEADS
 from fastformers.modules.encoder_names import EncoderNames, EncoderParts, parts_of
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
 #: Where MPNet's relative position biases are, below the encoder: [buckets, heads], the same for every layer.
 _SHARED_TABLE = "encoder.relative_attention_bias"
 #: What attention modules call their number of heads, and the channels of them all.
-_HEADS = ("num_attention_heads", "n_heads")
 _CHANNELS = ("all_head_size", "dim")
 
 
@@ -101,7 +101,7 @@ def set_shared_table_(parts: EncoderParts, weight: nn.Parameter) -> None:
 
 def note_heads_(attention: nn.Module, shape: LayerShape) -> None:
     """Sets the attributes by which an attention module knows how many heads it has."""
-    for names, value in ((_HEADS, shape.heads), (_CHANNELS, shape.heads * shape.head_size)):
+    for names, value in ((HEADS, shape.heads), (_CHANNELS, shape.heads * shape.head_size)):
         for name in names:
             if isinstance(getattr(attention, name, None), int):
                 setattr(attention, name, value)

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 
 from fastformers.config import TrainConfig
-from fastformers.errors import ConfigError, FormatError
+from fastformers.errors import ConfigError
 from fastformers.files.strict_json import read_json
 from fastformers.modules.config_names import HIDDEN, INTERMEDIATE, LAYERS
 from fastformers.recipes.recipe_plan import Plan, PlannedStage
 from fastformers.tasks import Example
 from fastformers.training.schedule import plan_of
 
-__all__ = ["Estimate", "Size", "check_layers", "estimate_plan", "size_of_folder"]
+__all__ = ["Estimate", "Size", "estimate_plan", "size_of_folder"]
 
 _CHARACTERS_PER_TOKEN = 4.3
 _SPECIAL_TOKENS = 2.5
@@ -104,33 +104,6 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
         found[stage.name] = Estimate(multiplications / rate + fixed, size)
         sizes[stage.name] = size
     return found
-
-
-def check_layers(plan: Plan) -> None:
-    """Checks that stages keep layers that there are, before the first one takes its hours.
-
-    A model whose ``config.json`` does not say its size is left to the stage itself.
-
-    Raises:
-        ConfigError: a stage keeps a layer beyond the last one; names both.
-    """
-    depths: dict[str, int] = {}
-    for name, path in plan.recipe.models.items():
-        try:
-            depths[name] = size_of_folder(path).layers if path is not None else 0
-        except (ConfigError, FormatError):
-            continue
-    for planned in plan.stages:
-        stage = planned.stage
-        depth = depths.get(stage.inputs.get("student", stage.inputs.get("model", "")))
-        layers = stage.options.arguments.get("layers")
-        if depth is not None and layers and max(layers) >= depth:
-            raise ConfigError(
-                f"stage {stage.name!r}: layers is {list(layers)}, and the model it starts from has layers 0 to "
-                f"{depth - 1}"
-            )
-        if layers or depth is not None:
-            depths[stage.name] = len(layers) if layers else depth or 0
 
 
 def size_of_folder(folder: Path) -> Size:

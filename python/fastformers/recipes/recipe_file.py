@@ -41,6 +41,7 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.plain_file import read_plain_file
 from fastformers.recipes.distilling_data import TEST_SET
 from fastformers.recipes.recipe_stages import KINDS, Options
+from fastformers.tasks.encoding import TRUNCATIONS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -63,6 +64,7 @@ _RECIPE_FIELDS: dict[str, type] = {
     "truncation": str,
     "seed": int,
 }
+_RANGES = {"max_length": range(3, (1 << 20) + 1), "seed": range(1 << 32)}
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,14 @@ def parse_recipe(content: Mapping[str, Any], folder: Path) -> Recipe:
     _check_known("[recipe]", general, tuple(_RECIPE_FIELDS))
     for name, value in general.items():
         _check_type(f"[recipe] {name}", value, _RECIPE_FIELDS[name])
+        if name in _RANGES and value not in _RANGES[name]:
+            raise ConfigError(
+                f"[recipe] {name} is {value}; allowed: {_RANGES[name][0]} to {_RANGES[name][-1]}"
+            )
+    if general.get("truncation", TRUNCATIONS[0]) not in TRUNCATIONS:
+        raise ConfigError(
+            f"[recipe] truncation is {general['truncation']!r}; allowed: {', '.join(TRUNCATIONS)}"
+        )
     models = {
         name: _folder(f"[models] {name}", value, folder) for name, value in _table(content, "models").items()
     }

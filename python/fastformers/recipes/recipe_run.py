@@ -18,8 +18,9 @@ from fastformers import kernels
 from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
-from fastformers.recipes.estimate import Estimate, check_layers, estimate_plan
+from fastformers.recipes.estimate import Estimate, estimate_plan
 from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.plan_checks import check_stages
 from fastformers.recipes.recipe_file import Recipe, read_recipe
 from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_recipe
 from fastformers.recipes.recipe_report import RecipeReport, RecipeRow, draw
@@ -129,7 +130,7 @@ def make_plan(
     found: Recipe = read_recipe(find_recipe(path))
     given = {name: Path(folder) for name, folder in (models or {}).items()}
     plan = plan_recipe(found.with_paths(None if data is None else Path(data), given), Path(output))
-    check_layers(plan)
+    check_stages(plan)
     return plan
 
 

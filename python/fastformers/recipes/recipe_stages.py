@@ -124,8 +124,12 @@ class Kind:
 #: Further options whose values can be checked before anything runs: what fits, and how that is told.
 _ARGUMENT_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "layers": (
-        lambda value: bool(value) and all(type(each) is int and each >= 0 for each in value),
-        "a list of layers from 0, like [0, 2, 4]",
+        lambda value: (
+            bool(value)
+            and all(type(each) is int and each >= 0 for each in value)
+            and list(value) == sorted(set(value))
+        ),
+        "a list of layers from 0, each once and in ascending order, like [0, 2, 4]",
     ),
     "split": (lambda value: value in ("train", "val"), "'train' or 'val'"),
 }
