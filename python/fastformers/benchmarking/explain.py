@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fastformers.benchmarking.explain_precision import Coverage
-    from fastformers.benchmarking.subjects import Text
+    from fastformers.recipes.compile_folder import Text
 
 __all__ = [
     "Ceilings",
