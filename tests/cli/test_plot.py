@@ -34,6 +34,23 @@ GRID: dict[str, Any] = {
     "metric": "accuracy",
     "points": [{"heads": 4, "ffn": 600, "layers": 3, "milliseconds": 2.0, "score": 60.0}],
 }
+SEARCH: dict[str, Any] = {
+    "schema": "fastformers-search/1",
+    "task": "rte",
+    "metric": "accuracy",
+    "machine": "A processor, avx2",
+    "points": [
+        {
+            "candidate": {"depth": 3, "heads": 1.0, "ffn": share, "int8": int8},
+            "heads": 4,
+            "ffn": round(1200 * share),
+            "milliseconds": 4.0 * share,
+            "score": 60.0 + share,
+        }
+        for share in (1.0, 0.5)
+        for int8 in (True, False)
+    ],
+}
 
 
 def saved(folder: Path, content: dict[str, Any]) -> Path:
@@ -42,13 +59,20 @@ def saved(folder: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("content", [LADDER, GRID], ids=["ladder", "grid"])
+@pytest.mark.parametrize("content", [LADDER, GRID, SEARCH], ids=["ladder", "grid", "search"])
 def test_a_picture_lies_beside_its_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: dict[str, Any]
 ) -> None:
     assert exit_status("plot", saved(tmp_path, content)) == ExitCode.OK
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
     assert f"Saved in {tmp_path / 'result.png'}" in capsys.readouterr().out
+
+
+def test_of_a_search_each_size_is_drawn_once_with_the_machine(tmp_path: Path) -> None:
+    assert exit_status("plot", saved(tmp_path, SEARCH), "-o", tmp_path / "sizes.svg") == ExitCode.OK
+    words = (tmp_path / "sizes.svg").read_text(encoding="utf-8")
+    assert "2 sizes, 2.0 times between the slowest and the fastest" in words
+    assert "A processor, avx2" in words
 
 
 def test_the_kind_chooses_the_picture(tmp_path: Path) -> None:
@@ -67,6 +91,14 @@ def test_the_kind_chooses_the_picture(tmp_path: Path) -> None:
         (LADDER, ("--kind", "pie"), ExitCode.USAGE, "allowed: ladder, tradeoff"),
         (GRID, ("--kind", "ladder"), ExitCode.USAGE, "no picture of kind 'ladder'"),
         (LADDER, ("-o", "picture.pdf"), ExitCode.USAGE, ".png or .svg"),
+        ({**SEARCH, "points": []}, (), ExitCode.BAD_FILE, "the search has no points"),
+        ({**SEARCH, "points": [{"score": 60.0}]}, (), ExitCode.BAD_FILE, "point 1 has no candidate"),
+        (
+            {**SEARCH, "points": [{"candidate": {}}]},
+            (),
+            ExitCode.BAD_FILE,
+            "point 1: heads is None, must be a finite number",
+        ),
         ({**LADDER, "rows": [{"name": "one"}]}, (), ExitCode.BAD_FILE, "queries_per_second is absent"),
     ],
 )

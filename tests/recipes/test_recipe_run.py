@@ -411,6 +411,11 @@ def test_a_search_returns_the_frontier_and_the_fastest_within_the_budget(setting
     assert len(set(scores)) == len(scores)
     saved = json.loads((setting.folder / "out" / "search.json").read_text())
     assert saved == json.loads(json.dumps(report.to_dict()))
+    for point in report.points:
+        whole = max(report.points, key=lambda each: each.candidate.ffn)
+        assert point.ffn == pytest.approx(whole.ffn / whole.candidate.ffn * point.candidate.ffn, abs=1)
+        assert point.milliseconds > 0
+        assert point.heads >= 1
     assert setting.ran.count("teacher") == 1
     assert setting.ran.count("1-layers") == 1
     assert "<- chosen" in str(report)
@@ -465,11 +470,11 @@ def test_a_budget_that_is_met_exactly_is_met_whatever_floats_make_of_it() -> Non
     found = object.__new__(recipe_search._Search)
     candidate = recipe_search.Candidate(2, 1.0, 1.0, True)
     point = recipe_search.SearchPoint(
-        candidate, student, teacher - student, Spread(2.0, 2.0, 2.0, 3), "folder"
+        candidate, student, teacher - student, Spread(2.0, 2.0, 2.0, 3), "folder", 1.0, 4, 64
     )
     found._points, found._speeds = {candidate: point}, {candidate: point.speedup}
     found._max_drop, found._target, found._teacher_score = 1.0, None, teacher
-    found._plan = SimpleNamespace(task=SimpleNamespace(name="copa"))  # type: ignore[assignment]
+    found._plan = SimpleNamespace(task=SimpleNamespace(name="copa", main_metric="accuracy"))  # type: ignore[assignment]
     assert found._report().chosen == candidate.name
 
 

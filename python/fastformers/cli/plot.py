@@ -15,7 +15,10 @@ def plot(
     file: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, metavar="FILE.json", help="A saved ladder, or a grid of sizes."
+            exists=True,
+            dir_okay=False,
+            metavar="FILE.json",
+            help="A saved ladder or search, or a grid of sizes.",
         ),
     ],
     output: Annotated[

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from fastformers import kernels
 from fastformers._optional import require
 from fastformers.config import CompileConfig, PruneConfig
 from fastformers.distillation import make_student
@@ -24,6 +25,7 @@ from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.measuring import Spread
 from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.layer_shapes import LayerShape, shapes_of
 from fastformers.pruning import prune_
 from fastformers.recipes import compiling
 from fastformers.recipes.estimate import estimate_plan
@@ -58,6 +60,9 @@ class SearchPoint:
         drop: points lost against the teacher.
         speedup: times as fast as the teacher: one text at a time, not padded, one thread.
         folder: of the compiled encoder.
+        milliseconds: of a text, timed as ``speedup`` is.
+        heads: of each layer.
+        ffn: neurons of each feed-forward layer.
         on_frontier: no other one is both as accurate and as fast.
     """
 
@@ -66,6 +71,9 @@ class SearchPoint:
     drop: float
     speedup: Spread
     folder: str
+    milliseconds: float
+    heads: int
+    ffn: int
     on_frontier: bool = False
 
 
@@ -75,6 +83,8 @@ class SearchReport:
 
     Attributes:
         task: name.
+        metric: what the scores are.
+        machine: processor and kernels timed with, for people.
         teacher_score: 0 to 100.
         max_drop: budget in points; ``None`` for none.
         target_speedup: budget; ``None`` for none.
@@ -84,6 +94,8 @@ class SearchReport:
     """
 
     task: str
+    metric: str
+    machine: str
     teacher_score: float
     max_drop: float | None
     target_speedup: float | None
@@ -139,7 +151,7 @@ def search(
         target_speedup: times as fast as the teacher: one text at a time, not padded, one thread.
 
     Returns:
-        The frontier and the chosen student; also saved as ``search.json``.
+        The frontier and the chosen student; also saved as ``search.json``, which ``fastformers plot`` draws.
 
     Raises:
         GateError: no student meets the budgets; says which one cannot be met, and what came closest. The report is
@@ -207,6 +219,8 @@ class _Search:
         for depth in space.depth:
             layers_kept(depth, self._layers)
         self._speeds: dict[Candidate, Spread] = {}
+        self._milliseconds: dict[Candidate, float] = {}
+        self._shapes: dict[Candidate, LayerShape] = {}
         self._points: dict[Candidate, SearchPoint] = {}
         self._teacher_score = 0.0
 
@@ -261,7 +275,17 @@ class _Search:
         score = scores[candidate.name]
         self._tell(f"student {candidate.name}: {score:.1f}, teacher {self._teacher_score:.1f}")
         folder = str(results[-1].planned.folder)
-        return SearchPoint(candidate, score, self._teacher_score - score, speed, folder)
+        shape = self._shapes[candidate]
+        return SearchPoint(
+            candidate,
+            score,
+            self._teacher_score - score,
+            speed,
+            folder,
+            self._milliseconds[candidate],
+            shape.heads,
+            shape.intermediate,
+        )
 
     def _speed(self, candidate: Candidate) -> Spread:
         if candidate not in self._speeds:
@@ -273,7 +297,8 @@ class _Search:
                 "teacher": Timed(teacher.model, teacher.encode(texts)),
                 "student": Timed(fast, encoded),
             }
-            self._speeds[candidate] = time_models(timed, encoded.lengths, _SECONDS_TO_TIME)["student"][1]
+            milliseconds, speedup = time_models(timed, encoded.lengths, _SECONDS_TO_TIME)["student"]
+            self._speeds[candidate], self._milliseconds[candidate] = speedup, milliseconds.median
         return self._speeds[candidate]
 
     def _cut(self, candidate: Candidate) -> nn.Module:
@@ -282,6 +307,7 @@ class _Search:
         if candidate.is_pruned:
             shares = {name: share for name in ("heads", "ffn") if (share := getattr(candidate, name)) < 1}
             prune_(model, PruneConfig(scores="random", **shares))
+        self._shapes[candidate] = shapes_of(model)[0]  # shares leave every layer alike
         config = CompileConfig() if candidate.int8 else CompileConfig(int8=None)
         return compiling.compile(model, config, tokenizer=self._student.tokenizer if candidate.int8 else None)
 
@@ -326,6 +352,8 @@ class _Search:
         }
         return SearchReport(
             task=self._plan.task.name,
+            metric=self._plan.task.main_metric,
+            machine=f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}",
             teacher_score=self._teacher_score,
             max_drop=self._max_drop,
             target_speedup=self._target,

@@ -34,9 +34,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GRID_SCHEMA", "GridPoint", "draw_tradeoff", "read_grid", "tradeoff_figure"]
+__all__ = [
+    "GRID_SCHEMA",
+    "SEARCH_SCHEMA",
+    "GridPoint",
+    "draw_search",
+    "draw_tradeoff",
+    "read_grid",
+    "tradeoff_figure",
+]
 
-GRID_SCHEMA = "fastformers-grid/1"
+GRID_SCHEMA, SEARCH_SCHEMA = "fastformers-grid/1", "fastformers-search/1"
 
 #: Dark shades only: lines on white.
 _COLOURS = SHADES[:0:-1]
@@ -76,6 +84,36 @@ def draw_tradeoff(grid: Mapping[str, Any], path: str | Path) -> None:
     """
     target = checked_picture_path(Path(path))
     save_picture(tradeoff_figure(grid), target)
+
+
+def draw_search(search: Mapping[str, Any], path: str | Path) -> None:
+    """Writes the picture of the students that a search trained; arguments and errors as :func:`draw_tradeoff`.
+
+    Args:
+        search: ``search.json`` of ``fastformers recipe run --max-drop``; where it has students in INT8 and in float32,
+            those in INT8 are drawn.
+        path: .png or .svg file to write; replaced in one step.
+    """
+    draw_tradeoff(_grid_of(search), path)
+
+
+def _grid_of(search: Mapping[str, Any]) -> dict[str, Any]:
+    points = rows_of(search, "points", "search", schema=SEARCH_SCHEMA)
+    shapes = [_shape_of(point, f"point {place}") for place, point in enumerate(points, 1)]
+    in_int8 = any(shape.get("int8") is True for shape in shapes)
+    drawn = [
+        {**point, "layers": shape.get("depth")}
+        for point, shape in zip(points, shapes, strict=True)
+        if (shape.get("int8") is True) is in_int8
+    ]
+    return {**search, "schema": GRID_SCHEMA, "points": drawn}
+
+
+def _shape_of(point: Any, where: str) -> Mapping[str, Any]:
+    shape = point.get("candidate") if isinstance(point, Mapping) else None
+    if not isinstance(shape, Mapping):
+        raise FormatError(f"{where} has no candidate")
+    return shape
 
 
 def tradeoff_figure(grid: Mapping[str, Any]) -> Figure:
@@ -196,4 +234,5 @@ def _claim(grid: Mapping[str, Any], points: Sequence[GridPoint]) -> str:
 
 
 def _foot(grid: Mapping[str, Any], note: str) -> str:
-    return f"{note} {machine_line(grid.get('machine') or {})}"
+    machine = grid.get("machine") or {}
+    return f"{note} {plain(machine) if isinstance(machine, str) else machine_line(machine)}"
