@@ -17,6 +17,8 @@ from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
 from fastformers import kernels
+from fastformers.benchmarking.energy import meter
+from fastformers.benchmarking.energy.reading import UnavailableError
 from fastformers.benchmarking.ladder.html import html_text
 from fastformers.benchmarking.ladder.report import LadderReport
 from fastformers.benchmarking.ladder.settings import LadderSettings
@@ -289,6 +291,30 @@ def test_an_energy_method_that_is_none_is_told_before_anything_is_compiled(
     with pytest.raises(ConfigError, match="energy method is 'sun'"):
         ff.ladder(out, teacher=folders["teacher"], data=data, settings=LadderSettings(energy="sun"))
     assert not out.exists()
+
+
+def test_energy_that_cannot_be_read_is_explained_while_it_runs_and_in_the_report(
+    folders: dict[str, Path],
+    data: Path,
+    tmp_path: Path,
+    quick: Quick,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_permission(_: Path) -> None:
+        raise UnavailableError("the counters may not be read: chmod")
+
+    monkeypatch.setattr(meter, "RaplSource", no_permission)
+    told: list[str] = []
+    report = ff.ladder(
+        tmp_path,
+        teacher=folders["teacher"],
+        data=data,
+        settings=quick(energy="rapl", most_texts=8),
+        tell=told.append,
+    )
+    why = "Energy is unavailable: the counters may not be read: chmod."
+    assert why in told
+    assert any(why in note for note in notes_of(report))
 
 
 def test_more_instances_than_cores_are_refused() -> None:

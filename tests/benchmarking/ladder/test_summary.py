@@ -51,6 +51,12 @@ def test_speedups_are_ratios_inside_rounds() -> None:
     assert row("slow").step_speedup.median == 1.0
 
 
+def test_energy_of_two_methods_names_both() -> None:
+    mixed = [replace(reading(1.0), energy_method="estimate:tdp"), reading(1.0), reading(1.0)]
+    found = row_of(rung("slow"), {"slow": mixed}, "slow", FACTS, None, 1.0)
+    assert found.energy_method == "estimate:tdp, rapl"
+
+
 def test_cost_and_energy_are_of_the_rows_own_times() -> None:
     slow = row("slow")
     assert slow.queries_per_second.median == 2.5

@@ -37,7 +37,7 @@ class LadderRow:
         memory_mb: weights and scratch memory, in 10^6 bytes.
         usd_per_100m: US dollars of 100 million queries; ``None`` without a price.
         joules_per_100m: joules of 100 million queries; ``None`` where energy could not be read.
-        energy_method: how it was found, or ``"unavailable"``.
+        energy_method: how it was found, or ``"unavailable"``; several where a run went on after that had changed.
         extrapolated: timed on a sample of the texts.
         noisy: the rounds spread over 10 %, even when repeated.
         paper_speedup: ``total_speedup`` of the published row on the authors' machine; ``None`` where there is none.

@@ -155,6 +155,9 @@ def climb(
         folder / "rounds.jsonl", run.key, [rung.name for rung in run.all_rungs], overwrite=overwrite
     )
     tell(f"{systems.title}: {len(run.queries):,} texts, {len(run.all_rungs)} rows, {settings.rounds} rounds")
+    no_energy = _why_no_energy(run.plan.energy)
+    if no_energy:
+        tell(no_energy)
     with ExitStack() as stack:
         stack.enter_context(_threads(settings.thread_count))
         contestants: dict[str, Contestant] = {}
@@ -164,7 +167,7 @@ def climb(
         taken = take_rounds(contestants, run.plan, journal, tell)
         memory = {name: contestant.memory_mb() for name, contestant in contestants.items()}
         scores = run.scores(contestants, folder, tell)
-    report = run.report(taken, memory, scores, price)
+    report = run.report(taken, memory, scores, price, no_energy)
     for note in write_outputs(report, folder):
         tell(note)
     return report
@@ -263,6 +266,7 @@ class _Run:
         memory: Mapping[str, float],
         scores: Mapping[str, float | None],
         price: Price | None,
+        no_energy: str,
     ) -> LadderReport:
         settings, systems = self._settings, self._systems
         task = systems.task
@@ -290,7 +294,8 @@ class _Run:
             tokens={**_lengths_in_words(self.queries.lengths), "cut": self._cut},
             method=self._form.method.format(
                 batch=settings.batch_size, s="s"[: settings.batch_size != 1], rounds=settings.rounds
-            ),
+            )
+            + (f" {no_energy}" if no_energy else ""),
             settings={**settings.to_dict(), "max_length": self.max_length},
             machine=machine_facts().to_dict() | ({} if self._gpu is None else {"gpu": self._gpu}),
             price=price,
@@ -319,6 +324,15 @@ class _Run:
             else [[(self.queries.lengths[index], index) for index in of_round] for of_round in shares],
             paper_speedup=paper.get(rung.name),
         )
+
+
+def _why_no_energy(method: str) -> str:
+    """Says why energy cannot be read here, and what to do; empty where it can, or was not asked for."""
+    with energy_meter(method) as meter:
+        pass
+    if method == "off" or meter.reading.joules is not None:
+        return ""
+    return f"Energy is {meter.reading.method}: {meter.reading.detail}."
 
 
 def _lengths_in_words(lengths: Sequence[int]) -> dict[str, float]:

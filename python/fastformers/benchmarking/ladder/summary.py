@@ -92,7 +92,7 @@ def row_of(
         if price is None
         else usd_per_100m(1 / speed.median, price.usd_per_hour, utilisation),
         joules_per_100m=joules_per_100m(total, queries),
-        energy_method=own[0].energy_method,
+        energy_method=", ".join(dict.fromkeys(reading.energy_method for reading in own)),
         extrapolated=extrapolated,
         noisy=spread_of(own) > NOISY,
         paper_speedup=facts.paper_speedup,
