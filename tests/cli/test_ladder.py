@@ -12,7 +12,7 @@ from command_line import exit_status
 from ladder_models import save_data, save_systems
 
 from fastformers import kernels
-from fastformers.benchmarking.ladder import instances, rounds
+from fastformers.benchmarking.ladder import instances, rounds, run
 from fastformers.benchmarking.tune import Row
 from fastformers.cli.exit_codes import ExitCode
 from fastformers.runtime.tuning import Arrangement
@@ -58,6 +58,23 @@ def test_json_is_all_that_is_printed(
 ) -> None:
     assert exit_status("ladder", *models, "--threads", 1, "-o", out, "--json") == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["schema"] == "fastformers-ladder/1"
+
+
+@pytest.mark.parametrize("options", [(), ("--instances-table",)])
+def test_an_interrupted_run_says_how_it_goes_on(
+    models: list[object],
+    options: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "climb", interrupted)
+    monkeypatch.setattr(instances, "instances_table", interrupted)
+    assert exit_status("ladder", *models, "-o", tmp_path, *options) != ExitCode.OK
+    assert "the same command goes on after the last whole round" in capsys.readouterr().err
 
 
 def test_every_split_of_the_cores_is_in_the_instances_table(

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -140,7 +141,8 @@ def ladder(
             )
         if data is None:
             raise ConfigError("a ladder needs data to answer: the folder that holds all tasks' data")
-        side_by_side = climb_tasks(recipe, data, output, settings, overwrite=overwrite, tell=_tell)
+        with _told_how_to_go_on():
+            side_by_side = climb_tasks(recipe, data, output, settings, overwrite=overwrite, tell=_tell)
         _print(side_by_side.to_dict(), as_json, lambda: show_tasks(Console(), side_by_side))
         return
     if table_of_instances and device != "cpu":
@@ -165,11 +167,24 @@ def ladder(
         data=data,
     )
     if table_of_instances:
-        found = instances_module.instances_table(systems, output, settings, overwrite=overwrite, tell=_tell)
+        with _told_how_to_go_on():
+            found = instances_module.instances_table(
+                systems, output, settings, overwrite=overwrite, tell=_tell
+            )
         _print(found.to_dict(), as_json, lambda: instances_module.show_instances(Console(), found))
         return
-    report = climb(systems, output, settings, overwrite=overwrite, tell=_tell)
+    with _told_how_to_go_on():
+        report = climb(systems, output, settings, overwrite=overwrite, tell=_tell)
     _print(report.to_dict(), as_json, lambda: show(Console(), report))
+
+
+@contextmanager
+def _told_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell("interrupted: the same command goes on after the last whole round")
+        raise
 
 
 def _tell(line: str) -> None:
