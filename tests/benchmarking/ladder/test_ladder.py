@@ -145,6 +145,19 @@ def test_the_page_holds_everything_and_fetches_nothing(report: LadderReport, out
     assert not re.search(r"<script|<link|<img|@import|(?:src|href)=\"(?!#)", page)
 
 
+def test_the_page_claims_nothing_of_a_machine_that_was_not_quiet_without_saying_so(
+    report: LadderReport,
+) -> None:
+    def lead(noisy: bool) -> str:
+        rows = [replace(row, noisy=False) for row in report.rows]
+        page = html_text(replace(report, rows=(*rows[:-1], replace(rows[-1], noisy=noisy))), [])
+        return next(line for line in page.splitlines() if "lead" in line and "<p" in line)
+
+    assert "times as fast as" in lead(False)
+    assert "not quiet" not in lead(False)
+    assert "the machine was not quiet: do not rely on it" in lead(True)
+
+
 def test_a_step_from_another_row_than_the_one_above_is_said_so(report: LadderReport) -> None:
     assert any(note.startswith("step: times as fast as the row above. in all:") for note in notes_of(report))
     last = report.rows[-1]

@@ -66,6 +66,8 @@ def _lead(report: LadderReport) -> str:
         claims.append(f"score {first.score:.2f} to {last.score:.2f}")
     if first.usd_per_100m is not None and last.usd_per_100m is not None:
         claims.append(f"{first.usd_per_100m:,.0f} to {last.usd_per_100m:,.0f} USD for 100 million queries")
+    if first.noisy or last.noisy:
+        claims.append("the machine was not quiet: do not rely on it")
     return f"{'; '.join(claims)}."
 
 
