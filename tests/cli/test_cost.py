@@ -86,6 +86,22 @@ def test_nothing_to_pay_and_no_energy_are_numbers(tmp_path: Path, capsys: pytest
     assert (found["usd_per_100m"], found["joules_per_100m"]) == (0.0, 0.0)
 
 
+def test_a_table_of_instances_is_priced_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"model": "teacher", "mode": "threads", "instances": 2, "threads": 1, "noisy": True}
+    table = {
+        "schema": "fastformers-instances/1",
+        "price": None,
+        "utilisation": 1.0,
+        "rows": [{**row, "queries_per_second": 1e8 / 3600}],
+    }
+    assert exit_status("cost", saved(tmp_path, table), "--price", 3, "--json") == ExitCode.OK
+    (found,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (found["name"], found["noisy"]) == ("teacher, 2 x 1, threads", True)
+    assert found["usd_per_100m"] == pytest.approx(3.0, rel=1e-12)  # an hour; floats
+
+
 def test_names_of_machines_are_whole_on_a_narrow_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

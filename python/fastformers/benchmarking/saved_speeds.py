@@ -16,7 +16,7 @@ from fastformers.errors import ConfigError, FormatError
 
 __all__ = ["CostReport", "CostRow", "SavedSpeed", "cost_report", "saved_price", "saved_speeds"]
 
-_LADDER, _DEMO = "fastformers-ladder/1", "fastformers-demo/3"
+_LADDER, _DEMO, _INSTANCES = "fastformers-ladder/1", "fastformers-demo/3", "fastformers-instances/1"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def saved_speeds(content: Mapping[str, Any]) -> list[SavedSpeed]:
     """Finds the speeds in a file's content.
 
     Args:
-        content: JSON of a measurement, a ladder or a demo.
+        content: JSON of a measurement, a ladder, a table of instances or a demo.
 
     Raises:
         FormatError: a schema without speeds, or a speed that is absent or no number above 0.
@@ -165,7 +165,14 @@ def _rows(content: Mapping[str, Any]) -> Iterator[SavedSpeed]:
     for number, row in enumerate(rows_of(content, "rows", "file"), 1):
         if not isinstance(row, Mapping):
             raise FormatError(f"row {number} is no object")
-        yield _row(row, str(row.get("name", f"row {number}")))
+        yield _row(row, str(row.get("name") or _arrangement(row) or f"row {number}"))
+
+
+def _arrangement(row: Mapping[str, Any]) -> str:
+    """Names a row of a table of instances; empty for others."""
+    if "instances" not in row:
+        return ""
+    return f"{row.get('model')}, {row['instances']} x {row.get('threads')}, {row.get('mode')}"
 
 
 def _row(row: Mapping[str, Any], name: str) -> SavedSpeed:
@@ -186,4 +193,5 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Iterator[SavedSpeed]]] = {
     MEASUREMENT: _measurement,
     _LADDER: _rows,
     _DEMO: _rows,
+    _INSTANCES: _rows,
 }

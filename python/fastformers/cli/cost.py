@@ -22,7 +22,7 @@ def cost(
             exists=True,
             dir_okay=False,
             metavar="FILE.json",
-            help="A saved measurement, ladder or demo.",
+            help="A saved measurement, ladder, table of instances or demo.",
         ),
     ] = None,
     price: Annotated[
