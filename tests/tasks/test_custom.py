@@ -57,6 +57,21 @@ def test_numbers_are_predicted_only_when_asked_for(write: Write) -> None:
     assert custom_task(folder).labels == ("-2", "1.5")
 
 
+def test_numbers_taken_for_classes_are_told_of_regression(write: Write) -> None:
+    folder = write("train.jsonl", [{"text": "x", "label": 1.5}])
+    with pytest.raises(FormatError, match=r"line 1: 'label' is 1\.5: .*--regression"):
+        custom_task(folder)
+
+
+def test_an_unknown_label_is_told_with_few_of_the_known_ones(write: Write) -> None:
+    folder = write("train.csv", "text,label\n" + "".join(f"a,{place}.5\n" for place in range(500)))
+    task = custom_task(folder)
+    write("val.csv", "text,label\na,0.7\n")
+    with pytest.raises(FormatError, match=r"'0\.7' is none .* and 480 others; .*--regression") as told:
+        load_examples(task, folder, "val")
+    assert len(str(told.value)) < 400
+
+
 @pytest.mark.parametrize("label", ["high", "nan", "1e999", ""])
 def test_a_label_that_is_no_number_is_refused_in_regression(label: str, write: Write) -> None:
     folder = write("train.csv", f"text,label\na,{label}\n")

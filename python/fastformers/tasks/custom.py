@@ -104,6 +104,11 @@ def _label_text(row: Row) -> str:
     value = row.values.get("label")
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        raise row.error(
+            f"'label' is {short(value)}: a class is a text or a whole number; numbers are predicted with regression "
+            "(--regression)"
+        )
     return str(value) if isinstance(value, int) else row.text("label", "training needs it").strip()
 
 

@@ -30,6 +30,9 @@ Metrics: TypeAlias = "Callable[[Sequence[Example], Logits], dict[str, float]]"
 #: ``submission(task, examples, logits)`` gives the lines of the official file.
 Submission: TypeAlias = "Callable[[Task, Sequence[Example], Logits], Iterable[str]]"
 
+#: How many of a task's labels an error names.
+_LABELS_NAMED = 20
+
 
 @dataclass(frozen=True)
 class TaskFiles:
@@ -101,6 +104,17 @@ class Task:
         try:
             return self.labels.index(label)
         except ValueError:
+            named = ", ".join(self.labels[:_LABELS_NAMED])
+            more = len(self.labels) - _LABELS_NAMED
+            others = f" and {more} others" if more > 0 else ""
+            hint = "; numbers are predicted with regression (--regression)" if _has_fraction(label) else ""
             raise row.error(
-                f"the label {short(label)} is none of {self.name}'s: {', '.join(self.labels)}"
+                f"the label {short(label)} is none of {self.name}'s: {named}{others}{hint}"
             ) from None
+
+
+def _has_fraction(label: str) -> bool:
+    try:
+        return not float(label).is_integer()
+    except (ValueError, OverflowError):
+        return False
