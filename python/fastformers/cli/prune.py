@@ -66,7 +66,7 @@ def prune(
             exists=True,
             dir_okay=False,
             metavar="FILE",
-            help="Keep only the pieces of these texts: .txt or .jsonl.",
+            help='Keep only the pieces of these texts: .txt, one a line, or .jsonl with "text" (and "text_pair").',
         ),
     ] = None,
     overwrite: Overwrite = False,
