@@ -17,6 +17,7 @@ from fastformers.errors import ConfigError, FormatError, GateError
 from fastformers.measuring import Spread
 from fastformers.recipes import estimate, recipe_run, recipe_search
 from fastformers.recipes.estimate import size_of_folder
+from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.recipe_plan import Ledger
 from fastformers.recipes.recipe_run import describe_plan, make_plan
 from fastformers.recipes.recipe_stages import KINDS
@@ -284,6 +285,11 @@ def test_layers_that_are_not_there_are_told_before_anything_runs(setting: Settin
     assert setting.ran == []
 
 
+def test_the_baseline_is_padded_to_no_more_than_the_models_positions(tiny_checkpoint: Path) -> None:
+    model = open_model(tiny_checkpoint).model
+    assert [recipe_run._padded_length(model, wanted) for wanted in (24, 256)] == [24, 32]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
@@ -305,6 +311,18 @@ def test_units_are_counted_from_stage_to_stage(setting: Setting) -> None:
     with pytest.raises(ConfigError, match=r"stage 'again': heads is 4, and a layer .* has 2 heads"):
         setting.run(RECIPE.replace("heads = 0.5", "heads = 2") + again)
     assert setting.ran == []
+
+
+def test_predicted_numbers_are_not_counted_as_changed_answers(setting: Setting, tmp_path: Path) -> None:
+    setting.data = tmp_path / "numbers"
+    setting.data.mkdir()
+    rows = [{"text": f"the cat sat {'on ' * (place % 5)}", "label": place % 5} for place in range(10)]
+    for split in ("train", "val"):
+        (setting.data / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    stages = RECIPE.replace("[recipe]", "[recipe]\nregression = true").split("[[stage]]")
+    int8 = stages[4].replace('"smaller"', '"teacher"')
+    report = setting.run("[[stage]]".join((*stages[:2], int8)))
+    assert [row.changed for row in report.rows] == [None, None]
 
 
 def test_a_diagnostic_has_no_recipe_of_its_own(setting: Setting) -> None:
@@ -421,6 +439,12 @@ def test_a_search_returns_the_frontier_and_the_fastest_within_the_budget(setting
     assert "<- chosen" in str(report)
     folder = Path(report.points[0].folder)
     assert ff.evaluate(folder, setting.data)["score"] == report.points[0].score
+
+
+@pytest.mark.slow
+def test_a_search_trains_no_more_students_than_it_may(setting: Setting) -> None:
+    report = search(setting, SEARCH.replace("trials = 3", "trials = 1"), max_drop=100.0)
+    assert len(report.points) == 1
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ class RecipeRow:
         drop: points lost against the recipe's first stage; negative where it gained.
         metrics: all metrics of the task.
         changed: share of validation answers that differ from those of the model this one was converted from; ``None``
-            for stages that train or prune.
+            for stages that train or prune, and where numbers are predicted.
         milliseconds: of a text: one at a time, not padded, one thread, tokenizing not counted.
         speedup: how many times as fast as the first stage's model.
         megabytes: of the weights on disk.
@@ -78,7 +78,8 @@ class RecipeReport:
         task: name.
         metric: what the score is the mean of.
         examples: in the training and in the validation set.
-        padded: time of a text in ms and speed-up of the first stage's model padded to the recipe's length: below 1.
+        padded: time of a text in ms and speed-up of the first stage's model padded to the recipe's length, or to
+            as many tokens as the model has positions for: below 1.
         rows: one a stage, in order.
         recipe: name of the file.
         seed: of the recipe.
@@ -105,7 +106,7 @@ class RecipeReport:
                 row.name,
                 row.kind,
                 f"{row.score:.1f}",
-                f"{-row.drop:+.1f}" if number else "",
+                f"{0.0 - row.drop:+.1f}" if number else "",
                 "" if row.changed is None else f"{100 * row.changed:.1f} %",
                 f"{row.milliseconds.median:.2f}",
                 f"{row.speedup.median:.1f}",

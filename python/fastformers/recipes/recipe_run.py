@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastformers import kernels
-from fastformers.errors import ConfigError
+from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
+from fastformers.modules.encoder_names import parts_of
 from fastformers.recipes.estimate import Estimate, estimate_plan
-from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.recipes.plan_checks import check_stages
 from fastformers.recipes.recipe_file import Recipe, read_recipe
 from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_recipe
@@ -27,6 +29,7 @@ from fastformers.recipes.recipe_report import RecipeReport, RecipeRow, draw
 from fastformers.recipes.recipe_stages import KINDS, Context
 from fastformers.recipes.scoring import score_model
 from fastformers.recipes.speed import Speed, Timed, time_models
+from fastformers.tasks import Example, load_examples
 
 __all__ = [
     "PICTURE",
@@ -194,11 +197,21 @@ def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
         if "metrics" not in entry:
             tell(f"{name}: scoring on {len(plan.val)} examples")
             cache = output / _LOGITS if name in teachers else None
-            scored = score_model(open_model(planned.folder), plan.val, cache_dir=cache)
+            opened = open_model(planned.folder)
+            scored = score_model(opened, _validation(plan, opened), cache_dir=cache)
             entry = {**entry, "metrics": scored.metrics, "answers": scored.answers}
             ledger.note(name, entry)
         results.append(StageResult(planned, entry["metrics"], entry["answers"], entry["seconds"]))
     return results
+
+
+def _validation(plan: Plan, opened: OpenedModel) -> Sequence[Example]:
+    """The validation set with labels numbered as the model's outputs: a given teacher may have an order of its own."""
+    task = opened.required_task().task
+    if task.labels == plan.task.labels:
+        return plan.val
+    assert plan.recipe.data is not None
+    return load_examples(task, plan.recipe.data, "val")
 
 
 def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> None:
@@ -245,7 +258,7 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
             score=result.metrics["score"],
             drop=first - result.metrics["score"],
             metrics=result.metrics,
-            changed=_changed(result, answers),
+            changed=None if plan.task.kind == "regression" else _changed(result, answers),
             milliseconds=speeds[result.planned.stage.name][0],
             speedup=speeds[result.planned.stage.name][1],
             megabytes=(result.planned.folder / _WEIGHTS).stat().st_size / _BYTES_PER_MB,
@@ -264,6 +277,15 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
         seed=plan.recipe.seed,
         machine=f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}",
     )
+
+
+def _padded_length(model: Any, wanted: int) -> int:
+    """What the paper's baseline pads to here: a recipe's length may be more than the model has positions for."""
+    try:
+        positions = parts_of(model).positions
+    except UnsupportedModelError:
+        return wanted
+    return min(wanted, positions or wanted)
 
 
 def _changed(result: StageResult, answers: Mapping[str, list[int | float]]) -> float | None:
@@ -285,5 +307,5 @@ def _time(plan: Plan, results: Sequence[StageResult]) -> dict[str, Speed]:
         lengths = lengths or encoded.lengths
         models[result.planned.stage.name] = Timed(opened.model, encoded)
         if len(models) == 1:
-            padded = Timed(opened.model, encoded, plan.recipe.max_length)
+            padded = Timed(opened.model, encoded, _padded_length(opened.model, plan.recipe.max_length))
     return time_models({**models, _PADDED: padded}, lengths)

@@ -114,7 +114,7 @@ class SearchReport:
                 point.candidate.name,
                 "frontier" if point.on_frontier else "",
                 f"{point.score:.1f}",
-                f"{-point.drop:+.1f}",
+                f"{0.0 - point.drop:+.1f}",
                 f"{point.speedup.median:.1f}",
                 "<- chosen" if point.candidate.name == self.chosen else "",
             )
@@ -228,7 +228,8 @@ class _Search:
         candidates = list(self._space.candidates())
         fastest, largest = min(candidates, key=_work), max(candidates, key=_work)
         for candidate in (fastest, largest):
-            self._try(candidate)
+            if len(self._points) < self._space.trials:
+                self._try(candidate)
         if self._target is None or self._speed(fastest).median >= self._target:
             self._propose(candidates)
         return self._report()
