@@ -13,6 +13,7 @@ __all__ = [
     "Prediction",
     "RankedDocument",
     "class_names",
+    "given_class_names",
     "has_many_labels",
     "predictions",
     "rank",
@@ -21,6 +22,8 @@ __all__ = [
     "stacked",
     "unpadded",
 ]
+
+_MADE_UP = "LABEL_"
 
 
 class Prediction(NamedTuple):
@@ -66,6 +69,12 @@ def class_names(id2label: Mapping[Any, Any] | None) -> tuple[str, ...] | None:
     names = {str(number): str(name) for number, name in id2label.items()}
     numbers = [str(number) for number in range(len(names))]
     return tuple(names[number] for number in numbers) if names and names.keys() == set(numbers) else None
+
+
+def given_class_names(id2label: Mapping[Any, Any] | None) -> tuple[str, ...]:
+    """Names as :func:`class_names` gives them; none where they are those that transformers makes up, ``LABEL_0``..."""
+    names = class_names(id2label) or ()
+    return () if any(name.startswith(_MADE_UP) for name in names) else names
 
 
 def has_many_labels(problem_type: str | None) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -459,8 +460,12 @@ def test_the_teachers_folder_without_layers_is_refused(teacher_dir: Path, data: 
 
 
 def test_a_teacher_whose_task_is_not_known_is_refused(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    unnamed = Path(shutil.copytree(checkpoint, tmp_path / "unnamed"))
+    config = json.loads((unnamed / "config.json").read_text())
+    del config["id2label"], config["label2id"]
+    (unnamed / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=r"no task\.json"):
-        ff.distill_folders(checkpoint, checkpoint, data, tmp_path / "out", layers=(0,), progress=False)
+        ff.distill_folders(unnamed, unnamed, data, tmp_path / "out", layers=(0,), progress=False)
 
 
 def test_a_student_of_another_task_is_refused(

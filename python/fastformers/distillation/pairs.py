@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from fastformers.answers import class_names
+from fastformers.answers import given_class_names
 from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
@@ -15,8 +15,6 @@ from fastformers.modules.encoder_names import parts_of
 from fastformers.tasks import EncodedExamples
 
 __all__ = ["check_pair"]
-
-_MADE_UP = "LABEL_"
 
 
 def check_pair(
@@ -130,8 +128,7 @@ def _positions(model: nn.Module) -> int | None:
 
 def _class_names(model: nn.Module) -> tuple[str, ...]:
     """Names by index; empty for names that transformers made up."""
-    names = class_names(_config(model).get("id2label")) or ()
-    return () if any(name.startswith(_MADE_UP) for name in names) else names
+    return given_class_names(_config(model).get("id2label"))
 
 
 def _config(model: nn.Module) -> dict[str, Any]:

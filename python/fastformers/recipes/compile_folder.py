@@ -39,7 +39,8 @@ def compile_folder(
             sentence-transformers, the embedding is compiled as its ``modules.json`` says, unless ``config`` pools.
         output: folder to make.
         config: how; the defaults when ``None``.
-        data_dir: the task's data, whose training texts calibrate the INT8 layers; needs ``task.json``.
+        data_dir: the task's data, whose training texts calibrate the INT8 layers; needs ``task.json``,
+            or class names in the model's config.
         texts: texts, or pairs of texts, instead; without either, a set that comes with the package.
         overwrite: replace an encoder saved there before.
 
@@ -57,10 +58,11 @@ def compile_folder(
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
     config, notes = with_folder_pooling(opened.folder, config)
-    chosen = texts if data_dir is None else training_texts(opened.required_task().task, data_dir)
+    task_file = opened.task_file if data_dir is None else opened.required_task()
+    chosen = texts if data_dir is None or task_file is None else training_texts(task_file.task, data_dir)
     encoder = compiling.compile(opened.model, config, tokenizer=opened.tokenizer, texts=chosen)
     encoder.notes += notes
-    save_model(encoder, output, opened.tokenizer, opened.task_file, overwrite=overwrite)
+    save_model(encoder, output, opened.tokenizer, task_file, overwrite=overwrite)
     return encoder.report
 
 

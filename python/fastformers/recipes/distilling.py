@@ -144,7 +144,8 @@ def distill_folders(
     """Distils from folder to folder; run again after a kill, the same call goes on where it was.
 
     Args:
-        teacher_dir: a model with its ``task.json``, as :func:`fastformers.train` saves it.
+        teacher_dir: a model with its ``task.json``, as :func:`fastformers.train` saves it; or a classifier of
+            transformers whose config names its classes, for your own files.
         student_dir: where the student starts: a checkpoint of transformers, which gets a head for the task, drawn with
             the training's seed; a model of ours as it is (a pruned one, for example); or the teacher's folder again, to
             be cut by ``layers``.

@@ -16,20 +16,26 @@ from typing import Any
 from torch import nn
 
 from fastformers._optional import require
-from fastformers.errors import ConfigError, FormatError
+from fastformers.answers import given_class_names, has_many_labels
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import MANIFEST
 from fastformers.files.strict_json import read_json
+from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.float_weights import with_float32_weights
 from fastformers.quantization.artefact import load_pretrained_torch
 from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.artefacts import load, save_pretrained
 from fastformers.recipes.sentence_folder import cut_as_folder_says, is_sentence_folder
 from fastformers.tasks import TASK_FILE, EncodedExamples, Example, Task, TaskFile, build_model
+from fastformers.tasks.custom import task_with_labels
 
-__all__ = ["OpenedModel", "open_for_task", "open_model", "save_model"]
+__all__ = ["LONGEST", "OpenedModel", "open_for_task", "open_model", "save_model"]
 
 _LOG = logging.getLogger(__name__)
+
+#: Tokens after which texts are cut for models that do not say it.
+LONGEST = 256
 
 _MOST_MANIFEST_BYTES = 16 << 20
 #: Without any of these transformers makes an empty tokenizer and says nothing.
@@ -53,23 +59,26 @@ class OpenedModel:
     folder: Path
 
     def required_task(self) -> TaskFile:
-        """Returns the task file.
+        """Returns the task file; of a classifier that someone else trained, one with the class names of its config.
 
         Raises:
-            ConfigError: the folder has none.
+            ConfigError: the folder has none, and the config names no classes.
         """
-        if self.task_file is None:
+        found = self.task_file or _named_task(self.model)
+        if found is None:
             raise ConfigError(
-                f"{self.folder} holds no {TASK_FILE}, so it is not known what the model answers: "
-                "take a folder that fastformers trained"
+                f"{self.folder} holds no {TASK_FILE}, and its config.json names no classes (id2label) that exclude "
+                "each other, so it is not known what the model answers: take a folder that fastformers trained, write "
+                "the names there, or save the task beside the model: "
+                f"TaskFile(get_task('boolq'), {LONGEST}).save(folder)"
             )
-        return self.task_file
+        return found
 
     def encode(self, examples: Sequence[Example]) -> EncodedExamples:
         """Tokenises examples of the model's task as its task file says; those that lose a span are left out.
 
         Raises:
-            ConfigError: the folder has no task file.
+            ConfigError: as :meth:`required_task`.
         """
         return self.required_task().encode(examples, self.tokenizer)
 
@@ -160,6 +169,21 @@ def _checked(folder: str | Path) -> Path:
     if not (path / "config.json").is_file():
         raise ConfigError(f"{path} holds no config.json: it is not the folder of a model")
     return path
+
+
+def _named_task(model: Any) -> TaskFile | None:
+    """The task of a stock classifier: the user's own data, its class names in the order of its logits."""
+    config: Any = getattr(model, "config", None)
+    if not type(model).__name__.endswith("ForSequenceClassification") or has_many_labels(config.problem_type):
+        return None
+    names = given_class_names(config.id2label)
+    if len(names) < 2 or len(set(names)) < len(names):
+        return None
+    try:
+        positions = parts_of(model).positions or LONGEST
+    except UnsupportedModelError:
+        positions = LONGEST
+    return TaskFile(task_with_labels(names), min(LONGEST, positions))
 
 
 def _described(task: Task) -> str:

@@ -45,7 +45,8 @@ def prune_folder(
     Layers go first, then heads and neurons, then pieces of the vocabulary. Train or distil the result again.
 
     Args:
-        folder: of a model that transformers or fastformers saved, with ``task.json`` where scores look at data.
+        folder: of a model that transformers or fastformers saved, with ``task.json``, or class names in
+            its config, where scores look at data.
         output: folder to make.
         data_dir: the task's data; may be left out where no scores look at data.
         config: what to keep; by default all heads and neurons stay.
@@ -72,6 +73,7 @@ def prune_folder(
         raise ConfigError("nothing is to be pruned: give heads, ffn, macs, layers or a vocabulary")
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
+    task_file = opened.task_file
     before = _unpruned(opened.model)
     notes: list[str] = []
     if layers is not None:
@@ -79,7 +81,10 @@ def prune_folder(
         notes.append(f"layers kept: {', '.join(map(str, layers))} of the {len(before.layers)} from 0")
     report = _unpruned(opened.model)
     if chosen.prunes:
-        data = _data(opened, data_dir, split, chosen) if chosen.scores in _LOOK_AT_DATA else None
+        data = None
+        if chosen.scores in _LOOK_AT_DATA:
+            task_file = opened.required_task()
+            data = _data(opened, data_dir, split, chosen)
         report = prune_(opened.model, chosen, data)
         notes += report.notes + _leak(split if data is not None else "train")
     tokenizer = opened.tokenizer
@@ -95,7 +100,7 @@ def prune_folder(
         notes=tuple(notes),
     )
     extra = {REPORT: report.to_dict()}
-    save_model(opened.model, output, tokenizer, opened.task_file, extra=extra, overwrite=overwrite)
+    save_model(opened.model, output, tokenizer, task_file, extra=extra, overwrite=overwrite)
     return report
 
 

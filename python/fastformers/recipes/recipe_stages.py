@@ -217,11 +217,16 @@ def _prune(options: Options, context: Context) -> Mapping[str, Any]:
 def _quantize(options: Options, context: Context) -> Mapping[str, Any]:
     from fastformers.recipes.compile_folder import training_texts
     from fastformers.recipes.quantizing import quantize_folder
-    from fastformers.tasks import TaskFile
+    from fastformers.tasks import custom_task, get_task
 
-    folder = context.inputs["model"]
-    texts = training_texts(TaskFile.load(folder).task, context.data)
-    report = quantize_folder(folder, context.output, options.config, texts=texts, overwrite=context.overwrite)
+    task = get_task(context.task) if context.task else custom_task(context.data, context.regression)
+    report = quantize_folder(
+        context.inputs["model"],
+        context.output,
+        options.config,
+        texts=training_texts(task, context.data),
+        overwrite=context.overwrite,
+    )
     return report.to_dict()
 
 

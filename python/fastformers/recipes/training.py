@@ -8,12 +8,14 @@ from pathlib import Path
 
 from torch import nn
 
+from fastformers.answers import given_class_names
 from fastformers.config import TrainConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
+from fastformers.files.strict_json import read_json
 from fastformers.modules.encoder_names import parts_of
-from fastformers.recipes.model_folder import open_for_task, save_model
+from fastformers.recipes.model_folder import LONGEST, open_for_task, save_model
 from fastformers.tasks import (
     EncodedExamples,
     LostSpans,
@@ -24,6 +26,7 @@ from fastformers.tasks import (
     get_task,
     load_examples,
 )
+from fastformers.tasks.custom import CUSTOM, task_with_labels
 from fastformers.training import TrainingReport, train_
 from fastformers.training.progress import ProgressCallback
 
@@ -31,8 +34,6 @@ __all__ = ["TRAIN_LOG", "train"]
 
 #: The report's file in the folder of a trained model.
 TRAIN_LOG = "train_log.json"
-
-_MAX_LENGTH = 256
 
 
 def train(
@@ -89,10 +90,10 @@ def train(
     config = config or TrainConfig()
     target = Path(output).absolute()
     check_place(target, overwrite, MANIFEST)
-    chosen = _task(task, data_dir, regression)
+    chosen = _in_order_of(Path(checkpoint_dir), _task(task, data_dir, regression))
     opened = open_for_task(checkpoint_dir, chosen, seed=config.seed, activation=activation)
     model, tokenizer = opened.model, opened.tokenizer
-    before = opened.task_file or TaskFile(chosen, _MAX_LENGTH)
+    before = opened.task_file or TaskFile(chosen, LONGEST)
     if max_length is None:
         max_length = before.max_length
     max_length = min(max_length, config.fixed_length or max_length)
@@ -127,6 +128,14 @@ def _task(name: str | None, data_dir: str | Path, regression: bool) -> Task:
             f"{name} has no training set: train on {task.trains_as}, then evaluate with task={name!r}"
         )
     return task
+
+
+def _in_order_of(folder: Path, task: Task) -> Task:
+    """A user's own task with its labels in the order of a classifier's, where these are the same: its head is kept."""
+    if task.name != CUSTOM or not (folder / "config.json").is_file():
+        return task
+    names = given_class_names(read_json(folder / "config.json").get("id2label"))
+    return task_with_labels(names) if sorted(names) == sorted(task.labels) and names else task
 
 
 def _check_lengths(model: nn.Module, data: tuple[EncodedExamples, ...]) -> None:

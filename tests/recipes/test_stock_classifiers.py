@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""A classifier that someone else fine-tuned with transformers goes the whole road, by the class names of its config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, BertForSequenceClassification
+
+import fastformers as ff
+from fastformers.config import DistillConfig, PruneConfig, TrainConfig
+from fastformers.errors import ConfigError
+from fastformers.recipes.distilling import distill_folders
+from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.pruning import prune_folder
+from fastformers.tasks import TaskFile
+
+#: Not in the order of the alphabet, as which the labels of data alone are taken.
+NAMES = ("good", "bad")
+SHORT = TrainConfig(max_steps=1, device="cpu")
+
+
+def saved(folder: Path, checkpoint: Path, names: tuple[str, ...], **config: Any) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BertForSequenceClassification.from_pretrained(
+            checkpoint,
+            id2label=dict(enumerate(names)),
+            label2id={name: place for place, name in enumerate(names)},
+            **config,
+        )
+        with torch.no_grad():
+            model.classifier.weight.normal_()
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    return saved(tmp_path_factory.mktemp("stock"), tiny_checkpoint, NAMES)
+
+
+def test_it_is_scored_by_its_own_class_names(
+    stock: Path, own_data: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    other = saved(tmp_path, tiny_checkpoint, NAMES[::-1])
+    scores = [ff.evaluate(folder, own_data)["accuracy"] for folder in (stock, other)]
+    assert sum(scores) == pytest.approx(1.0)
+    assert scores[0] != scores[1]
+
+
+def test_it_teaches_and_is_pruned_and_trained_further(stock: Path, own_data: Path, tmp_path: Path) -> None:
+    distill_folders(
+        stock,
+        stock,
+        own_data,
+        tmp_path / "d",
+        layers=(0, 1),
+        config=DistillConfig(train=SHORT),
+        progress=None,
+    )
+    prune_folder(tmp_path / "d", tmp_path / "p", own_data, PruneConfig(heads=2))
+    prune_folder(stock, tmp_path / "q", own_data, PruneConfig(ffn=0.5))
+    ff.train(tmp_path / "q", own_data, tmp_path / "t", config=SHORT, progress=None)
+    ff.train(stock, own_data, tmp_path / "u", config=SHORT, progress=None)
+    for name in "dpqtu":
+        assert TaskFile.load(tmp_path / name).task.labels == NAMES
+
+
+def test_a_recipe_scores_what_it_taught_by_its_class_names(
+    stock: Path, own_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.toml").write_text(
+        '[models]\nstock = ""\n[[stage]]\nname = "student"\nkind = "distill"\nteacher = "stock"\nstudent = "stock"\n'
+        "layers = [0]\nmax_steps = 1\n"
+    )
+    report = ff.recipe(
+        tmp_path / "r.toml", tmp_path / "out", data=own_data, models={"stock": stock}, progress=False
+    )
+    assert report.rows[0].metrics == ff.evaluate(tmp_path / "out" / "student", own_data)
+
+
+@pytest.mark.parametrize(
+    ("names", "config"),
+    [(("LABEL_0", "LABEL_1"), {}), (NAMES, {"problem_type": "multi_label_classification"})],
+)
+def test_one_whose_answers_are_not_known_says_what_to_do(
+    tiny_checkpoint: Path, tmp_path: Path, names: tuple[str, ...], config: dict[str, str]
+) -> None:
+    folder = saved(tmp_path, tiny_checkpoint, names, **config)
+    with pytest.raises(ConfigError, match=r"that exclude each other.*save the task beside the model"):
+        open_model(folder).required_task()
