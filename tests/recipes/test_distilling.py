@@ -459,6 +459,18 @@ def test_the_teachers_folder_without_layers_is_refused(teacher_dir: Path, data: 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_student_may_differ_from_its_teacher_in_its_activation_alone(
+    teacher_dir: Path, data: Path, tmp_path: Path
+) -> None:
+    config = DistillConfig(train=replace(FAST, max_steps=1))
+    ff.distill_folders(
+        teacher_dir, teacher_dir, data, tmp_path / "out", activation="relu", config=config, progress=False
+    )
+    teacher, student = open_model(teacher_dir).model, open_model(tmp_path / "out").model
+    assert (teacher.config.hidden_act, student.config.hidden_act) == ("gelu", "relu")
+    assert shapes_of(student) == shapes_of(teacher)
+
+
 def test_a_teacher_whose_task_is_not_known_is_refused(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     unnamed = Path(shutil.copytree(checkpoint, tmp_path / "unnamed"))
     config = json.loads((unnamed / "config.json").read_text())

@@ -56,9 +56,10 @@ def open_student(
         UnsupportedModelError: the family is unknown, or the model's layers are INT8.
     """
     is_teacher = folder.resolve() == teacher.folder.resolve()
-    if is_teacher and layers is None:
+    if is_teacher and layers is None and activation is None:
         raise ConfigError(
-            f"{folder} is the teacher's folder, and no layers are chosen: name those that the student keeps"
+            f"{folder} is the teacher's folder, and no layers are chosen, nor another activation: name the layers that "
+            "the student keeps"
         )
     if is_teacher:
         student = Student(deepcopy(teacher.model), teacher.tokenizer)
