@@ -92,6 +92,9 @@ def test_every_option_reaches_the_recipe(
     texts.write_text("the cat")
     given = {
         "--layers": "0,2",
+        "--heads": 3,
+        "--ffn": 40,
+        "--hidden": 16,
         "--activation": "relu",
         "--temperature": 2.0,
         "--hard-labels": 0.25,
@@ -148,6 +151,7 @@ def test_every_option_reaches_the_recipe(
     assert {name: train[name] for name in expected} == expected
     assert train["device"] == "cpu"
     assert found["layers"] == (0, 2)
+    assert (found["heads"], found["ffn"], found["hidden"]) == (3, 40, 16)
     assert (found["activation"], found["max_length"], found["unlabelled"]) == ("relu", 32, str(texts))
     assert found["overwrite"] is True
 

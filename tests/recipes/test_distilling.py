@@ -471,6 +471,24 @@ def test_a_student_may_differ_from_its_teacher_in_its_activation_alone(
     assert shapes_of(student) == shapes_of(teacher)
 
 
+def test_a_student_may_be_narrower_than_its_teacher(teacher_dir: Path, data: Path, tmp_path: Path) -> None:
+    config = DistillConfig(train=replace(FAST, max_steps=1))
+    ff.distill_folders(
+        teacher_dir,
+        teacher_dir,
+        data,
+        tmp_path / "out",
+        heads=1,
+        ffn=24,
+        hidden=16,
+        config=config,
+        progress=False,
+    )
+    student = open_model(tmp_path / "out").model
+    assert student.config.hidden_size == 16
+    assert {(shape.heads, shape.intermediate) for shape in shapes_of(student)} == {(1, 24)}
+
+
 def test_a_teacher_whose_task_is_not_known_is_refused(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     unnamed = Path(shutil.copytree(checkpoint, tmp_path / "unnamed"))
     config = json.loads((unnamed / "config.json").read_text())

@@ -295,6 +295,7 @@ def test_the_baseline_is_padded_to_no_more_than_the_models_positions(tiny_checkp
     [
         ("heads = 0.5", "heads = 9", "stage 'smaller': heads is 9, and a layer .* has 4 heads"),
         ("ffn = 0.5", "ffn = 200", "stage 'smaller': ffn is 200, and a layer .* has 128 neurons"),
+        ("layers = [1, 3]", "heads = 9", "stage 'student': heads is 9, and a layer .* has 4 heads"),
         ("layers = [1, 3]", 'activation = "rleu"', "stage 'student': activation is 'rleu'"),
     ],
 )

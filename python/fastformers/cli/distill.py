@@ -55,6 +55,16 @@ def distill(
     layers: Annotated[
         str | None, typer.Option(metavar="0,2,4", help="Layers that the student keeps. Default: all.")
     ] = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Heads that the student keeps in a layer, the first."),
+    ] = None,
+    ffn: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Neurons that it keeps in a layer, the first.")
+    ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Its width, a multiple of the head size.")
+    ] = None,
     activation: Annotated[
         str | None, typer.Option(metavar="NAME", help="The student's in its feed-forward layers, e.g. relu.")
     ] = None,
@@ -134,6 +144,9 @@ def distill(
         data,
         output,
         layers=None if layers is None else layer_numbers(layers),
+        heads=heads,
+        ffn=ffn,
+        hidden=hidden,
         activation=activation,
         config=config,
         max_length=max_length,

@@ -133,6 +133,9 @@ def distill_folders(
     output: str | Path,
     *,
     layers: Sequence[int] | None = None,
+    heads: int | None = None,
+    ffn: int | None = None,
+    hidden: int | None = None,
     activation: str | None = None,
     config: DistillConfig | None = None,
     max_length: int | None = None,
@@ -152,6 +155,10 @@ def distill_folders(
         data_dir: the task's files; ``train`` and ``val`` are read.
         output: folder to make, with the student, its task and the report.
         layers: the student's layers to keep, from 0; ``None`` keeps all.
+        heads: attention heads to keep in a layer, the first ones; ``None`` keeps as many as fill ``hidden``.
+        ffn: neurons of the feed-forward network to keep, the first ones; ``None`` keeps all.
+        hidden: width of everything else, a multiple of the head size; ``None`` leaves it. Answers of a narrower student
+            are of no use before it has learned; :func:`fastformers.prune_` chooses heads and neurons by their worth.
         activation: of the student's feed-forward network, e.g. ``"relu"``; ``None`` leaves it.
         config: see :class:`fastformers.DistillConfig`.
         max_length: tokens after which texts are cut; ``None``: the teacher's.
@@ -180,7 +187,15 @@ def distill_folders(
     if max_length is not None:
         task_file = TaskFile(task_file.task, max_length, task_file.truncation)
     student = open_student(
-        Path(student_dir), teacher, task_file.task, layers, activation, seed=chosen.train.seed
+        Path(student_dir),
+        teacher,
+        task_file.task,
+        layers,
+        activation,
+        seed=chosen.train.seed,
+        heads=heads,
+        intermediate=ffn,
+        hidden=hidden,
     )
     data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, unlabelled)
     work = target.absolute().with_name(f"{target.name}.work")

@@ -128,6 +128,11 @@ def _made(planned: PlannedStage, read: dict[str, Size]) -> Size:
     layers = options.arguments.get("layers")
     if layers is not None:
         size = replace(size, layers=len(layers))
+    hidden, ffn = options.arguments.get("hidden"), options.arguments.get("ffn")
+    if hidden is not None:
+        size = replace(size, hidden=hidden, attention=min(size.attention, hidden))
+    if ffn is not None:
+        size = replace(size, intermediate=ffn)
     if planned.stage.kind == "prune":
         share = {name: _kept(getattr(options.config, name)) for name in ("heads", "ffn")}
         size = replace(

@@ -17,7 +17,7 @@ __all__ = ["check_stages"]
 _FIELDS = {"layers": LAYERS, "heads": HEADS, "ffn": INTERMEDIATE}
 _NAMES = {"heads": "heads", "ffn": "neurons"}
 
-#: Layers, heads and neurons of a layer, as far as they are known; those after a global ranking are not.
+#: Layers, heads and neurons of a layer, as far as they are known; after a global ranking the most there may be.
 _Shape = Mapping[str, int]
 
 
@@ -65,12 +65,13 @@ def _layers_kept(planned: PlannedStage, before: _Shape) -> _Shape:
 
 
 def _units_kept(planned: PlannedStage, before: _Shape) -> _Shape:
-    if planned.stage.kind != "prune":
-        return {}
     config: Any = planned.stage.options.config
+    given: Mapping[str, Any] = planned.stage.options.arguments
+    if planned.stage.kind == "prune":
+        given = {"heads": config.heads, "ffn": config.ffn}
     kept = {}
     for field, name in _NAMES.items():
-        wanted = getattr(config, field)
+        wanted = given.get(field)
         if not isinstance(wanted, int):
             continue
         if wanted > before.get(field, wanted):
@@ -78,6 +79,6 @@ def _units_kept(planned: PlannedStage, before: _Shape) -> _Shape:
                 f"stage {planned.stage.name!r}: {field} is {wanted}, and a layer of the model it starts from has "
                 f"{before[field]} {name}"
             )
-        if config.ranking == "layer":
+        if planned.stage.kind != "prune" or config.ranking == "layer":
             kept[field] = wanted
     return kept

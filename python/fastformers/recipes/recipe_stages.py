@@ -131,6 +131,9 @@ _ARGUMENT_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         ),
         "a list of layers from 0, each once and in ascending order, like [0, 2, 4]",
     ),
+    **dict.fromkeys(
+        ("heads", "ffn", "hidden"), (lambda value: type(value) is int and value >= 1, "1 or more")
+    ),
     "split": (lambda value: value in ("train", "val"), "'train' or 'val'"),
 }
 
@@ -249,7 +252,7 @@ KINDS: Mapping[str, Kind] = {
     "distill": Kind(
         ("teacher", "student"),
         DistillConfig,
-        {"layers": list, "activation": str, "unlabelled": str},
+        {"layers": list, "heads": int, "ffn": int, "hidden": int, "activation": str, "unlabelled": str},
         _distill,
         {"train": TrainConfig},
     ),

@@ -40,6 +40,9 @@ def open_student(
     activation: str | None = None,
     *,
     seed: int,
+    heads: int | None = None,
+    intermediate: int | None = None,
+    hidden: int | None = None,
 ) -> Student:
     """Opens a student's folder and cuts the model as asked.
 
@@ -50,22 +53,30 @@ def open_student(
         layers: layers to keep, from 0; ``None`` keeps all.
         activation: of the feed-forward network; ``None`` leaves it.
         seed: of a new head's random weights.
+        heads: attention heads of a layer, as :func:`fastformers.distillation.make_student`; so are the next two.
+        intermediate: width of the feed-forward network.
+        hidden: width of everything else.
 
     Raises:
         ConfigError: the folder's model is of another task, is the whole teacher, or cannot be cut like this.
         UnsupportedModelError: the family is unknown, or the model's layers are INT8.
     """
     is_teacher = folder.resolve() == teacher.folder.resolve()
-    if is_teacher and layers is None and activation is None:
+    cut = {"heads": heads, "intermediate": intermediate, "hidden": hidden, "activation": activation}
+    is_cut = layers is not None or any(choice is not None for choice in cut.values())
+    if is_teacher and not is_cut:
         raise ConfigError(
-            f"{folder} is the teacher's folder, and no layers are chosen, nor another activation: name the layers that "
-            "the student keeps"
+            f"{folder} is the teacher's folder, and no layers are chosen, nor a width or another activation: name the "
+            "layers that the student keeps"
         )
     if is_teacher:
         student = Student(deepcopy(teacher.model), teacher.tokenizer)
     else:
         opened = open_for_task(folder, task, seed=seed)
         student = Student(opened.model, opened.tokenizer)
-    if layers is None and activation is None:
+    if not is_cut:
         return student
-    return Student(make_student(student.model, layers, activation=activation), student.tokenizer)
+    model = make_student(
+        student.model, layers, heads=heads, intermediate=intermediate, hidden=hidden, activation=activation
+    )
+    return Student(model, student.tokenizer)
