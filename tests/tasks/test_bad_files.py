@@ -172,7 +172,7 @@ def test_a_malformed_table_is_named(name: str, text: Any, words: str, write: Wri
         (
             "train.jsonl",
             '{"text": "x", "label": 1.5}\n',
-            r"train.jsonl line 1: 'label' is 1\.5, must be of type str",
+            r"train.jsonl line 1: 'label' is 1\.5: a class is a text",
         ),
         ("val.csv", "text,label\nx,a\n", r"holds neither train\.csv nor train\.jsonl: one of them is needed"),
     ],

@@ -63,6 +63,12 @@ def test_numbers_taken_for_classes_are_told_of_regression(write: Write) -> None:
         custom_task(folder)
 
 
+def test_a_text_too_long_for_csv_is_told_of_jsonl(write: Write) -> None:
+    folder = write("train.csv", f"text,label\n{'a ' * 70_000},x\n")
+    with pytest.raises(FormatError, match=r"line 2: .*field limit.* taken from \.jsonl"):
+        custom_task(folder)
+
+
 def test_an_unknown_label_is_told_with_few_of_the_known_ones(write: Write) -> None:
     folder = write("train.csv", "text,label\n" + "".join(f"a,{place}.5\n" for place in range(500)))
     task = custom_task(folder)

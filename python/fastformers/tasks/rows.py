@@ -162,7 +162,8 @@ def quoted_rows(path: Path) -> Iterator[Row]:
             elif cells:
                 yield Row(dict(zip(columns, cells, strict=True)), place)
     except csv.Error as error:
-        raise FormatError(f"{path.name} line {begun}: the row that begins here: {error}") from error
+        hint = "; texts as long as that are taken from .jsonl" if "field limit" in str(error) else ""
+        raise FormatError(f"{path.name} line {begun}: the row that begins here: {error}{hint}") from error
 
 
 def _header(cells: list[str], place: str) -> list[str]:
