@@ -46,8 +46,8 @@ def test_an_interrupted_table_goes_on_and_leaves_no_readings_behind(
         tell = [].append if told is None else told.append
         return instances_table(systems, tmp_path, quick(most_texts=most_texts), processes=False, tell=tell)
 
-    with pytest.raises(KeyboardInterrupt):  # the second model, one reading into its second round
-        table(Speeds(READINGS + 2 * ARRANGEMENTS + 1))
+    with pytest.raises(KeyboardInterrupt):  # the second model, before the last reading of its second round
+        table(Speeds(READINGS + 3 * ARRANGEMENTS - 1))
     with pytest.raises(ConfigError, match="other models, texts"):
         table(Speeds(-1), most_texts=9)
     told: list[str] = []
