@@ -11,7 +11,7 @@ from fastformers.answers import given_class_names
 from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
-from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.encoder_names import parts_of, positions_of
 from fastformers.tasks import EncodedExamples
 
 __all__ = ["check_pair"]
@@ -111,19 +111,11 @@ def _check_labels(teacher: nn.Module, student: nn.Module) -> None:
 
 
 def _check_lengths(role: str, model: nn.Module, encoded: EncodedExamples) -> None:
-    most, longest = _positions(model), max(encoded.lengths)
+    most, longest = positions_of(model), max(encoded.lengths)
     if most is not None and longest > most:
         raise ConfigError(
             f"an example has {longest} tokens, the {role} knows {most} positions: encode with max_length={most}"
         )
-
-
-def _positions(model: nn.Module) -> int | None:
-    """Length of the longest text that a model takes; ``None`` where positions are no table, or not known."""
-    try:
-        return parts_of(model).positions
-    except UnsupportedModelError:
-        return None
 
 
 def _class_names(model: nn.Module) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ __all__ = [
     "keep_layers_",
     "names_of",
     "parts_of",
+    "positions_of",
 ]
 
 
@@ -297,6 +298,14 @@ def parts_of(model: nn.Module) -> EncoderParts:
     encoder = outer if is_base else getattr(outer, names.base)
     layers: Any = encoder.get_submodule(names.layers)
     return EncoderParts(names, encoder, layers)
+
+
+def positions_of(model: nn.Module) -> int | None:
+    """Tokens of the longest text that a model takes; ``None`` where positions are no table, or the family unknown."""
+    try:
+        return parts_of(model).positions
+    except UnsupportedModelError:
+        return None
 
 
 def check_layers(parts: EncoderParts, keep: Sequence[int]) -> None:

@@ -17,11 +17,11 @@ from torch import nn
 
 from fastformers._optional import require
 from fastformers.answers import given_class_names, has_many_labels
-from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.errors import ConfigError, FormatError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import MANIFEST
 from fastformers.files.strict_json import read_json
-from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.encoder_names import positions_of
 from fastformers.modules.float_weights import with_float32_weights
 from fastformers.quantization.artefact import load_pretrained_torch
 from fastformers.quiet_loading import quiet_loading
@@ -179,11 +179,7 @@ def _named_task(model: Any) -> TaskFile | None:
     names = given_class_names(config.id2label)
     if len(names) < 2 or len(set(names)) < len(names):
         return None
-    try:
-        positions = parts_of(model).positions or LONGEST
-    except UnsupportedModelError:
-        positions = LONGEST
-    return TaskFile(task_with_labels(names), min(LONGEST, positions))
+    return TaskFile(task_with_labels(names), min(LONGEST, positions_of(model) or LONGEST))
 
 
 def _described(task: Task) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from fastformers import kernels
-from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
-from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.encoder_names import positions_of
 from fastformers.recipes.estimate import Estimate, estimate_plan
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.recipes.plan_checks import check_stages
@@ -281,11 +281,7 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
 
 def _padded_length(model: Any, wanted: int) -> int:
     """What the paper's baseline pads to here: a recipe's length may be more than the model has positions for."""
-    try:
-        positions = parts_of(model).positions
-    except UnsupportedModelError:
-        return wanted
-    return min(wanted, positions or wanted)
+    return min(wanted, positions_of(model) or wanted)
 
 
 def _changed(result: StageResult, answers: Mapping[str, list[int | float]]) -> float | None:

@@ -10,11 +10,11 @@ from torch import nn
 
 from fastformers.answers import given_class_names
 from fastformers.config import TrainConfig
-from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.errors import ConfigError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import read_json
-from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.encoder_names import positions_of
 from fastformers.recipes.model_folder import LONGEST, open_for_task, save_model
 from fastformers.tasks import (
     EncodedExamples,
@@ -140,10 +140,7 @@ def _in_order_of(folder: Path, task: Task) -> Task:
 
 def _check_lengths(model: nn.Module, data: tuple[EncodedExamples, ...]) -> None:
     """Refuses texts longer than the table of positions; models without one take any."""
-    try:
-        positions = parts_of(model).positions
-    except UnsupportedModelError:
-        return
+    positions = positions_of(model)
     longest = max(max(encoded.lengths, default=0) for encoded in data)
     if positions is not None and longest > positions:
         raise ConfigError(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules.encoder_names import parts_of
+from fastformers.errors import ConfigError
+from fastformers.modules.encoder_names import positions_of
 from fastformers.tasks.batching import Collator, length_batches
 from fastformers.tasks.encoding import EncodedExamples
 
@@ -69,10 +69,7 @@ def check_fixed_length(model: Any, fixed_length: int | None) -> None:
     """
     if fixed_length is None or not isinstance(model, nn.Module):
         return
-    try:
-        positions = parts_of(model).positions
-    except UnsupportedModelError:
-        return
+    positions = positions_of(model)
     if positions is not None and fixed_length > positions:
         raise ConfigError(
             f"fixed_length is {fixed_length}, the model has positions for {positions}: ask for at most {positions}"
