@@ -291,10 +291,9 @@ def _shown(given: Any) -> str:
 def _check(texts: Sequence[Text], rounds: int, seconds: float, batch_size: int, warmup: float) -> None:
     if isinstance(texts, str):
         raise ConfigError("texts is one string; pass a list of texts")
+    # Every round answers the texts again, and takes some of them by their place.
     if isinstance(texts, Mapping) or not (hasattr(texts, "__len__") and hasattr(texts, "__getitem__")):
-        raise ConfigError(
-            f"texts is a {type(texts).__name__}; pass a list of texts"
-        )  # rounds answer it again
+        raise ConfigError(f"texts is a {type(texts).__name__}; pass a list of texts")
     if len(texts) == 0:
         raise ConfigError("there are no texts to measure with: pass at least one")
     for name, value, least in (("rounds", rounds, _LEAST_ROUNDS), ("batch_size", batch_size, 1)):

@@ -12,13 +12,11 @@ from typing import TypeAlias
 from fastformers.benchmarking.energy import EnergyMeter, energy_meter
 from fastformers.benchmarking.ladder.journal import Journal, Reading
 from fastformers.benchmarking.ladder.ways import Contestant
+from fastformers.benchmarking.measurement import NOISY
 from fastformers.measuring import round_order, spread
 from fastformers.tokenization import Text
 
-__all__ = ["LEAST_SECONDS", "NOISY", "Plan", "Taken", "spread_of", "take_rounds"]
-
-#: Interquartile range over the rounds, divided by the median, from which a row counts as noisy.
-NOISY = 0.10
+__all__ = ["LEAST_SECONDS", "Plan", "Taken", "spread_of", "take_rounds"]
 
 #: Of a reading: fifty texts of a small model take a tenth of a second, too little against ends and disturbances.
 LEAST_SECONDS = 0.7

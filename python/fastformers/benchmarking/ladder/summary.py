@@ -11,8 +11,9 @@ from math import sqrt
 from fastformers.benchmarking.cost import joules_per_100m, usd_per_100m
 from fastformers.benchmarking.ladder.journal import Reading
 from fastformers.benchmarking.ladder.report import LadderRow
-from fastformers.benchmarking.ladder.rounds import NOISY, spread_of
+from fastformers.benchmarking.ladder.rounds import spread_of
 from fastformers.benchmarking.ladder.rungs import Rung
+from fastformers.benchmarking.measurement import NOISY
 from fastformers.benchmarking.price_table import Price
 from fastformers.measuring import Spread, paired_ratio, percentile, spread
 
