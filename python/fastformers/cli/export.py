@@ -15,6 +15,9 @@ from fastformers.cli.texts import read_texts
 
 __all__ = ["export"]
 
+_OURS = {"int8-fastformers"}
+_CALIBRATED = {"int8", *_OURS}
+
 
 def export(
     model_folder: ModelFolder,
@@ -73,21 +76,18 @@ def export(
     chosen: list[Any] = [*precision] if precision else ["fp32"]
     for each in chosen:  # before the first is written
         check_precision(each)
-    of_operators = "int8-fastformers" in chosen  # otherwise the export says that --native has no effect
     reports = []
     for each in chosen:
-        ours = each == "int8-fastformers" or not of_operators
-        calibrated = each.startswith("int8") or not any(name.startswith("int8") for name in chosen)
         one_node = each == "int8-fastformers" and native != "layers"
         report = ff.export_onnx(
             model_folder,
             output,
             each,
-            texts=given if calibrated else None,
+            texts=given if _concerns(_CALIBRATED, each, chosen) else None,
             config=config,
             check=check,
             overwrite=overwrite,
-            native=cast("Any", native) if ours else None,
+            native=cast("Any", native) if _concerns(_OURS, each, chosen) else None,
             allow_partial=allow_partial and not (one_node and len(chosen) > 1),
         )
         reports.append(report)
@@ -96,3 +96,8 @@ def export(
     typer.echo(
         json.dumps([report.to_dict() for report in reports], indent=2) if as_json else f"Saved in {output}"
     )
+
+
+def _concerns(precisions: set[str], each: str, chosen: list[str]) -> bool:
+    """Whether an option of some precisions goes to this one; where none of them is chosen, the export refuses it."""
+    return each in precisions or precisions.isdisjoint(chosen)

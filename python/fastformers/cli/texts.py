@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 from fastformers.errors import FormatError
 from fastformers.files.strict_json import parse_json
 from fastformers.files.text_lines import numbered_lines
 
-__all__ = ["read_texts"]
+if TYPE_CHECKING:
+    from fastformers.recipes.compile_folder import Text
 
-Text: TypeAlias = "str | tuple[str, str]"
+__all__ = ["read_texts"]
 
 
 def read_texts(path: Path) -> list[Text]:
