@@ -10,10 +10,21 @@ from typing import Any, TypeVar
 from fastformers.errors import FormatError
 from fastformers.files.plain_file import is_bare_name
 
-__all__ = ["MANIFEST", "digest_field", "field_of", "file_name", "short", "size_field"]
+__all__ = [
+    "ENCODER_FORMAT",
+    "MANIFEST",
+    "TORCH_FORMAT",
+    "digest_field",
+    "field_of",
+    "file_name",
+    "short",
+    "size_field",
+]
 
 #: The file that says what an artefact consists of.
 MANIFEST = "fastformers.json"
+#: What it says of a torch model, pruned or quantized, and of a compiled encoder.
+TORCH_FORMAT, ENCODER_FORMAT = "fastformers", "fastformers-encoder"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_BYTES = 1 << 46

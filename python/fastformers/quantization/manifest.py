@@ -13,7 +13,15 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fastformers.errors import FormatError
-from fastformers.files.fields import digest_field, field_of, file_name, short, size_field
+from fastformers.files.fields import (
+    ENCODER_FORMAT,
+    TORCH_FORMAT,
+    digest_field,
+    field_of,
+    file_name,
+    short,
+    size_field,
+)
 from fastformers.kernels import ACTIVATIONS, MAX_DEPTH, Activation
 from fastformers.modules.layer_shapes import LayerShape
 
@@ -93,7 +101,7 @@ class Manifest:
         if not self.embeddings:
             del rest["embeddings"]
         version = _WITH_EMBEDDINGS if self.embeddings else FORMAT_VERSION
-        return {"format": "fastformers", "format_version": version, **rest}
+        return {"format": TORCH_FORMAT, "format_version": version, **rest}
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Manifest:
@@ -102,9 +110,9 @@ class Manifest:
         Raises:
             FormatError: it is of a newer version, or a field is missing, of the wrong type or out of range.
         """
-        if content.get("format") == "fastformers-encoder":
+        if content.get("format") == ENCODER_FORMAT:
             raise FormatError("the folder holds a compiled encoder: load it with fastformers.load")
-        if content.get("format") != "fastformers":
+        if content.get("format") != TORCH_FORMAT:
             raise FormatError(f"fastformers.json is not one of ours: format is {content.get('format')!r}")
         version = field_of(content, "format_version", int)
         if version not in _VERSIONS:

@@ -19,7 +19,7 @@ from fastformers._optional import require
 from fastformers.answers import given_class_names, has_many_labels
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.extra_files import ExtraFiles
-from fastformers.files.fields import MANIFEST
+from fastformers.files.fields import ENCODER_FORMAT, MANIFEST, TORCH_FORMAT
 from fastformers.files.strict_json import read_json
 from fastformers.modules.encoder_names import positions_of
 from fastformers.modules.float_weights import with_float32_weights
@@ -239,4 +239,4 @@ def _tokenizer(folder: Path) -> Any:
         raise FormatError(f"{folder} holds a tokenizer that transformers cannot load: {error}") from error
 
 
-_LOADERS: dict[str, _Loader] = {"fastformers": _of_torch, "fastformers-encoder": _compiled}
+_LOADERS: dict[str, _Loader] = {TORCH_FORMAT: _of_torch, ENCODER_FORMAT: _compiled}

@@ -14,12 +14,20 @@ from typing import Any, Literal, get_args
 from fastformers.config import AttentionMode
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, FormatError
-from fastformers.files.fields import MANIFEST, digest_field, field_of, file_name, short, size_field
+from fastformers.files.fields import (
+    ENCODER_FORMAT,
+    MANIFEST,
+    TORCH_FORMAT,
+    digest_field,
+    field_of,
+    file_name,
+    short,
+    size_field,
+)
 from fastformers.runtime.expected_tensors import TensorRule, expected_tensors
 from fastformers.span_head import SPAN_FILLS, SpanFill, SpanHead
 
 __all__ = [
-    "FORMAT",
     "FORMAT_VERSION",
     "EncoderManifest",
     "FileEntry",
@@ -28,12 +36,10 @@ __all__ = [
     "check_attention",
 ]
 
-FORMAT = "fastformers-encoder"
 FORMAT_VERSION = 1
 
 _ATTENTIONS: tuple[str, ...] = get_args(AttentionMode)
 
-_FORMAT_OF_TORCH_MODELS = "fastformers"
 _MOST_LAYERS = 1_024
 _MOST_OUTPUTS = 64
 _MOST_STEPS = 16
@@ -136,7 +142,7 @@ class EncoderManifest:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, format name and version first."""
         return {
-            "format": FORMAT,
+            "format": ENCODER_FORMAT,
             "format_version": FORMAT_VERSION,
             "written_by": self.written_by,
             "source": self.source,
@@ -200,12 +206,12 @@ def _span_head(content: Mapping[str, Any]) -> SpanHeadEntry | None:
 
 def _check_format(content: Mapping[str, Any]) -> None:
     found = content.get("format")
-    if found == _FORMAT_OF_TORCH_MODELS:
+    if found == TORCH_FORMAT:
         raise FormatError(
             "the folder holds a torch model, not a compiled encoder: compile it (fastformers compile), or load it with "
             "fastformers.load_pretrained_torch"
         )
-    if found != FORMAT:
+    if found != ENCODER_FORMAT:
         raise FormatError(f"{MANIFEST} is not of a compiled encoder: format is {short(found)}")
     version = field_of(content, "format_version", int)
     if version > FORMAT_VERSION:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastformers._optional import require
 from fastformers.benchmarking.engines.batch import Batch
 from fastformers.errors import FormatError
-from fastformers.files.fields import MANIFEST
+from fastformers.files.fields import MANIFEST, TORCH_FORMAT
 from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.sentence_folder import is_sentence_folder
 
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-__all__ = ["TORCH_FORMAT", "FolderSource", "ModelSource", "answer_of", "kept", "saved_format"]
-
-#: What the manifest of a torch model of ours, pruned or quantized, says.
-TORCH_FORMAT = "fastformers"
+__all__ = ["FolderSource", "ModelSource", "answer_of", "kept", "saved_format"]
 
 _CALIBRATION_TEXTS = 24
 _CALIBRATION_TOKENS = 128
