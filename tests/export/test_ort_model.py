@@ -337,3 +337,15 @@ def test_texts_are_cut_at_the_side_that_transformers_cuts(
     got = fast.logits(texts)
     # Float32 sums in another order, the bound of the export's own check.
     np.testing.assert_allclose(got, torch_logits(model, left, texts), atol=1e-4)
+
+
+def test_memory_settles_with_batches_of_ever_other_lengths(export: Export) -> None:
+    folder = export()[1]
+    draw, resident = np.random.default_rng(2), []
+    with ff.OrtModel(folder) as fast:
+        for number in range(600):
+            fast.run(draw.integers(4, 20, (draw.integers(1, 9), draw.integers(1, 25))))
+            if number % 200 == 199:
+                status = Path("/proc/self/status").read_text(encoding="utf-8")
+                resident.append(int(status.split("VmRSS:")[1].split()[0]))
+    assert resident[2] - resident[1] < 4096  # kB; arrays of one batch left behind in each would be 20 MB

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastformers.encoder_plan import EncoderPlan, LayerPlan
 from fastformers.export.builder import CONTRIB, GraphBuilder
 from fastformers.export.linear_nodes import Linears
+from fastformers.export.token_rows import TokenRows
 
 __all__ = ["Attention"]
 
@@ -27,7 +28,7 @@ class Attention:
         plan: of the encoder.
         tensors: of the plan.
         linears: writes its projections.
-        mask: int64 [batch, length], 1 for a token.
+        rows: lays rows of tokens out for attention.
         positions: int64 [batch, length], the number of each token.
     """
 
@@ -37,11 +38,11 @@ class Attention:
         plan: EncoderPlan,
         tensors: Mapping[str, NDArray[Any]],
         linears: Linears,
-        mask: str,
+        rows: TokenRows,
         positions: str,
     ) -> None:
         self._graph, self._plan, self._tensors, self._linears = graph, plan, tensors, linears
-        self._mask, self._positions = mask, positions
+        self._rows, self._mask, self._positions = rows, rows.mask, positions
         self._kept: dict[object, str] = {}
 
     def can_ask_first(self, number: int) -> bool:
@@ -54,33 +55,42 @@ class Attention:
         """Writes a layer's attention.
 
         Args:
-            x: [batch, length, hidden].
+            x: rows of tokens, [..., hidden].
             number: of the layer.
             first_only: only first tokens are read afterwards.
 
         Returns:
-            The output projection's product, [batch, queries, hidden], empty for a layer without heads; the projection's
-            bias where that is still to be added; and the rows of x that both belong to.
+            The output projection's product, empty for a layer without heads; the projection's bias where that is still
+            to be added; and the rows of x that both belong to: all, or those of first tokens, [batch, hidden].
         """
         layer, place = self._plan.layers[number], f"layers.{number}"
-        asking = self._first_row(x, place) if first_only and self.can_ask_first(number) else x
+        first_only = first_only and self.can_ask_first(number)
+        asking = self._rows.first(x) if first_only else x
         if not layer.heads:
             return "", self._linears.bias(f"{place}.output"), asking
         bias = self._linears.bias(f"{place}.qkv") or ""
         self._graph.fused["attention"] += 1
-        if asking == x and bias and self._fits_int8_attention(layer, place):
-            mixed = self._int8(x, layer, place, bias)
+        if not first_only and bias and self._fits_int8_attention(layer, place):
+            mixed = self._rows.pack(self._int8(x, layer, place, bias), place)
             return *self._linears.product_and_bias(mixed, f"{place}.output"), x
-        width = layer.heads * layer.head_size
+        mixed = self._float32(asking, x, layer, place, bias)
+        mixed = self._alone(mixed, place) if first_only else self._rows.pack(mixed, place)
+        return *self._linears.product_and_bias(mixed, f"{place}.output"), asking
+
+    def _float32(self, asking: str, x: str, layer: LayerPlan, place: str, bias: str) -> str:
+        """Attention of some rows, ``asking``, over all of x, with its products in float."""
+        first_only, width = asking != x, layer.heads * layer.head_size
         parts = [slice(part * width, (part + 1) * width) for part in range(3)]
         sources = (asking, x, x)
         q, k, v = (self._linears.product(s, f"{place}.qkv", p) for s, p in zip(sources, parts, strict=True))
+        q = self._as_texts(q, place) if first_only else self._rows.lay_out(q, place)
+        k, v = self._rows.lay_out(k, place), self._rows.lay_out(v, place)
         if layer.rope_base:
             q, k, v = (
                 self._biased(value, f"{place}.qkv", p) for value, p in zip((q, k, v), parts, strict=True)
             )
             q, k, bias = self._rotated(q, layer, place), self._rotated(k, layer, place), ""
-        mixed = self._graph.node(
+        return self._graph.node(
             "MultiHeadAttention",
             [q, k, v, bias, self._padding(), self._score_bias(layer, f"{place}.relative_bias")],
             place,
@@ -88,12 +98,14 @@ class Attention:
             num_heads=layer.heads,
             mask_filter_value=_HIDDEN_SCORE,
         )
-        return *self._linears.product_and_bias(mixed, f"{place}.output"), asking
 
-    def _first_row(self, x: str, place: str) -> str:
-        """[batch, length, C] -> [batch, 1, C]."""
-        one = self._graph.number([1], np.int64)
-        return self._graph.node("Unsqueeze", [self.first(x), one], place)
+    def _as_texts(self, rows: str, place: str) -> str:
+        """[batch, C] -> [batch, 1, C]: texts of one token."""
+        return self._graph.node("Unsqueeze", [rows, self._graph.number([1], np.int64)], place)
+
+    def _alone(self, texts: str, place: str) -> str:
+        """[batch, 1, C] -> [batch, C]."""
+        return self._graph.node("Squeeze", [texts, self._graph.number([1], np.int64)], place)
 
     def _padding(self) -> str:
         """The mask as ONNX Runtime's attention takes it, int32."""
@@ -103,14 +115,6 @@ class Attention:
             )  # TensorProto.INT32
         return self._kept["padding"]
 
-    def first(self, x: str) -> str:
-        """Takes each text's first token that the mask keeps: [batch, length, C] -> [batch, C]."""
-        graph = self._graph
-        if "first" not in self._kept:
-            place = graph.node("ArgMax", [self._mask], "first", axis=1, keepdims=1)
-            self._kept["first"] = place
-        return graph.node("GatherND", [x, self._kept["first"]], "first", batch_dims=1)
-
     def _fits_int8_attention(self, layer: LayerPlan, place: str) -> bool:
         """ONNX Runtime's INT8 attention projects and attends in one operator, and nothing comes between."""
         plain = f"{place}.relative_bias" not in self._tensors and layer.window < 0 and not layer.rope_base
@@ -118,10 +122,10 @@ class Attention:
         return plain and self._linears.is_int8(name) and not self._linears.has_equal_rows(name)
 
     def _int8(self, x: str, layer: LayerPlan, place: str, bias: str) -> str:
-        operands, scale, weight_scale, zero_point = self._linears.quantized_inputs(x, f"{place}.qkv")
+        (rows, matrix), scale, weight_scale, zero_point = self._linears.quantized_inputs(x, f"{place}.qkv")
         return self._graph.node(
             "QAttention",
-            [*operands, bias, scale, weight_scale, self._padding(), zero_point],
+            [self._rows.lay_out(rows, place), matrix, bias, scale, weight_scale, self._padding(), zero_point],
             place,
             domain=CONTRIB,
             num_heads=layer.heads,

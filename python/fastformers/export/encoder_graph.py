@@ -23,6 +23,7 @@ from fastformers.export.linear_nodes import EQUAL_ROWS, Linears, with_folded_fac
 from fastformers.export.native_layers import NativeAttention, NativeLinears, native_blocks
 from fastformers.export.output_nodes import write_output
 from fastformers.export.span_nodes import write_span_head
+from fastformers.export.token_rows import TokenRows
 from fastformers.span_head import SpanHead
 
 __all__ = ["EncoderGraph", "write_encoder"]
@@ -38,7 +39,8 @@ class EncoderGraph:
     Attributes:
         model: the ``onnx.ModelProto``.
         fused: name of a fused block -> (how many were written fused, how many there are).
-        layer_outputs: names of the values that leave each layer, for finding where two computations part.
+        layer_outputs: names of the values that leave each layer, for finding where two computations part: [tokens,
+            hidden], or [batch, length, hidden]; of a last layer that computes first tokens only, [batch, hidden].
         native: kind of block -> (how many are nodes of ours, how many there are); empty for a graph without such.
     """
 
@@ -55,6 +57,7 @@ def write_encoder(
     span_head: SpanHead | None = None,
     equal_rows: tuple[str, ...] = EQUAL_ROWS,
     half: bool = False,
+    skip_padding: bool = True,
     native_attention: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> EncoderGraph:
@@ -67,6 +70,8 @@ def write_encoder(
             output ``logits``.
         equal_rows: where INT8 activations get equal ranges for all rows, see :mod:`fastformers.export.linear_nodes`.
         half: weights and products in float16; LayerNorm, softmax and means accumulate in float32.
+        skip_padding: compute nothing but attention for padding, see :mod:`fastformers.export.token_rows`. Not in
+            float16 graphs: their GPUs would wait for the number of tokens, and their fused operators take batches.
         native_attention: INT8 linear layers and attention are fastformers' operators, with these products of attention:
             ``"auto"``, ``"float32"`` or ``"int8"``; ``None``: only ONNX Runtime's operators.
         metadata: kept in the file.
@@ -79,11 +84,14 @@ def write_encoder(
         MissingExtraError: onnx is not installed.
         UnsupportedModelError: a weight is too large for float16.
     """
-    graph = GraphBuilder(half)
+    graph, skip_padding = GraphBuilder(half), skip_padding and not half
     if native_attention is not None:
-        return _NativeWriter(plan, tensors, span_head, graph, native_attention).write(dict(metadata or {}))
-    folded = with_folded_factors(tensors, [layer.heads * layer.head_size for layer in plan.layers])
-    return _Writer(plan, folded, span_head, Linears(graph, folded, equal_rows)).write(dict(metadata or {}))
+        writer: _Writer = _NativeWriter(plan, tensors, span_head, graph, native_attention)
+    else:
+        widths = [layer.heads * layer.head_size for layer in plan.layers]
+        folded = with_folded_factors(tensors, widths, relu=plan.activation == "relu" and not plan.gated)
+        writer = _Writer(plan, folded, span_head, Linears(graph, folded, equal_rows, skip_padding))
+    return writer.write(dict(metadata or {}), skip_padding)
 
 
 class _Writer:
@@ -100,12 +108,13 @@ class _Writer:
         self.graph, self.linears = linears.graph, linears
         self.layer_outputs: list[str] = []
 
-    def write(self, metadata: dict[str, str]) -> EncoderGraph:
+    def write(self, metadata: dict[str, str], skip_padding: bool) -> EncoderGraph:
         graph, plan = self.graph, self.plan
         shape = ("batch", "length")
         self.ids = graph.input("input_ids", np.int64, shape)
         self.mask = graph.input("attention_mask", np.int64, shape)
         self.types = graph.input("token_type_ids", np.int64, shape) if plan.types else ""
+        self.rows = TokenRows(graph, self.mask, skip_padding)
         self.positions = self._positions()
         self.attention = self._attention()
         x = self._embed()
@@ -118,7 +127,8 @@ class _Writer:
         x = self._norm(x, "final_norm")
         if self.span_head is not None:
             graph.input("spans", np.int64, ("batch", self.span_head.num_spans, 2))
-            logits = write_span_head(graph, x, self.mask, "spans", self.span_head)
+            laid_out = self.rows.lay_out(x, "span_head")
+            logits = write_span_head(graph, laid_out, self.mask, "spans", self.span_head)
             graph.output("logits", logits, ("batch", self.span_head.labels))
         else:
             for output in plan.outputs:
@@ -127,18 +137,19 @@ class _Writer:
         return EncoderGraph(model, self._fused(), tuple(self.layer_outputs), self._native())
 
     def _attention(self) -> Attention:
-        return Attention(self.graph, self.plan, self.tensors, self.linears, self.mask, self.positions)
+        return Attention(self.graph, self.plan, self.tensors, self.linears, self.rows, self.positions)
 
     def _native(self) -> dict[str, tuple[int, int]]:
         return {}
 
     def _fused(self) -> dict[str, tuple[int, int]]:
         graph, plan = self.graph, self.plan
-        gelu = plan.activation in ("gelu", "gelu_tanh") and not plan.gated
+        activated = 0 if plan.gated else sum(layer.intermediate > 0 for layer in plan.layers)
         wanted = {
             "attention": sum(layer.heads > 0 for layer in plan.layers),
             "skip + LayerNorm": self._norms_with_sums() if graph.half else 0,
-            "bias + GELU": sum(layer.intermediate > 0 for layer in plan.layers) if gelu else 0,
+            "bias + GELU": activated if plan.activation in ("gelu", "gelu_tanh") else 0,
+            "bias + ReLU": activated if plan.activation == "relu" and not graph.half else 0,
             "embeddings + LayerNorm": int(
                 graph.half and plan.positions > 0 and plan.embedding == plan.hidden
             ),
@@ -209,18 +220,19 @@ class _Writer:
 
     def _embedding_sum(self) -> str:
         graph, plan = self.graph, self.plan
-        x = self._rows_of("embeddings.word", self.ids)
+        ids = self.rows.pack(self.ids, "embeddings")
+        x = self._rows_of("embeddings.word", ids)
         if "embeddings.word.scale" in self.tensors:
-            scale = self._rows_of("embeddings.word.scale", self.ids)
+            scale = self._rows_of("embeddings.word.scale", ids)
             scale = graph.node("Unsqueeze", [scale, graph.number([-1], np.int64)], "embeddings")
             x = graph.node(
                 "Mul", [graph.node("Cast", [x], "embeddings", to=graph.float_type), scale], "embeddings"
             )
         terms = [x]
         if plan.types:
-            terms.append(self._rows_of("embeddings.type", self.types))
+            terms.append(self._rows_of("embeddings.type", self.rows.pack(self.types, "embeddings")))
         if plan.positions:
-            terms.append(self._rows_of("embeddings.position", self.positions))
+            terms.append(self._rows_of("embeddings.position", self.rows.pack(self.positions, "embeddings")))
         total = graph.node("Sum", terms, "embeddings") if len(terms) > 1 else x
         return self._norm(total, "embeddings.norm")
 
@@ -297,20 +309,17 @@ class _Writer:
 
     def _output(self, x: str, output: OutputPlan, cut: bool) -> None:
         graph, place = self.graph, f"outputs.{output.name}"
-        if output.rows == "first":
-            # After a last layer that computed one row for each text, that row is all there is.
-            x = (
-                graph.node("Squeeze", [x, graph.number([1], np.int64)], place)
-                if cut
-                else self.attention.first(x)
-            )
+        if output.rows == "first" and not cut:  # else the last layer computed only that row of each text
+            x = self.rows.first(x)
         elif output.rows == "mean":
-            x = self._mean(x, place)
+            x = self._mean(self.rows.lay_out(x, place), place)
         for number, step in enumerate(output.steps):
             x = self._step(x, f"{place}.{number}", step)
         if output.normalize:
             length = graph.node("ReduceL2", [x], place, axes=[-1], keepdims=1)
             x = graph.node("Div", [x, graph.node("Max", [length, graph.number(_SHORTEST)], place)], place)
+        if output.rows == "all":
+            x = self.rows.lay_out_zeros(x, place)
         write_output(graph, self.plan, output, x)
 
     def _step(self, x: str, place: str, step: HeadStep) -> str:
@@ -350,12 +359,12 @@ class _NativeWriter(_Writer):
 
     def _attention(self) -> Attention:
         return NativeAttention(
-            self.graph, self.plan, self.tensors, self.linears, self.mask, self.positions, self.products
+            self.graph, self.plan, self.tensors, self.linears, self.rows, self.positions, self.products
         )
 
     def _fused(self) -> dict[str, tuple[int, int]]:
         """What is left to ONNX Runtime's fused operators."""
-        ours = ("attention", "bias + GELU")
+        ours = ("attention", "bias + GELU", "bias + ReLU")
         return {name: counts for name, counts in super()._fused().items() if name not in ours}
 
     def _native(self) -> dict[str, tuple[int, int]]:

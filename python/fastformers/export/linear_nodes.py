@@ -51,11 +51,13 @@ class Linears:
         graph: where to.
         tensors: of the plan.
         equal_rows: ends of the names of the layers whose activations get equal ranges for all rows.
+        rows_are_2d: x is [tokens, K] in the layers, see :mod:`fastformers.export.token_rows`.
     """
 
     graph: GraphBuilder
     tensors: Mapping[str, NDArray[Any]]
     equal_rows: tuple[str, ...] = EQUAL_ROWS
+    rows_are_2d: bool = False
     _prepared: dict[tuple[str, bytes], _Prepared] = field(default_factory=dict)
 
     def bias(self, name: str, columns: slice = slice(None)) -> str | None:
@@ -85,13 +87,26 @@ class Linears:
         return self._int8(x, name, slice(None), self.tensors[f"{name}.weight"], bias), None
 
     def activated(self, x: str, name: str, activation: str) -> str:
-        """Returns activation(x W^T + bias); a GELU and the bias in front of it are never two operators."""
+        """Returns activation(x W^T + bias); a GELU and the bias in front of it are never two operators.
+
+        Nor are a ReLU and the bias, but for float32 rows that keep padding: the fused operator takes [tokens, K] only.
+        """
+        if activation == "relu" and (self.is_int8(name) or self.rows_are_2d):
+            self.graph.fused["bias + ReLU"] += 1
+            if not self.is_int8(name):
+                return self._product_with_relu(x, name)
         product, bias = self.product_and_bias(x, name)
         fused = _FUSED_WITH_BIAS.get(activation)
         self.graph.fused["bias + GELU"] += fused is not None
         if bias is not None and fused is not None:
             return self.graph.node(fused, [product, bias], name, domain=CONTRIB)
         return write_activation(self.graph, self._added(product, bias, name), activation, name)
+
+    def _product_with_relu(self, x: str, name: str) -> str:
+        matrix = self.graph.constant(f"{name}.weight", self.tensors[f"{name}.weight"].T)
+        bias = self.bias(name)
+        inputs = [self._scaled(x, name), matrix, *([] if bias is None else [bias])]
+        return self.graph.node("FusedGemm", inputs, name, domain=CONTRIB, activation="Relu")
 
     def _added(self, product: str, bias: str | None, name: str) -> str:
         return product if bias is None else self.graph.node("Add", [product, bias], name)
@@ -149,12 +164,17 @@ class Linears:
     def _quantize(self, x: str, name: str) -> _Prepared:
         graph, largest = self.graph, None
         if self.has_equal_rows(name):
-            magnitude = graph.node("Abs", [x], name)
-            largest = graph.node("ReduceMax", [magnitude], name, axes=[-1], keepdims=1)
-            largest = graph.node("Max", [largest, graph.number(_SMALLEST)], name)  # a row of zeros stays one
-            x = graph.node("Div", [x, largest], name)
+            largest = self._largest(x, name)
+            x = graph.node("Mul", [x, graph.node("Reciprocal", [largest], name)], name)
         quantized = graph.node("DynamicQuantizeLinear", [x], name, outputs=3)
         return _Prepared(quantized, graph.further(quantized, 1), graph.further(quantized, 2), largest)
+
+    def _largest(self, x: str, name: str) -> str:
+        """The largest magnitude of each row; of two reductions, because ``Abs`` would write all of x once more."""
+        graph = self.graph
+        above = graph.node("ReduceMax", [x], name, axes=[-1], keepdims=1)
+        below = graph.node("Neg", [graph.node("ReduceMin", [x], name, axes=[-1], keepdims=1)], name)
+        return graph.node("Max", [above, below, graph.number(_SMALLEST)], name)  # a row of zeros stays one
 
     def _scaled(self, x: str, name: str) -> str:
         """X times the equalisation factors."""
@@ -169,23 +189,33 @@ def _part(name: str, columns: slice) -> str:
 
 
 def with_folded_factors(
-    tensors: Mapping[str, NDArray[Any]], widths: Sequence[int]
+    tensors: Mapping[str, NDArray[Any]], widths: Sequence[int], *, relu: bool = False
 ) -> dict[str, NDArray[Any]]:
-    """Moves the equalisation factors of attention's output projection into the values' columns, where they are free.
+    """Moves equalisation factors into the layer before, where they are free.
+
+    Those of attention's output projection go into the values' columns, and those of a feed-forward network's second
+    matrix into its first one, if only a ReLU is between: they are positive.
 
     Args:
         tensors: of a plan.
         widths: heads x head size of each layer.
+        relu: the activation between, and nothing is gated.
     """
     folded = dict(tensors)
     for number, width in enumerate(widths):
-        factors = folded.pop(f"layers.{number}.output.factors", None)
-        name = f"layers.{number}.qkv"
-        if factors is None:
-            continue
-        gain = np.concatenate([np.ones(2 * width, np.float32), factors])
-        kind = "scale" if f"{name}.scale" in folded else "weight"
-        folded[f"{name}.{kind}"] = (folded[f"{name}.{kind}"].T * gain).T.astype(np.float32)
-        if f"{name}.bias" in folded:
-            folded[f"{name}.bias"] = folded[f"{name}.bias"] * gain
+        place = f"layers.{number}"
+        factors = folded.pop(f"{place}.output.factors", None)
+        if factors is not None:
+            _scale_columns(folded, f"{place}.qkv", np.concatenate([np.ones(2 * width, np.float32), factors]))
+        factors = folded.pop(f"{place}.down.factors", None) if relu else None
+        if factors is not None:
+            _scale_columns(folded, f"{place}.up", factors)
     return folded
+
+
+def _scale_columns(tensors: dict[str, NDArray[Any]], name: str, gain: NDArray[np.float32]) -> None:
+    """Multiplies what a layer puts out, before its activation."""
+    kind = "scale" if f"{name}.scale" in tensors else "weight"
+    tensors[f"{name}.{kind}"] = (tensors[f"{name}.{kind}"].T * gain).T.astype(np.float32)
+    if f"{name}.bias" in tensors:
+        tensors[f"{name}.bias"] = tensors[f"{name}.bias"] * gain

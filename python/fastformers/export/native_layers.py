@@ -17,6 +17,7 @@ from fastformers.encoder_plan import EncoderPlan
 from fastformers.export.attention_nodes import Attention
 from fastformers.export.builder import DOMAIN, GraphBuilder
 from fastformers.export.linear_nodes import Linears
+from fastformers.export.token_rows import TokenRows
 
 __all__ = ["ATTENTION", "LINEAR", "NativeAttention", "NativeLinears", "native_blocks"]
 
@@ -67,7 +68,7 @@ class NativeAttention(Attention):
         plan: of the encoder.
         tensors: of the plan.
         linears: writes its projections.
-        mask: int64 [batch, length], 1 for a token.
+        rows: lays rows of tokens out for attention.
         positions: int64 [batch, length], the number of each token.
         products: ``"auto"``, ``"float32"`` or ``"int8"``.
     """
@@ -78,11 +79,11 @@ class NativeAttention(Attention):
         plan: EncoderPlan,
         tensors: Mapping[str, NDArray[Any]],
         linears: Linears,
-        mask: str,
+        rows: TokenRows,
         positions: str,
         products: str,
     ) -> None:
-        super().__init__(graph, plan, tensors, linears, mask, positions)
+        super().__init__(graph, plan, tensors, linears, rows, positions)
         self._products = products
 
     def can_ask_first(self, number: int) -> bool:
@@ -94,7 +95,7 @@ class NativeAttention(Attention):
         layer, place = self._plan.layers[number], f"layers.{number}"
         if not layer.heads:
             return "", self._linears.bias(f"{place}.output"), x
-        qkv = self._linears.with_bias(x, f"{place}.qkv")
+        qkv = self._rows.lay_out(self._linears.with_bias(x, f"{place}.qkv"), place)
         if layer.rope_base:
             query = self._graph.node("Split", [qkv], place, outputs=3, axis=-1)
             key, value = self._graph.further(query, 1), self._graph.further(query, 2)
@@ -116,8 +117,9 @@ class NativeAttention(Attention):
             window=layer.window,
             products=self._products,
         )
+        mixed = self._rows.pack(mixed, place)
         if first_only and self.can_ask_first(number):
-            mixed, x = self._first_row(mixed, place), self._first_row(x, place)
+            mixed, x = self._rows.first(mixed), self._rows.first(x)
         return *self._linears.product_and_bias(mixed, f"{place}.output"), x
 
 

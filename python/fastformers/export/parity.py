@@ -189,7 +189,8 @@ def first_difference(
     del opened.graph.output[:]
     opened.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in layer_outputs)
     found = open_session(opened.SerializeToString(), options).run(None, dict(batch))
-    for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+    for number, (values, other) in enumerate(zip(found, wanted, strict=True)):
+        one = values if values.ndim == 3 else _laid_out(values, batch["attention_mask"])
         rows = other[:, : one.shape[1]]  # the last layer may compute first tokens only
         inputs = (
             batch
@@ -203,3 +204,12 @@ def first_difference(
                 f"{difference.max_abs:.3g}, cosine {difference.cosine:.5f})"
             )
     return f"All {len(layer_outputs)} layers agree: what differs is behind the last one"
+
+
+def _laid_out(rows: NDArray[Any], mask: NDArray[Any]) -> NDArray[Any]:
+    """[tokens, C] -> [batch, length, C]; one row for each text -> [batch, 1, C]."""
+    if len(rows) != mask.sum():
+        return rows[:, None]
+    values = np.zeros((*mask.shape, rows.shape[1]), rows.dtype)
+    values[mask == 1] = rows
+    return values
