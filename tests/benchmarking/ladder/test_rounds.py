@@ -119,3 +119,33 @@ def test_a_line_that_is_no_reading_is_told(tmp_path: Path) -> None:
         file.write('{"round": 0}\n')
     with pytest.raises(FormatError, match="is no reading: delete the file"):
         Journal(path, "key", ["row"])
+
+
+def test_a_round_with_a_long_row_is_taken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(rounds, "PART_SECONDS", 3.0)
+    asked: list[tuple[str, str]] = []
+
+    def row(name: str, seconds: float, under_load: bool = False) -> Contestant:
+        def alone(texts: Sequence[Any]) -> list[float]:
+            asked.extend((name, text) for text in texts)
+            return [seconds + 0.01 * "abcdefgh".index(text) for text in texts]
+
+        return replace(contestant(under_load), alone=alone, timed=lambda texts: seconds / 2 * len(texts))
+
+    rows = {"slow": row("slow", 1.0), "quick": row("quick", 0.2), "load": row("load", 0.2, under_load=True)}
+    texts = list("abcdefgh")
+    plan = Plan({"slow": [texts], "quick": [texts], "load": [texts[:2]]}, 1, "off")
+    journal = Journal(tmp_path / "rounds.jsonl", "key", list(rows))
+    found = {name: one for name, (one,) in take_rounds(rows, plan, journal, lambda _: None).readings.items()}
+    # 8.3 s in parts of 3 s: four; 1.6 s in pieces of at least 0.5 s: two; 0.4 s: one, twice over, in each part.
+    assert {name: one.queries for name, one in found.items()} == {"slow": 8, "quick": 16, "load": 4 * 2 * 3}
+    in_order = [0.01 * number for number in range(8)]
+    assert found["slow"].alone == pytest.approx([1.0 + more for more in in_order])
+    assert found["quick"].alone == pytest.approx([0.2 + more for more in in_order] * 2)
+    assert found["load"].alone == pytest.approx([0.2, 0.21] * 4)
+    assert found["slow"].seconds == pytest.approx(8.28)
+    assert found["load"].seconds == pytest.approx(24 * 0.1)
+    measured = asked[-(sum(one.queries for one in found.values())) :]
+    where = [number for number, (name, _) in enumerate(measured) if name == "slow"]
+    assert where[-1] - where[0] > len(measured) / 2  # all along the round, not at one end of it
