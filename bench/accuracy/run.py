@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.accuracy.further import FURTHER, write_further
 from fastformers.recipes.recipe_file import parse_recipe, read_toml
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
 from fastformers.recipes.recipe_run import StageResult, run_stages, save_report
@@ -47,8 +48,10 @@ def make_content(task: str, seed: int, precision: str, stages: Sequence[str] | N
 
 
 def make_plan(content: dict[str, Any], data: Path, models: dict[str, Path], output: Path) -> Plan:
-    """Finds out what is done and what is to do."""
-    recipe = parse_recipe(content, HERE)
+    """Finds out what is done and what is to do; further texts that a stage names are written to the output folder."""
+    if any(stage.get("unlabelled") == FURTHER for stage in content["stage"]):
+        write_further(data, output / FURTHER)
+    recipe = parse_recipe(content, output)
     given = {name: folder for name, folder in models.items() if name in recipe.models}
     return plan_recipe(recipe.with_paths(data, given), output)
 

@@ -45,11 +45,12 @@ ROWS = {
 }
 
 
-def cell(scores: list[float]) -> str:
-    """Mean, and with several seeds the standard deviation."""
+def cell(scores: list[float], seeds: int) -> str:
+    """Mean and sample standard deviation; a cell of fewer seeds than its column says of how many."""
     if not scores:
         return ""
-    return f"{mean(scores):.1f}" if len(scores) == 1 else f"{mean(scores):.1f} ± {stdev(scores):.1f}"
+    shown = f"{mean(scores):.1f}" + (f" ± {stdev(scores):.1f}" if len(scores) > 1 else "")
+    return shown if len(scores) == seeds else f"{shown} ({len(scores)})"
 
 
 def scores_of(lines: list[dict[str, Any]], task: str, stage: str) -> list[float]:
@@ -67,7 +68,9 @@ def tables(lines: list[dict[str, Any]]) -> str:
         found = [scores_of(lines, task, stage) for task in tasks]
         if any(found):
             whole = f"{mean(mean(scores) for scores in found):.1f}" if all(found) else ""
-            rows.append([name, *(cell(scores) for scores in found), whole])
+            rows.append(
+                [name, *(cell(scores, seeds[task]) for scores, task in zip(found, tasks, strict=True)), whole]
+            )
     text = [table(["", *head, "mean"], rows), ""]
     for stage in (stage for stage in ROWS if stage.endswith("-int8")):
         shares = [100 * line["changed"] for line in lines if line["stage"] == stage]
