@@ -22,7 +22,7 @@ _ROUNDS = (
 
 _WARM_UP = (
     "the first call after each switch not counted, "
-    f"shares of less than {LEAST_SECONDS:g} s answered several times over"
+    f"shares of less than {LEAST_SECONDS:g} s answered several times over, long ones in pieces with all rows between"
 )
 
 
