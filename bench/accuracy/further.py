@@ -11,6 +11,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from fastformers.tasks.rows import json_rows
@@ -24,10 +25,10 @@ Pair = tuple[str, str]
 
 def write_further(data: Path, path: Path) -> int:
     """Writes the pairs as a recipe's `unlabelled` reads them, each once, and says how many they are."""
-    own = [*_pairs(data / "RTE" / "train.jsonl"), *_pairs(data / "RTE" / "test.jsonl")]
-    others = [*_pairs(data / "CB" / "train.jsonl"), *_pairs(data / "CB" / "test.jsonl")]
-    test = list(_pairs(data / "RTE" / "test.jsonl"))
-    pairs = dict.fromkeys([*test, *others, *_parts(own)])
+    train, test, *others = (
+        list(_pairs(data / task / f"{part}.jsonl")) for task in ("RTE", "CB") for part in ("train", "test")
+    )
+    pairs = dict.fromkeys([*test, *chain(*others), *_parts([*train, *test])])
     rows = (json.dumps({"text": premise, "text_pair": hypothesis}) for premise, hypothesis in pairs)
     path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     return len(pairs)

@@ -48,9 +48,7 @@ def make_content(task: str, seed: int, precision: str, stages: Sequence[str] | N
 
 
 def make_plan(content: dict[str, Any], data: Path, models: dict[str, Path], output: Path) -> Plan:
-    """Finds out what is done and what is to do; further texts that a stage names are written to the output folder."""
-    if any(stage.get("unlabelled") == FURTHER for stage in content["stage"]):
-        write_further(data, output / FURTHER)
+    """Finds out what is done and what is to do."""
     recipe = parse_recipe(content, output)
     given = {name: folder for name, folder in models.items() if name in recipe.models}
     return plan_recipe(recipe.with_paths(data, given), output)
@@ -70,6 +68,8 @@ def run_task(
         Whether all of them are done; ``goes_on()`` is asked before each that has to run.
     """
     output.mkdir(parents=True, exist_ok=True)
+    if any(stage.get("unlabelled") == FURTHER for stage in content["stage"]):
+        write_further(data, output / FURTHER)
     for count in range(1, len(content["stage"]) + 1):
         whole = make_plan(content, data, models, output)
         plan = replace(whole, stages=whole.stages[:count])

@@ -12,21 +12,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
 import fastformers as ff
 from bench.fidelity.models import model_folder
+from bench.onnx.timing import milliseconds, random_batch
 from fastformers.export.encoder_graph import write_encoder
 from fastformers.export.session import open_session, session_options
-from fastformers.measuring import Spread, interleave, spread, time_block
+from fastformers.measuring import Spread
 
 #: Tokens of each text of a batch.
 SHAPES = {
@@ -36,7 +34,6 @@ SHAPES = {
     "8 x 128": [128] * 8,
     "8 mixed": [16, 24, 32, 40, 56, 72, 96, 128],
 }
-SECONDS = 0.2
 
 
 def sessions_of(model: Any, tokenizer: Any, threads: int) -> dict[str, Any]:
@@ -68,24 +65,6 @@ def sessions_of(model: Any, tokenizer: Any, threads: int) -> dict[str, Any]:
     return found
 
 
-def batch(lengths: list[int], vocabulary: int) -> dict[str, NDArray[np.int64]]:
-    ids = np.random.default_rng(0).integers(1000, vocabulary, (len(lengths), max(lengths)))
-    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
-    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-
-
-def measure(sessions: dict[str, Any], lengths: list[int], vocabulary: int, rounds: int) -> dict[str, Spread]:
-    """Row -> milliseconds."""
-    values = batch(lengths, vocabulary)
-
-    def reading(session: Any) -> Callable[[int], float]:
-        inputs = {entry.name: values[entry.name] for entry in session.get_inputs()}
-        return lambda _: time_block(lambda: session.run(["last_hidden_state"], inputs), SECONDS)
-
-    taken = interleave({name: reading(session) for name, session in sessions.items()}, rounds)
-    return {name: spread(seconds).scaled(1e3) for name, seconds in taken.items()}
-
-
 def markdown(rows: dict[str, dict[str, Spread]]) -> str:
     lines = [f"| | {' | '.join(SHAPES)} |", f"|---|{'---|' * len(SHAPES)}"]
     for name, row in rows.items():
@@ -113,7 +92,7 @@ def main() -> int:
     model = AutoModel.from_pretrained(folder).float().eval()
     sessions = sessions_of(model, tokenizer, options.threads)
     by_shape = {
-        shape: measure(sessions, lengths, model.config.vocab_size, options.rounds)
+        shape: milliseconds(sessions, *random_batch(lengths, model.config.vocab_size), options.rounds)
         for shape, lengths in SHAPES.items()
     }
     rows = {name: {shape: found[name] for shape, found in by_shape.items()} for name in sessions}

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
@@ -24,9 +23,9 @@ import fastformers as ff
 from bench.fidelity.models import model_folder
 from bench.fidelity.run import compare, outputs
 from bench.fidelity.texts import data_folder, read_texts
+from bench.onnx.timing import fed, milliseconds, random_batch
 from fastformers.export.encoder_graph import write_encoder
 from fastformers.export.session import open_session, session_options
-from fastformers.measuring import Spread, interleave, spread, time_block
 
 MAX_TOKENS = 256
 TIMED_TOKENS = 128
@@ -56,22 +55,6 @@ def rows_of(session: Any, tokenizer: Any, texts: list[str]) -> list[torch.Tensor
         (rows,) = session.run(["last_hidden_state"], fed(session, encoded["input_ids"]))
         found.append(torch.from_numpy(rows[0]).double())
     return found
-
-
-def fed(session: Any, ids: Any) -> dict[str, Any]:
-    values = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-    return {entry.name: values[entry.name].astype(np.int64) for entry in session.get_inputs()}
-
-
-def milliseconds(sessions: dict[str, Any], vocabulary: int, rounds: int) -> dict[str, Spread]:
-    ids = np.random.default_rng(0).integers(1000, vocabulary, (1, TIMED_TOKENS))
-
-    def reading(session: Any) -> Any:
-        inputs = fed(session, ids)
-        return lambda _: time_block(lambda: session.run(["last_hidden_state"], inputs), 0.2)
-
-    taken = interleave({name: reading(session) for name, session in sessions.items()}, rounds)
-    return {name: spread(seconds).scaled(1e3) for name, seconds in taken.items()}
 
 
 def markdown(rows: dict[str, Any]) -> str:
@@ -109,7 +92,7 @@ def main() -> int:
     reference = outputs(model, tokenizer, plain)
     encoder = ff.compile(model, tokenizer=tokenizer)
     sessions = {choice: session_of(encoder, choice) for choice in CHOICES}
-    times = milliseconds(sessions, encoder.plan.vocab, options.rounds)
+    times = milliseconds(sessions, *random_batch([TIMED_TOKENS], encoder.plan.vocab), options.rounds)
     rows = {
         choice: compare(reference, rows_of(session, tokenizer, plain), kinds) | {"ms": asdict(times[choice])}
         for choice, session in sessions.items()

@@ -21,7 +21,7 @@ from transformers import AutoModel
 import fastformers as ff
 from bench.fidelity.models import model_folder
 from bench.memory.run import status_bytes
-from bench.onnx.padding import batch
+from bench.onnx.timing import fed, random_batch
 from fastformers.export.encoder_graph import write_encoder
 from fastformers.export.session import open_session, session_options
 
@@ -42,8 +42,7 @@ def measure(model: str, precision: str, arena: bool, batches: int) -> tuple[list
     draw = np.random.default_rng(1)
     before, memory, seconds = status_bytes("VmRSS"), [], 0.0
     for _ in range(batches):
-        values = batch(list(draw.integers(8, 257, draw.integers(1, 9))), vocabulary)
-        inputs = {entry.name: values[entry.name] for entry in session.get_inputs()}
+        inputs = fed(session, *random_batch(draw.integers(8, 257, draw.integers(1, 9)).tolist(), vocabulary))
         begin = time.perf_counter()
         session.run(["last_hidden_state"], inputs)
         seconds += time.perf_counter() - begin

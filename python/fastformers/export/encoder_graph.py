@@ -330,9 +330,7 @@ class _Writer:
 
     def _mean(self, x: str, place: str) -> str:
         """Mean over the tokens, summed in float32."""
-        graph = self.graph
-        kept = graph.node("Cast", [self.mask], place, to=1)  # TensorProto.FLOAT
-        kept = graph.node("Unsqueeze", [kept, graph.number([-1], np.int64)], place)
+        graph, kept = self.graph, self.rows.kept(place)
         rows = graph.node("Mul", [graph.node("Cast", [x], place, to=1), kept], place)
         axis = graph.number([1], np.int64)
         total = graph.node("ReduceSum", [rows, axis], place, keepdims=0)

@@ -49,9 +49,12 @@ class TokenRows:
         """[tokens, C] -> [batch, length, C] with zeros at padding, as the engine's outputs have them."""
         if not self.packs:
             return x
-        kept = self.graph.node("Cast", [self.mask], place, to=self.graph.float_type)
-        kept = self.graph.node("Unsqueeze", [kept, self.graph.number([-1], np.int64)], place)
-        return self.graph.node("Mul", [self.lay_out(x, place), kept], place)
+        return self.graph.node("Mul", [self.lay_out(x, place), self.kept(place)], place)
+
+    def kept(self, place: str) -> str:
+        """The mask as factors of rows, float32 [batch, length, 1]."""
+        factors = self.graph.node("Cast", [self.mask], place, to=1)  # TensorProto.FLOAT
+        return self.graph.node("Unsqueeze", [factors, self.graph.number([-1], np.int64)], place)
 
     def first(self, x: str) -> str:
         """Takes each text's first token that the mask keeps: [tokens, C], or [batch, length, C], -> [batch, C]."""

@@ -84,10 +84,11 @@ def take_rounds(contestants: Mapping[str, Contestant], plan: Plan, journal: Jour
             contestant.alone(texts[:: _stride(texts)])
         else:
             contestant.alone(texts[:_WARM_UP_TEXTS])
+    pieces = _pieces(contestants, plan)
     earlier = len(journal.rounds)
     if 0 < earlier < plan.rounds:
         tell(f"{earlier} of {plan.rounds} rounds are there from an earlier run")
-    _fill(contestants, plan, journal, plan.rounds, tell)
+    _fill(contestants, plan, pieces, journal, plan.rounds, tell)
     first = _set(journal, contestants, 0, plan.rounds)
     worst = max(first, key=lambda name: spread_of(first[name]))
     if spread_of(first[worst]) <= NOISY:
@@ -98,16 +99,20 @@ def take_rounds(contestants: Mapping[str, Contestant], plan: Plan, journal: Jour
         f"the readings of {worst!r} spread over {100 * spread_of(first[worst]):.0f} %: all rounds are taken once more"
         f"{known}"
     )
-    _fill(contestants, plan, journal, 2 * plan.rounds, tell)
+    _fill(contestants, plan, pieces, journal, 2 * plan.rounds, tell)
     again = _set(journal, contestants, plan.rounds, 2 * plan.rounds)
     return Taken(min(first, again, key=_worst_spread), repeated=True)
 
 
 def _fill(
-    contestants: Mapping[str, Contestant], plan: Plan, journal: Journal, rounds: int, tell: Tell
+    contestants: Mapping[str, Contestant],
+    plan: Plan,
+    pieces: Mapping[str, int],
+    journal: Journal,
+    rounds: int,
+    tell: Tell,
 ) -> None:
     begun, found = time.perf_counter(), len(journal.rounds)
-    pieces = _pieces(contestants, plan) if found < rounds else {}
     for index in range(found, rounds):
         texts = {name: plan.texts[name][index % plan.rounds] for name in contestants}
         for name, reading in _round(contestants, texts, pieces, plan.energy, index).items():
@@ -154,7 +159,8 @@ def _round(
         for name in round_order(list(contestants), index * parts + part):
             count = pieces[name]
             piece = texts[name][part % count :: count]
-            taken[name].append(_read(contestants[name], piece, energy, repeats=count == 1))
+            least = LEAST_SECONDS if count == 1 else 0.0  # a piece is read once: passes stay whole
+            taken[name].append(_read(contestants[name], piece, energy, least))
     return {name: _joined(readings, pieces[name]) for name, readings in taken.items()}
 
 
@@ -177,10 +183,10 @@ def _joined(readings: Sequence[Reading], pieces: int) -> Reading:
     )
 
 
-def _read(contestant: Contestant, texts: Sequence[Text], energy: str, repeats: bool) -> Reading:
+def _read(contestant: Contestant, texts: Sequence[Text], energy: str, least: float) -> Reading:
     contestant.alone(texts[:1])  # the first call after a switch pays for the caches of the row before
     read = _read_load if contestant.under_load else _read_alone
-    return read(contestant, texts, energy_meter(energy), LEAST_SECONDS if repeats else 0.0)
+    return read(contestant, texts, energy_meter(energy), least)
 
 
 def _read_alone(contestant: Contestant, texts: Sequence[Text], meter: EnergyMeter, least: float) -> Reading:
