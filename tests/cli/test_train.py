@@ -105,6 +105,25 @@ def test_wrong_choices_are_wrong_usage(
     assert not output.exists()
 
 
+def test_data_that_is_no_folder_is_wrong_usage(
+    model_folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong, reason in ((tmp_path / "none", "does not exist"), (data / "train.jsonl", "is a file")):
+        status = exit_status("train", "--model", model_folder, "--data", wrong, "-o", tmp_path / "out")
+        assert status == ExitCode.USAGE
+        assert reason in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+def test_the_hub_asks_for_its_extra(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    status = exit_status("train", "--model", model_folder, "--data", "hub", "--task", "rte", "-o", "out")
+    assert status == ExitCode.MISSING_EXTRA
+    assert "[hub]" in capsys.readouterr().err
+
+
 def test_missing_extra_is_named(
     model_folder: Path,
     data: Path,

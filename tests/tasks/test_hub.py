@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fastformers.errors import ConfigError, FormatError, MissingExtraError
-from fastformers.tasks import TASK_NAMES, Example, get_task, load_hub_examples
+from fastformers.recipes.recipe_file import parse_recipe
+from fastformers.tasks import TASK_NAMES, Example, custom_task, get_task, load_examples, load_hub_examples
 from fastformers.tasks.hub import _SOURCES
 
 SPANS = {"start": [0, 8], "end": [3, 11], "text": ["Ann", "Bob"]}
@@ -146,7 +148,7 @@ def test_a_row_that_changed_is_named(hub: SimpleNamespace) -> None:
 
 def test_a_hub_out_of_reach_says_what_to_do(hub: SimpleNamespace) -> None:
     hub.error = ConnectionError("no route")
-    with pytest.raises(ConfigError, match=r"cannot be loaded: no route; download .* load_examples"):
+    with pytest.raises(ConfigError, match=r"cannot be loaded: no route; download .* give their folder"):
         load_hub_examples(get_task("rte"), "val")
 
 
@@ -159,3 +161,30 @@ def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"reading tasks from a hub needs datasets.*\[hub\]"):
         load_hub_examples(get_task("rte"), "val")
+
+
+def test_the_word_hub_stands_for_a_folder_of_data(
+    hub: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub.rows = [ROWS["boolq"][0]]
+    assert load_examples(get_task("boolq"), "hub", "train") == ROWS["boolq"][1]
+    (tmp_path / "hub").mkdir()
+    with pytest.raises(FormatError, match=r"hub holds neither train\.jsonl"):
+        load_examples(get_task("boolq"), "hub", "train")
+
+
+def test_the_hub_has_no_files_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="the hub has the official tasks: name one of them"):
+        custom_task("hub")
+
+
+def test_a_recipe_names_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = {"name": "small", "kind": "prune", "model": "large", "heads": 1, "scores": "magnitude"}
+    content = {"recipe": {"task": "boolq", "data": "hub"}, "models": {"large": "large"}, "stage": [stage]}
+    recipe = parse_recipe(content, tmp_path / "recipes")
+    assert recipe.data == Path("hub")
+    (tmp_path / "recipes" / "hub").mkdir(parents=True)
+    assert parse_recipe(content, tmp_path / "recipes").data == tmp_path / "recipes" / "hub"

@@ -18,6 +18,7 @@ from fastformers.cli.options import (
     OutputFolder,
     Overwrite,
     RoundingOfWeights,
+    data_option,
 )
 from fastformers.cli.texts import read_texts
 from fastformers.config import AttentionMode
@@ -29,10 +30,7 @@ __all__ = ["compile_model"]
 def compile_model(
     model_folder: ModelFolder,
     output: OutputFolder,
-    data: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, metavar="DIR", help="The task's data, to calibrate on."),
-    ] = None,
+    data: Annotated[Path | None, data_option("The task's data, to calibrate on.")] = None,
     texts: Annotated[
         Path | None,
         typer.Option(

@@ -26,6 +26,7 @@ from fastformers.cli.options import (
     TrainingPrecision,
     Warmup,
     WeightDecay,
+    data_option,
 )
 from fastformers.cli.reports import print_report
 from fastformers.config import AttentionKind, DistillConfig, HiddenDistance, TrainConfig
@@ -48,9 +49,7 @@ def distill(
             help="Where the student starts: a checkpoint, a pruned model, or the teacher again, with --layers.",
         ),
     ],
-    data: Annotated[
-        Path, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Folder of the task's files.")
-    ],
+    data: Annotated[Path, data_option("Folder of the task's files.")],
     output: OutputFolder,
     layers: Annotated[
         str | None, typer.Option(metavar="0,2,4", help="Layers that the student keeps. Default: all.")

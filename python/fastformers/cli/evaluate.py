@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
+from fastformers.cli.options import data_option
 
 __all__ = ["evaluate"]
 
@@ -18,9 +19,7 @@ def evaluate(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="Model folder, of any kind.")
     ],
-    data: Annotated[
-        Path, typer.Option(metavar="DIR", exists=True, file_okay=False, help="The task's files.")
-    ],
+    data: Annotated[Path, data_option("The task's files.")],
     split: Annotated[str, typer.Option(help="train, val, test; MNLI has val_mismatched.")] = "val",
     task: Annotated[
         str | None, typer.Option(metavar="NAME", help="A diagnostic: axb or axg for a model of RTE.")

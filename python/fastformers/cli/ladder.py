@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fastformers.cli.options import EnergyMethod, JsonTable, PriceOfMachine, Utilisation
+from fastformers.cli.options import EnergyMethod, JsonTable, PriceOfMachine, Utilisation, data_or_file
 from fastformers.errors import ConfigError
 
 __all__ = ["ladder"]
@@ -51,8 +51,8 @@ def ladder(
         typer.Option(
             "--data",
             "--texts",
-            exists=True,
-            metavar="DIR|FILE",
+            metavar="DIR|FILE|hub",
+            callback=data_or_file,
             help="The task's data; of a preset also a text file, one text a line.",
         ),
     ] = None,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -38,6 +38,8 @@ __all__ = [
     "Utilisation",
     "Warmup",
     "WeightDecay",
+    "data_option",
+    "data_or_file",
 ]
 
 
@@ -46,6 +48,28 @@ def _in_a_folder(path: Path | None) -> Path | None:
     if path is not None and not path.absolute().parent.is_dir():
         raise ConfigError(f"{path.absolute().parent} is not a folder: make it first")
     return path
+
+
+def _data_folder(path: Path | None) -> Path | None:
+    """Refuses what is no data before a model is loaded."""
+    if path is not None and path.is_file():
+        raise typer.BadParameter(f"{path} is a file: give the folder that holds it")
+    return data_or_file(path)
+
+
+def data_or_file(path: Path | None) -> Path | None:
+    """The same where a file will do."""
+    if path is not None and not path.exists():
+        from fastformers.tasks.hub import is_hub
+
+        if not is_hub(path):
+            raise typer.BadParameter(f"{path} does not exist; 'hub' reads the official data with `datasets`")
+    return path
+
+
+def data_option(explanation: str) -> Any:
+    """The option ``--data`` of a verb, which says in its own words what the data is for."""
+    return typer.Option(metavar="DIR|hub", callback=_data_folder, help=explanation)
 
 
 ModelFolder: TypeAlias = Annotated[

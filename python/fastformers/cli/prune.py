@@ -10,7 +10,7 @@ import typer
 
 from fastformers._optional import require
 from fastformers.cli.layers import layer_numbers
-from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite
+from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite, data_option
 from fastformers.cli.reports import print_report
 from fastformers.cli.texts import read_texts
 from fastformers.config import PruneConfig, PruneScores
@@ -29,12 +29,7 @@ def _count_or_share(text: str) -> int | float:
 def prune(
     folder: ModelFolder,
     output: OutputFolder,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, file_okay=False, metavar="DIR", help="Data of the model's task, to score on."
-        ),
-    ] = None,
+    data: Annotated[Path | None, data_option("Data of the model's task, to score on.")] = None,
     heads: Annotated[
         str | None, typer.Option(metavar="N", help="Heads to keep in a layer: a count, or a share below 1.")
     ] = None,

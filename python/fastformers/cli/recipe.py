@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fastformers.cli.options import JsonReport
+from fastformers.cli.options import JsonReport, data_option
 from fastformers.cli.reports import print_report
 from fastformers.errors import ConfigError
 
@@ -44,10 +44,7 @@ def run(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", file_okay=False, help="Folder of results.")
     ],
-    data: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, metavar="DIR", help="Data instead of the recipe's."),
-    ] = None,
+    data: Annotated[Path | None, data_option("Data instead of the recipe's.")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="Folder of one of the recipe's models; repeatable."),

@@ -25,6 +25,7 @@ from fastformers.cli.options import (
     TrainingPrecision,
     Warmup,
     WeightDecay,
+    data_option,
 )
 from fastformers.cli.reports import print_report
 from fastformers.config import TrainConfig
@@ -44,12 +45,7 @@ def train(
             help="Checkpoint of transformers, or a model of ours.",
         ),
     ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", exists=True, file_okay=False, help="The task's files, or train and val of yours."
-        ),
-    ],
+    data: Annotated[Path, data_option("The task's files, or train and val of yours.")],
     output: OutputFolder,
     task: Annotated[
         str | None, typer.Option(metavar="NAME", help="boolq, rte, sst2, ...; without it, your own files.")

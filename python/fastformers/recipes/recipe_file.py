@@ -3,6 +3,7 @@
 
 [recipe]
 task = "rte"                # leave out for train.csv|jsonl and val.csv|jsonl with text, text_pair, label
+data = "superglue"          # relative to this file, or "hub"; empty or left out: to be given when the recipe is run
 max_length = 256
 seed = 42
 
@@ -194,7 +195,7 @@ def parse_recipe(content: Mapping[str, Any], folder: Path) -> Recipe:
     models = {
         name: _folder(f"[models] {name}", value, folder) for name, value in _table(content, "models").items()
     }
-    data = _folder("[recipe] data", general["data"], folder) if "data" in general else None
+    data = _data(general["data"], folder) if "data" in general else None
     rest = {name: value for name, value in general.items() if name != "data"}
     return Recipe(
         _stages(content.get("stage"), models, folder),
@@ -258,6 +259,12 @@ def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _folder(place: str, value: Any, folder: Path) -> Path | None:
     _check_type(place, value, str)
     return folder / value if value else None
+
+
+def _data(value: Any, folder: Path) -> Path | None:
+    """A folder, or the hub, which is beside no recipe."""
+    found = _folder("[recipe] data", value, folder)
+    return Path(value) if value == "hub" and found is not None and not found.is_dir() else found
 
 
 def _check_type(place: str, value: Any, kind: type) -> None:

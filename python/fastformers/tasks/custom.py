@@ -11,6 +11,7 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import short
 from fastformers.tasks import metrics, submission
 from fastformers.tasks.example import Example
+from fastformers.tasks.hub import is_hub
 from fastformers.tasks.rows import Row, json_rows, quoted_rows
 from fastformers.tasks.task import Split, Task, TaskFiles
 
@@ -32,12 +33,16 @@ def custom_task(train_dir: str | Path, regression: bool = False) -> Task:
 
     Raises:
         FormatError: a file is missing or malformed; names file and line.
-        ConfigError: fewer than two different labels.
+        ConfigError: fewer than two different labels, or the hub instead of a folder.
 
     Example:
         >>> custom_task("reviews").labels  # doctest: +SKIP
         ('bad', 'good')
     """
+    if is_hub(train_dir):
+        raise ConfigError(
+            "the hub has the official tasks: name one of them, or give the folder of your own files"
+        )
     if regression:
         return task_with_labels(())
     labels = {_label_of_text(row) for row in custom_rows(Path(train_dir), "train")}

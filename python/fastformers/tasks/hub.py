@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastformers._optional import require
@@ -18,9 +19,11 @@ from fastformers.tasks.example import Example
 from fastformers.tasks.rows import Row
 from fastformers.tasks.task import Split, Task
 
-__all__ = ["load_hub_examples"]
+__all__ = ["is_hub", "load_hub_examples"]
 
 _LOG = logging.getLogger(__name__)
+
+_HUB = Path("hub")
 
 _SUPERGLUE, _GLUE = "aps/super_glue", "nyu-mll/glue"
 _FALSE_TRUE = (False, True)
@@ -56,6 +59,11 @@ class _Source:
     splits: Mapping[str, str] = field(default_factory=lambda: _SPLITS)
 
 
+def is_hub(data_dir: str | Path) -> bool:
+    """Whether this stands for the hub: the word ``hub``, where no folder has that name."""
+    return Path(data_dir) == _HUB and not _HUB.is_dir()
+
+
 def load_hub_examples(task: Task, split: Split) -> list[Example]:
     """Loads a split from the hub, as :func:`fastformers.tasks.load_examples` does from a folder.
 
@@ -77,7 +85,7 @@ def load_hub_examples(task: Task, split: Split) -> list[Example]:
     source = _SOURCES.get(task.name)
     if source is None or split not in source.splits:
         raise ConfigError(
-            f"the hub has no {split!r} set of {task.name}: read it from a folder, with load_examples"
+            f"the hub has no {split!r} set of {task.name}: give the folder of its files instead"
         )
     datasets = require("datasets", "hub", "reading tasks from a hub")
     name = f"{source.path} {source.config} {source.splits[split]}"
@@ -88,7 +96,7 @@ def load_hub_examples(task: Task, split: Split) -> list[Example]:
         ValueError,
     ) as error:  # ConnectionError, an OSError, without a network; ValueError offline
         raise ConfigError(
-            f"{name} cannot be loaded: {error}; download the official files and read them with load_examples"
+            f"{name} cannot be loaded: {error}; download the official files and give their folder instead"
         ) from error
     examples: list[Example] = []
     broken: list[int] = []

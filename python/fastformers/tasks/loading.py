@@ -10,6 +10,7 @@ from pathlib import Path
 from fastformers.errors import ConfigError, FormatError
 from fastformers.tasks.custom import CUSTOM, custom_rows
 from fastformers.tasks.example import Example
+from fastformers.tasks.hub import is_hub, load_hub_examples
 from fastformers.tasks.rows import Row, json_rows, tab_rows
 from fastformers.tasks.task import Split, Task
 
@@ -23,21 +24,25 @@ def load_examples(task: Task, data_dir: str | Path, split: Split) -> list[Exampl
 
     Args:
         task: from :func:`fastformers.tasks.get_task` or :func:`fastformers.tasks.custom_task`.
-        data_dir: the folder of the task's files, or one that holds it under its official name, e.g. ``BoolQ``.
+        data_dir: the folder of the task's files, or one that holds it under its official name, e.g. ``BoolQ``;
+            or ``"hub"``: the official data through ``datasets``, see :func:`fastformers.tasks.load_hub_examples`.
         split: ``"train"``, ``"val"`` or ``"test"``; MNLI also has ``"val_mismatched"`` and ``"test_mismatched"``.
 
     Returns:
         The examples; at least one.
 
     Raises:
-        ConfigError: the task has no such split.
+        ConfigError: the task has no such split, or the hub cannot be reached.
         FormatError: a file is missing, empty or malformed; names file and line.
+        MissingExtraError: the hub is asked for and ``datasets`` is not installed.
 
     Example:
         >>> load_examples(get_task("rte"), "superglue", "val")  # doctest: +SKIP
     """
     if split not in task.files.names:
         raise ConfigError(f"{task.name} has no split {split!r}; it has: {', '.join(task.files.names)}")
+    if is_hub(data_dir):
+        return load_hub_examples(task, split)
     folder = Path(data_dir)
     if not folder.is_dir():
         raise FormatError(f"{folder} is not a folder: it must hold the files of {task.name}")
