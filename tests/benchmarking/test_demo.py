@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from packed_sizes import share_of_float32
 from rich.console import Console
 
 from fastformers.benchmarking.demo_report import DemoReport, Row
@@ -120,7 +121,7 @@ def test_packed_layers_count_as_linear_layers() -> None:
     model = nn.Sequential(PackedLinear.from_linear(nn.Linear(256, 256)))
     found = demo_measure.weight_bytes(model)
     assert found.model == found.linear
-    assert 256 * 256 < found.linear < 1.2 * 256 * 256 + 4096
+    assert 256 * 256 < found.linear < 4 * 256 * 256 * share_of_float32() + 4096
 
 
 def test_ways_are_measured_on_the_same_texts_and_their_right_answers_counted() -> None:
@@ -366,7 +367,16 @@ def short_recipe(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def few_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the demo's messages, of all classes: the teacher's answers to all take minutes on an old CPU."""
+    whole = demo_models.load_demo_tickets()
+    fewer = dataclasses.replace(whole, train=whole.train[:160], val=whole.val[:80])
+    monkeypatch.setattr(demo_models, "load_demo_tickets", lambda: fewer)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_tickets")
 def test_quick_demo_runs_and_saves_what_it_prints_and_uses_its_cache(
     tmp_path: Path, short_recipe: Path
 ) -> None:
@@ -396,7 +406,9 @@ def test_quick_demo_runs_and_saves_what_it_prints_and_uses_its_cache(
     # One encoder, and a text's answer does not depend on the arrangement.
     assert (many.accuracy, many.same_as_before) == (engine.accuracy, 1.0)
     assert engine.same_as_before > 0.9
-    assert half.linear_mb < quarter.linear_mb < many.linear_mb == engine.linear_mb < 0.4 * student.linear_mb
+    assert half.linear_mb < quarter.linear_mb < many.linear_mb == engine.linear_mb
+    # Columns of heads and of the classifier are filled up to whole panels: 0.09 more than the weights alone, measured.
+    assert engine.linear_mb < (share_of_float32() + 0.15) * student.linear_mb
     assert student.linear_mb < 0.6 * plain.linear_mb
     assert many.latency_ms.count == 5 * engine.latency_ms.count
     assert report.texts["measured"] == 60

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packed_sizes import share_of_float32
 from torch import nn
 
 from fastformers.modules.model_bytes import model_bytes
@@ -47,8 +48,7 @@ def test_peak_and_final_memory_of_a_conversion(gate: float | None, peak: float) 
     command = [sys.executable, "-c", MEASURE, *([] if gate is None else [str(gate)])]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     highest, held, isa = done.stdout.split()
-    share = 0.51 if isa == "avx2" else 0.26  # AVX2 multiplies 16-bit weights
-    assert float(held) <= share + 0.04
+    assert float(held) <= share_of_float32(isa) + 0.04
     assert float(highest) <= (peak if isa != "avx2" or gate is None else peak + 0.25)
 
 
