@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""Writes the tables of docs/results.md from the results of run.py.
+"""Makes the tables of docs/results.md from the results of run.py.
 
-usage: python -m bench.accuracy.table [--results bench/accuracy/results.jsonl] > tables.md
+usage: python -m bench.accuracy.table [--results bench/accuracy/results.jsonl] [--write docs/results.md]
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from bench.accuracy.run import RESULTS, read
-from bench.harness.markdown import table
+from bench.harness.markdown import MISSED, table, write_between_markers
 from fastformers.benchmarking.wording import counted
+
+_BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 #: Stage -> what the table calls it. Stages whose weights were cut and not trained again come last.
 ROWS = {
@@ -43,6 +46,62 @@ ROWS = {
     "50-magnitude-weights": "33 %/50 % by magnitude instead",
     "50-random-weights": "33 %/50 % at random instead",
 }
+_QUANTIZED = tuple((stage, stage.removesuffix("-int8")) for stage in ROWS if stage.endswith("-int8"))
+
+#: What is compared: the words for it, stages with the ones they are compared with, and the least mean over the tasks.
+DIFFERENCES: tuple[tuple[str, tuple[tuple[str, str], ...], float | None], ...] = (
+    ("distilled, against the teacher", (("student", "teacher"),), -2.0),
+    ("its layers 1, 3, 5, against the teacher", (("student-3", "teacher"),), -2.0),
+    ("distilled, against labels only", (("student", "labels-only"),), 0.0),
+    ("pruned 25 %/25 %, against the student", (("pruned-25", "student"),), -1.0),
+    ("pruned 33 %/50 %, against the student", (("pruned-50", "student"),), -1.5),
+    ("pruned 42 %/58 %, against the student", (("pruned-58", "student"),), None),
+    ("pruned 50 %/67 %, against the student", (("pruned-67", "student"),), None),
+    ("33 %/50 % by first-order scores, against magnitude", (("pruned-50", "pruned-50-magnitude"),), 0.0),
+    ("33 %/50 % by first-order scores, against random choice", (("pruned-50", "pruned-50-random"),), 0.0),
+    ("the same before training again, against magnitude", (("50-weights", "50-magnitude-weights"),), 0.0),
+    ("the same before training again, against random choice", (("50-weights", "50-random-weights"),), 0.0),
+    ("INT8, against float32: the teacher", _QUANTIZED[:1], -0.2),
+    ("INT8, against float32: all models", _QUANTIZED, -0.2),
+)
+
+
+_ABOUT_DIFFERENCES = (
+    "Differences, on the seeds that both rows have; a mean of fewer tasks than the table has says of how many, and "
+    f"{MISSED} marks a goal that is missed."
+)
+
+
+def difference(lines: list[dict[str, Any]], task: str, pairs: Iterable[tuple[str, str]]) -> float | None:
+    """Mean difference in points of the pairs of stages, over the seeds that have both; ``None`` without any."""
+    scores = {(line["stage"], line["seed"]): line["score"] for line in lines if line["task"] == task}
+    found = [
+        score - scores[other, seed]
+        for stage, other in pairs
+        for (name, seed), score in scores.items()
+        if name == stage and (other, seed) in scores
+    ]
+    return mean(found) if found else None
+
+
+def differences(lines: list[dict[str, Any]]) -> str:
+    """Returns the table of differences between stages; tasks without a teacher are left out."""
+    tasks = list(dict.fromkeys(line["task"] for line in lines if line["stage"] == "teacher"))
+    rows = []
+    for words, pairs, least in DIFFERENCES:
+        found = [difference(lines, task, pairs) for task in tasks]
+        known = [value for value in found if value is not None]
+        if known:
+            count = "" if len(known) == len(tasks) else f" ({len(known)})"
+            missed = least is not None and mean(known) < least
+            goal = "" if least is None else _points(least) + (f" {MISSED}" if missed else "")
+            cells = ["" if value is None else _points(value) for value in found]
+            rows.append([words, *cells, _points(mean(known)) + count, goal])
+    return table(["points", *tasks, "mean", "at least"], rows)
+
+
+def _points(value: float) -> str:
+    return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
 
 
 def cell(scores: list[float], seeds: int) -> str:
@@ -58,7 +117,7 @@ def scores_of(lines: list[dict[str, Any]], task: str, stage: str) -> list[float]
 
 
 def tables(lines: list[dict[str, Any]]) -> str:
-    """Returns both tables as Markdown: scores by stage and task, and answers that INT8 changed."""
+    """Returns scores by stage and task, differences between stages, and answers that INT8 changed, as Markdown."""
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     seeds = {task: len({line["seed"] for line in lines if line["task"] == task}) for task in tasks}
     head = [f"{task} ({counted(seeds[task], 'seed')})" for task in tasks]
@@ -72,6 +131,7 @@ def tables(lines: list[dict[str, Any]]) -> str:
                 [name, *(cell(scores, seeds[task]) for scores, task in zip(found, tasks, strict=True)), whole]
             )
     text = [table(["", *head, "mean"], rows), ""]
+    text += [_ABOUT_DIFFERENCES, "", differences(lines), ""]
     for stage in (stage for stage in ROWS if stage.endswith("-int8")):
         shares = [100 * line["changed"] for line in lines if line["stage"] == stage]
         if shares:
@@ -87,11 +147,16 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
-    lines = read(parser.parse_args().results)
+    parser.add_argument("--write", type=Path, help=f"file with the lines {_BEGIN} and {_END}")
+    options = parser.parse_args()
+    lines = read(options.results)
     if not lines:
         print("there are no results: run bench.accuracy.run first", file=sys.stderr)
         return 1
-    print(tables(lines))
+    if options.write is None:
+        print(tables(lines))
+    else:
+        write_between_markers(options.write, tables(lines), _BEGIN, _END)
     return 0
 
 

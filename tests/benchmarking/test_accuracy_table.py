@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""Tables of bench/accuracy: rows are compared on the seeds and tasks that both have, and missed goals are marked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench.accuracy.table import cell, difference, differences, tables
+from fastformers.benchmarking.wording import counted
+
+
+def line(task: str, seed: int, stage: str, score: float, changed: float | None = None) -> dict[str, Any]:
+    return {
+        "task": task, "seed": seed, "stage": stage, "score": score, "changed": changed, "majority": 50.0
+    }  # fmt: skip
+
+
+def row_of(text: str, words: str) -> list[str]:
+    """Cells of the row that begins with the words."""
+    found = next(each for each in text.splitlines() if each.startswith(f"| {words}"))
+    return [each.strip() for each in found.strip("|").split("|")][1:]
+
+
+def test_only_seeds_that_both_rows_have_are_compared() -> None:
+    lines = [line("cb", 1, "teacher", 90), line("cb", 2, "teacher", 80), line("cb", 2, "student", 77)]
+    assert difference(lines, "cb", [("student", "teacher")]) == pytest.approx(-3)
+    assert difference(lines, "rte", [("student", "teacher")]) is None
+
+
+def test_a_mean_counts_each_task_once_and_marks_a_missed_goal() -> None:
+    lines = [
+        line("cb", 1, "teacher", 90), line("cb", 1, "student", 87),
+        line("cb", 2, "teacher", 90), line("cb", 2, "student", 87),
+        line("rte", 1, "teacher", 70), line("rte", 1, "student", 69),
+        line("cb", 1, "student-3", 85), line("sst2", 1, "labels-only", 90),
+    ]  # fmt: skip
+    text = differences(lines)
+    assert "sst2" not in text
+    assert row_of(text, "distilled, against the teacher") == ["-3.0", "-1.0", "-2.0", "-2.0"]
+    assert row_of(text, "its layers 1, 3, 5, against") == ["-5.0", "", "-5.0 (1)", "-2.0 \u2717"]
+    assert "labels only" not in text
+
+
+def test_int8_is_compared_with_its_own_float32_model() -> None:
+    lines = [
+        line("cb", 1, "teacher", 90), line("cb", 1, "teacher-int8", 89, changed=0.02),
+        line("cb", 1, "student", 80), line("cb", 1, "student-int8", 80, changed=0.0),
+    ]  # fmt: skip
+    text = tables(lines)
+    assert row_of(text, "INT8, against float32: the teacher") == ["-1.0", "-1.0", "-0.2 \u2717"]
+    assert row_of(text, "INT8, against float32: all models") == ["-0.5", "-0.5", "-0.2 \u2717"]
+    assert "INT8 changed 2.00 % of the answers of teacher" in text
+
+
+def test_a_cell_says_how_many_seeds_it_has() -> None:
+    assert cell([70.0, 72.0], 2) == "71.0 ± 1.4"
+    assert cell([70.0], 2) == "70.0 (1)"
+    assert cell([], 2) == ""
+    assert counted(2, "seed") in tables([line("cb", 1, "teacher", 90), line("cb", 2, "teacher", 90)])
