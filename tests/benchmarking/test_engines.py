@@ -62,6 +62,13 @@ def test_cosine_refuses_answers_of_another_shape() -> None:
         cosine(ones, ones.T)
 
 
+def test_an_encoder_that_pools_answers_with_its_embedding() -> None:
+    torch = pytest.importorskip("torch")
+    row = torch.ones(1, 4)
+    assert answer_of({"embedding": row}) is row
+    assert answer_of({"embedding": row, "last_hidden_state": row + 1}).max() == 2
+
+
 def test_interrupted_conversion_is_made_again(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "half").touch()

@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 import pytest
 
+from fastformers import kernels
 from fastformers.benchmarking.machine import CpuFacts, Finding, MachineFacts, diagnose, machine_facts, verdict
 
 CPU = CpuFacts(
@@ -163,3 +164,18 @@ def test_missing_torch_is_a_note_with_the_extra_to_install() -> None:
 def test_missing_required_package_is_an_error(package: str) -> None:
     facts = replace(FACTS, packages={**PACKAGES, package: None})
     assert the_finding(diagnose(facts), f"{package} is not installed").level == "error"
+
+
+def test_int8_that_is_no_faster_than_float32_is_told() -> None:
+    found = the_finding(findings_with_cpu(int8_over_float32=1.0), "INT8 products run at 1.0 times")
+    assert found.level == "note"
+    for faster in (1.4, None):
+        assert not [each for each in findings_with_cpu(int8_over_float32=faster) if "times" in each.message]
+
+
+def test_the_ratio_is_measured_on_the_path_in_use() -> None:
+    for isa in kernels.available_isas():
+        with kernels.use_isa(isa):
+            cpu = machine_facts().cpu
+            assert cpu is not None
+            assert (cpu.int8_over_float32 is None) == (isa == "reference")

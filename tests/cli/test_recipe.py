@@ -11,6 +11,7 @@ from command_line import exit_status
 from tiny_models import save_checkpoint, word_pieces
 
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.files.fields import MANIFEST
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -56,7 +57,7 @@ def test_a_file_that_is_no_toml_is_a_bad_file(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_model_folder_is_compiled_to_one_that_runs(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import fastformers as ff
 
@@ -68,9 +69,14 @@ def test_a_model_folder_is_compiled_to_one_that_runs(
     assert sum(layer["decision"] == "int8" for layer in json.loads(out)["layers"]) == 6
     with ff.Engine.from_pretrained(tmp_path / "fast", instances=1) as engine:
         assert engine.embed(["a text"]).shape == (1, 64)
+    monkeypatch.setattr("fastformers.cli.compile.int8_note", lambda cpu: "INT8 saves memory here")
     status, out, _ = run(capsys, *arguments, str(tmp_path / "float"), "--float32")
     assert status == ExitCode.OK
+    assert "INT8 saves" not in out
     assert ff.load(tmp_path / "float").report is None
+    status, out, _ = run(capsys, *arguments, str(tmp_path / "again"))
+    assert "note: INT8 saves memory here" in out
+    assert "INT8 saves memory" not in (tmp_path / "again" / MANIFEST).read_text(encoding="utf-8")
     status, _, err = run(capsys, *arguments, str(tmp_path / "x"), "--float32", "--data", str(tmp_path))
     assert status == ExitCode.USAGE
     assert "exclude each other" in err

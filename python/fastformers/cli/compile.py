@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
+from fastformers.benchmarking.machine import int8_note, machine_facts
 from fastformers.cli.options import (
     EmbeddingPooling,
     JsonReport,
@@ -77,6 +78,13 @@ def compile_model(
         typer.echo(json.dumps(None if report is None else report.to_dict(), indent=2))
     else:
         typer.echo(str(report or "every linear layer is as it was"))
-        for note in saved_notes(output):
+        for note in (*saved_notes(output), *_notes_on_this_cpu(float32)):
             typer.echo(f"note: {note}")
         typer.echo(f"Saved in {output}")
+
+
+def _notes_on_this_cpu(float32: bool) -> list[str]:
+    """What is so here and need not be so where the folder will run; kept out of it for that reason."""
+    cpu = None if float32 else machine_facts().cpu
+    note = cpu and int8_note(cpu)
+    return [note] if note else []

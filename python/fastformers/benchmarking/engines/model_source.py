@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fastformers._optional import require
 from fastformers.benchmarking.engines.batch import Batch
@@ -170,13 +170,15 @@ def saved_format(folder: Path) -> str | None:
 
 
 def answer_of(output: Mapping[str, Any]) -> Tensor:
-    """Returns what a model answers: logits, both span logits [n, length, 2], or the last hidden state."""
+    """Returns what a model answers: logits, both span logits [n, length, 2], the last hidden state, or an embedding."""
     import torch
 
     if "start_logits" in output:
         return torch.stack((output["start_logits"], output["end_logits"]), -1)
-    answer: Tensor = output["logits"] if "logits" in output else output["last_hidden_state"]
-    return answer
+    for name in ("logits", "last_hidden_state"):
+        if name in output:
+            return cast("Tensor", output[name])
+    return cast("Tensor", output["embedding"])  # a compiled encoder that pools
 
 
 def kept(folder: Path, make: Callable[[Path], None]) -> Path:
