@@ -203,7 +203,7 @@ def int8_note(cpu: CpuFacts) -> str | None:
         return None
     return (
         f"INT8 products run at {ratio:.1f} times the rate of float32 ones on this CPU ({cpu.active_isa}, measured): "
-        "here INT8 saves memory and hardly any time; distilling, pruning and leaving out padding do"
+        "here INT8 saves memory and hardly any time; distilling, pruning and leaving out padding save time"
     )
 
 
