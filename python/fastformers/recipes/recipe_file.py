@@ -43,6 +43,7 @@ from fastformers.files.plain_file import read_plain_file
 from fastformers.recipes.distilling_data import TEST_SET
 from fastformers.recipes.recipe_stages import KINDS, Options
 from fastformers.tasks.encoding import TRUNCATIONS
+from fastformers.tasks.hub import HUB
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -264,7 +265,7 @@ def _folder(place: str, value: Any, folder: Path) -> Path | None:
 def _data(value: Any, folder: Path) -> Path | None:
     """A folder, or the hub, which is beside no recipe."""
     found = _folder("[recipe] data", value, folder)
-    return Path(value) if value == "hub" and found is not None and not found.is_dir() else found
+    return HUB if found == folder / HUB and not found.is_dir() else found
 
 
 def _check_type(place: str, value: Any, kind: type) -> None:

@@ -19,11 +19,11 @@ from fastformers.tasks.example import Example
 from fastformers.tasks.rows import Row
 from fastformers.tasks.task import Split, Task
 
-__all__ = ["is_hub", "load_hub_examples"]
+__all__ = ["HUB", "is_hub", "load_hub_examples"]
 
 _LOG = logging.getLogger(__name__)
 
-_HUB = Path("hub")
+HUB = Path("hub")
 
 _SUPERGLUE, _GLUE = "aps/super_glue", "nyu-mll/glue"
 _FALSE_TRUE = (False, True)
@@ -61,7 +61,7 @@ class _Source:
 
 def is_hub(data_dir: str | Path) -> bool:
     """Whether this stands for the hub: the word ``hub``, where no folder has that name."""
-    return Path(data_dir) == _HUB and not _HUB.is_dir()
+    return Path(data_dir) == HUB and not HUB.is_dir()
 
 
 def load_hub_examples(task: Task, split: Split) -> list[Example]:
