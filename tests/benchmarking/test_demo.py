@@ -407,8 +407,9 @@ def test_quick_demo_runs_and_saves_what_it_prints_and_uses_its_cache(
     assert (many.accuracy, many.same_as_before) == (engine.accuracy, 1.0)
     assert engine.same_as_before > 0.9
     assert half.linear_mb < quarter.linear_mb < many.linear_mb == engine.linear_mb
-    # Columns of heads and of the classifier are filled up to whole panels: 0.09 more than the weights alone, measured.
-    assert engine.linear_mb < (share_of_float32() + 0.15) * student.linear_mb
+    # Columns of heads and of the classifier are filled up to whole panels: 0.09 more than the weights alone,
+    # measured on AVX2; 0.14 keeps the bound at 0.4 where a weight takes one byte.
+    assert engine.linear_mb < (share_of_float32() + 0.14) * student.linear_mb
     assert student.linear_mb < 0.6 * plain.linear_mb
     assert many.latency_ms.count == 5 * engine.latency_ms.count
     assert report.texts["measured"] == 60

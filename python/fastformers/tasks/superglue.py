@@ -24,7 +24,7 @@ __all__ = ["SUPERGLUE"]
 
 _TRUTH = ("True", "False")
 _ENTAILMENT = ("entailment", "not_entailment")
-_CONNECTIVES = {"cause": "because", "effect": "so"}
+CONNECTIVES = {"cause": "because", "effect": "so"}
 
 
 def _label(row: Row, task: Task, split: Split, value: Any = None) -> int | None:
@@ -49,9 +49,9 @@ def _pair(first: str, second: str, row: Row, task: Task, split: Split) -> Iterat
 
 def _copa(row: Row, task: Task, split: Split) -> Iterator[Example]:
     question = row.text("question")
-    if question not in _CONNECTIVES:
+    if question not in CONNECTIVES:
         raise row.error(f"'question' is {short(question)}, must be 'cause' or 'effect'")
-    stem = f"{row.text('premise')[:-1]} {_CONNECTIVES[question]} "
+    stem = f"{row.text('premise')[:-1]} {CONNECTIVES[question]} "
     first, second = (stem + row.text(choice) for choice in ("choice1", "choice2"))
     yield Example(str(row.number()), first, second, _label(row, task, split))
 
