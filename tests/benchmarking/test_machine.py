@@ -11,7 +11,6 @@ from importlib.metadata import version
 
 import pytest
 
-from fastformers import kernels
 from fastformers.benchmarking.machine import CpuFacts, Finding, MachineFacts, diagnose, machine_facts, verdict
 
 CPU = CpuFacts(
@@ -148,6 +147,11 @@ def test_core_that_does_not_start_is_an_error() -> None:
     assert "--force-reinstall" in the_finding(findings, "_core").remedy
 
 
+def test_facts_are_the_same_twice() -> None:
+    """Files of measurements are resumed only where they are: nothing measured belongs into them."""
+    assert machine_facts() == machine_facts()
+
+
 def test_core_that_refuses_a_variable_is_an_error_that_points_there() -> None:
     facts = replace(FACTS, cpu=None, core_error="unknown isa", environment={"FASTFORMERS_ISA": "mmx"})
     assert "FASTFORMERS_*" in the_finding(diagnose(facts), "unknown isa").remedy
@@ -164,18 +168,3 @@ def test_missing_torch_is_a_note_with_the_extra_to_install() -> None:
 def test_missing_required_package_is_an_error(package: str) -> None:
     facts = replace(FACTS, packages={**PACKAGES, package: None})
     assert the_finding(diagnose(facts), f"{package} is not installed").level == "error"
-
-
-def test_int8_that_is_no_faster_than_float32_is_told() -> None:
-    found = the_finding(findings_with_cpu(int8_over_float32=1.0), "INT8 products run at 1.0 times")
-    assert found.level == "note"
-    for faster in (1.4, None):
-        assert not [each for each in findings_with_cpu(int8_over_float32=faster) if "times" in each.message]
-
-
-def test_the_ratio_is_measured_on_the_path_in_use() -> None:
-    for isa in kernels.available_isas():
-        with kernels.use_isa(isa):
-            cpu = machine_facts().cpu
-            assert cpu is not None
-            assert (cpu.int8_over_float32 is None) == (isa == "reference")

@@ -69,7 +69,7 @@ def test_a_model_folder_is_compiled_to_one_that_runs(
     assert sum(layer["decision"] == "int8" for layer in json.loads(out)["layers"]) == 6
     with ff.Engine.from_pretrained(tmp_path / "fast", instances=1) as engine:
         assert engine.embed(["a text"]).shape == (1, 64)
-    monkeypatch.setattr("fastformers.cli.compile.int8_note", lambda cpu: "INT8 saves memory here")
+    monkeypatch.setattr("fastformers.cli.compile.int8_note", lambda: "INT8 saves memory here")
     status, out, _ = run(capsys, *arguments, str(tmp_path / "float"), "--float32")
     assert status == ExitCode.OK
     assert "INT8 saves" not in out

@@ -2,8 +2,7 @@
 """What this machine offers to fastformers, and what of it deserves a person's attention.
 
 The facts come from the compiled core (processor, caches, cores, quota) and from the metadata of installed
-packages: no optional package is imported, so that asking works when one is broken. It takes a tenth of a second the
-first time, in which the rates of both kinds of products are measured, and milliseconds after.
+packages: no optional package is imported, so that asking works when one is broken and takes milliseconds.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -24,7 +22,6 @@ __all__ = [
     "Level",
     "MachineFacts",
     "diagnose",
-    "int8_note",
     "machine_facts",
     "verdict",
 ]
@@ -35,9 +32,6 @@ _SEVERITY: tuple[Level, ...] = ("ok", "note", "warning", "error")
 _REQUIRED_PACKAGES = ("numpy", "tokenizers", "safetensors")
 _OPTIONAL_PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "nncf", "ctranslate2")
 _FASTEST_ISA = "avx512vnni"
-# Below this INT8 engines of MiniLM took as long as float32 ones (1.0 on a Zen 1, all within 2 %).
-_LEAST_GAIN = 1.2
-_READING = 0.015  # seconds
 _SLOWEST_ISA = "reference"
 
 
@@ -65,8 +59,6 @@ class CpuFacts:
         os_saves_avx: the operating system keeps the 256-bit registers across context switches.
         os_saves_avx512: the same for the 512-bit registers.
         notes: what had to be guessed.
-        int8_over_float32: INT8 operations that a core can do for each float32 one on the path in use, measured;
-            ``None`` on the reference path.
     """
 
     model: str
@@ -88,7 +80,6 @@ class CpuFacts:
     os_saves_avx: bool
     os_saves_avx512: bool
     notes: list[str]
-    int8_over_float32: float | None = None
 
 
 @dataclass(frozen=True)
@@ -179,38 +170,9 @@ def _cpu_facts() -> tuple[CpuFacts | None, str]:
     try:
         from fastformers import kernels
 
-        ratio = _int8_over_float32(kernels.active_isa())
-        return CpuFacts(**kernels.cpu_facts(), int8_over_float32=ratio), ""
+        return CpuFacts(**kernels.cpu_facts()), ""
     except (ImportError, ValueError) as error:  # not built for this Python, or a wrong FASTFORMERS_* value
         return None, f"{error}"
-
-
-@cache
-def _int8_over_float32(isa: str) -> float | None:
-    """Ratio of a path's two ceilings, measured once: a ladder asks for the facts again between its rounds.
-
-    Other load only lowers a reading, so each is the best of three.
-    """
-    from fastformers import kernels
-
-    if isa == _SLOWEST_ISA:
-        return None
-    int8, float32 = (
-        max(ceiling(isa, seconds=_READING) for _ in range(3))
-        for ceiling in (kernels.ceiling_gops, kernels.ceiling_gflops)
-    )
-    return round(int8 / float32, 2)
-
-
-def int8_note(cpu: CpuFacts) -> str | None:
-    """Says so where INT8 products are hardly faster than float32 ones, so that nobody expects them to be."""
-    ratio = cpu.int8_over_float32
-    if ratio is None or ratio >= _LEAST_GAIN:
-        return None
-    return (
-        f"INT8 products run at {ratio:.1f} times the rate of float32 ones on this CPU ({cpu.active_isa}, measured): "
-        "here INT8 saves memory and hardly any time; distilling, pruning and leaving out padding save time"
-    )
 
 
 def _version_of(distribution: str) -> str | None:
@@ -255,9 +217,6 @@ def _findings_about_isa(cpu: CpuFacts) -> Iterator[Finding]:
         yield Finding("warning", "no vector path runs here: right answers, but slowly", "use a CPU with AVX2")
     else:
         yield Finding("note", f"INT8 kernels run on {best}; with AVX-512 VNNI they would be faster")
-    slow = int8_note(cpu)
-    if slow:
-        yield Finding("note", slow)
     if _FASTEST_ISA not in cpu.built_isas:
         yield Finding(
             "warning",

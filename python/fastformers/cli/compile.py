@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fastformers._optional import require
-from fastformers.benchmarking.machine import int8_note, machine_facts
+from fastformers.benchmarking.int8_gain import int8_note
 from fastformers.cli.options import (
     EmbeddingPooling,
     JsonReport,
@@ -85,6 +85,5 @@ def compile_model(
 
 def _notes_on_this_cpu(float32: bool) -> list[str]:
     """What is so here and need not be so where the folder will run; kept out of it for that reason."""
-    cpu = None if float32 else machine_facts().cpu
-    note = cpu and int8_note(cpu)
+    note = None if float32 else int8_note()
     return [note] if note else []

@@ -34,7 +34,7 @@ def doctor(
     from fastformers.benchmarking.machine import diagnose, machine_facts, verdict
 
     facts = machine_facts()
-    findings = diagnose(facts)
+    findings = [*diagnose(facts), *_measured_findings(facts.cpu)]
     level = verdict(findings)
     if as_json:
         answer = {"facts": facts.to_dict(), "findings": [f.to_dict() for f in findings], "verdict": level}
@@ -43,6 +43,14 @@ def doctor(
         _print_text(facts, findings, level)
     if level == "error":
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _measured_findings(cpu: CpuFacts | None) -> list[Finding]:
+    from fastformers.benchmarking.int8_gain import int8_note
+    from fastformers.benchmarking.machine import Finding
+
+    note = None if cpu is None else int8_note()
+    return [] if note is None else [Finding("note", note)]
 
 
 def _print_text(facts: MachineFacts, findings: list[Finding], level: str) -> None:
