@@ -110,6 +110,8 @@ def record(
     [
         ("copa", copa(question="why"), "'question' is 'why', must be 'cause' or 'effect'"),
         ("copa", copa(label=2), "the label '2' is none of copa's: 0, 1"),
+        ("copa-choices", copa(question="why"), "'question' is 'why', must be 'cause' or 'effect'"),
+        ("copa-choices", copa(label=2), "the label '2' is none of copa-choices's: 0, 1"),
         ("wic", wic(end1=99), r"start1 and end1 mark \[2, 99\) of a text of 7 characters"),
         ("wic", wic(start2=-1), r"start2 and end2 mark \[-1, 5\)"),
         ("wic", wic(start1=1, end1=2), r"start1 and end1 mark \[1, 2\)"),

@@ -26,6 +26,13 @@ ROWS: dict[str, tuple[dict[str, Any], list[Example]]] = {
         {"premise": "A.", "choice1": "B.", "choice2": "C.", "question": "effect", "idx": 0, "label": 1},
         [Example("0", "A so B.", "A so C.", 1)],
     ),
+    "copa-choices": (
+        {"premise": "A.", "choice1": "B.", "choice2": "C.", "question": "effect", "idx": 0, "label": 0},
+        [
+            Example(f"0-{index}", "A so", text, label, group="0", facts={"row": 0, "choice": index})
+            for index, (text, label) in enumerate([("B.", 1), ("C.", 0)])
+        ],
+    ),
     "multirc": (
         {
             "paragraph": "Ann ate.",

@@ -134,6 +134,20 @@ def test_record_ranks_by_probability_not_by_raw_logit() -> None:
     assert evaluate(get_task("record"), record_examples(), logits)["exact_match"] == 0.5
 
 
+def test_copa_by_choices_is_the_share_of_rows_whose_more_likely_choice_is_right() -> None:
+    examples = [
+        Example("", "x", label=label, group=group)
+        for group, label in (("a", 1), ("a", 0), ("b", 0), ("b", 1), ("c", 1), ("c", 0))
+    ]
+    logits = np.array(
+        [[5, 1], [9, 1], [0, 3], [0, 2], [2, 2], [1, 1]], dtype=np.float32
+    )  # c: equal, the first
+    assert evaluate(get_task("copa-choices"), examples, logits) == {
+        "accuracy": EXACT(2 / 3),
+        "score": EXACT(200 / 3),
+    }
+
+
 def test_stsb_scores_the_mean_of_two_correlations() -> None:
     truth, answers = [1.0, 2.0, 3.0, 4.0], np.array([[1.0], [2.0], [4.0], [3.0]])
     scores = evaluate(get_task("stsb"), labelled(truth), answers)

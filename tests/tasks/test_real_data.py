@@ -18,6 +18,7 @@ VALIDATION: dict[str, tuple[str, list[int]]] = {
     "boolq": ("superglue", [2033, 1237]),
     "cb": ("superglue", [23, 28, 5]),
     "copa": ("superglue", [55, 45]),
+    "copa-choices": ("superglue", [100, 100]),
     "multirc": ("superglue", [2773, 2075]),
     "rte": ("superglue", [146, 131]),
     "wic": ("superglue", [319, 319]),

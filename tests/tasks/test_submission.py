@@ -50,6 +50,18 @@ def test_cb_names_its_three_labels(tmp_path: Path) -> None:
     assert labels == ['"entailment"}', '"contradiction"}', '"neutral"}']
 
 
+def test_copa_by_choices_names_the_more_likely_choice(tmp_path: Path) -> None:
+    examples = [
+        Example("", "x", group=str(row), facts={"row": row, "choice": choice})
+        for row in (7, 8)
+        for choice in (0, 1)
+    ]
+    logits = np.array([[0, 9], [0, 8], [2, 1], [1, 1]], dtype=np.float32)
+    path = write_submission(get_task("copa-choices"), examples, logits, tmp_path)
+    assert path.name == "COPA.jsonl"
+    assert path.read_text().splitlines() == ['{"idx": 7, "label": 0}', '{"idx": 8, "label": 1}']
+
+
 def test_multirc_answers_lie_inside_their_passage(tmp_path: Path) -> None:
     numbers = [(5, 0, 0), (5, 0, 1), (5, 1, 2), (6, 2, 3)]
     names = ("passage", "question", "answer")

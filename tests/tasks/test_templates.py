@@ -86,6 +86,25 @@ def test_copa_is_one_pair_of_sentences(question: str, connective: str, write: Wr
     assert found == Example("0", f"I fell {connective} It hurt.", f"I fell {connective} I flew.", 1)
 
 
+@pytest.mark.parametrize(("question", "connective"), [("cause", "because"), ("effect", "so")])
+def test_copa_by_choices_is_a_pair_for_each_choice(question: str, connective: str, write: Write) -> None:
+    row = {**COPA, "idx": 3, "question": question, "label": 1}
+    found = load_examples(get_task("copa-choices"), write("COPA/train.jsonl", [row]), "train")
+    assert found == [
+        Example(
+            f"3-{index}",
+            f"I fell {connective}",
+            choice,
+            label,
+            group="3",
+            facts={"row": 3, "choice": index},
+        )
+        for index, (choice, label) in enumerate([("It hurt.", 0), ("I flew.", 1)])
+    ]
+    unlabelled = load_examples(get_task("copa-choices"), write("COPA/test.jsonl", [COPA]), "test")
+    assert [example.label for example in unlabelled] == [None, None]
+
+
 def test_multirc_gives_an_example_for_each_answer_with_the_question_behind_the_passage(write: Write) -> None:
     found = only("multirc", "MultiRC/train.jsonl", MULTIRC, write)  # the empty answer is left out
     assert found == Example(
@@ -234,9 +253,9 @@ def test_the_folder_of_the_task_itself_is_accepted(write: Write) -> None:
     assert load_examples(get_task("rte"), root / "RTE", "val") == load_examples(get_task("rte"), root, "val")
 
 
-def test_all_eighteen_tasks_of_the_benchmarks_are_there() -> None:
+def test_all_eighteen_tasks_of_the_benchmarks_are_there_and_copa_by_choices() -> None:
     assert set(TASK_NAMES) == {
-        *("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc", "axb", "axg"),
+        *("boolq", "cb", "copa", "copa-choices", "multirc", "record", "rte", "wic", "wsc", "axb", "axg"),
         *("sst2", "mrpc", "cola", "qnli", "rte-glue", "stsb", "qqp", "mnli"),
     }
 

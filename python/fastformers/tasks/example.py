@@ -23,7 +23,8 @@ class Example:
         text_pair: second text; ``None`` where the task has one text.
         label: index into the task's labels, the number to predict for regression, or ``None`` where unknown.
         spans: character ranges [start, end), one for each entry of the task's ``span_texts``.
-        group: examples with the same group are answered together: a question of MultiRC, a query of ReCoRD.
+        group: examples with the same group are answered together: a question of MultiRC, a query of ReCoRD, the two
+            choices of COPA.
         answer: the candidate's text, for ReCoRD.
         keep_from: ``text[keep_from:]`` is what truncation should spare (MultiRC's question); 0 for no such part.
         facts: further facts for metrics and submissions, by name.

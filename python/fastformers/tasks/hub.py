@@ -171,6 +171,7 @@ _SOURCES: dict[str, _Source] = {
     "boolq": _Source(_SUPERGLUE, "boolq", _FALSE_TRUE),
     "cb": _Source(_SUPERGLUE, "cb", ("entailment", "contradiction", "neutral")),
     "copa": _Source(_SUPERGLUE, "copa", (0, 1)),
+    "copa-choices": _Source(_SUPERGLUE, "copa", (0, 1)),
     "multirc": _Source(_SUPERGLUE, "multirc", convert=_multirc),
     "record": _Source(_SUPERGLUE, "record", convert=_record),
     "rte": _Source(_SUPERGLUE, "rte", _ENTAILMENT),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tasks' metrics: plain ones from scikit-learn and SciPy, grouped ones (MultiRC, ReCoRD, AX-g) here.
+"""The tasks' metrics: plain ones from scikit-learn and SciPy, grouped ones (MultiRC, ReCoRD, COPA, AX-g) here.
 
 All are fractions from 0 to 1, correlations from -1 to 1. Where the paper's metric is not the official one, both are
 given under names of their own; ``fastformers.tasks.get_task`` says which of them make the score.
@@ -20,7 +20,16 @@ from fastformers.errors import ConfigError
 from fastformers.tasks.example import Example
 from fastformers.tasks.task import Logits
 
-__all__ = ["Classification", "best_candidates", "correlations", "gender_pairs", "multirc", "record", "wsc"]
+__all__ = [
+    "Classification",
+    "best_candidates",
+    "choices",
+    "correlations",
+    "gender_pairs",
+    "multirc",
+    "record",
+    "wsc",
+]
 
 _Indices = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -123,8 +132,15 @@ def record(examples: Sequence[Example], logits: Logits) -> dict[str, float]:
     return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(f1))}
 
 
+def choices(examples: Sequence[Example], logits: Logits) -> dict[str, float]:
+    """Accuracy of the most likely candidate of each group (COPA by choices)."""
+    return {
+        "accuracy": float(np.mean([_known(examples[best]) for best in best_candidates(examples, logits)]))
+    }
+
+
 def best_candidates(examples: Sequence[Example], logits: Logits) -> Iterator[int]:
-    """Yields for each query the index of its candidate with the highest probability of label 1.
+    """Yields for each group, e.g. ReCoRD's query, the index of its candidate with the highest probability of label 1.
 
     The first one of several with the same. By probability everywhere: the published code scores by probability and
     submits by raw logit, which may be different answers.

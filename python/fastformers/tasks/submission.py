@@ -13,6 +13,7 @@ from fastformers.tasks.metrics import best_candidates
 from fastformers.tasks.task import Logits, Task
 
 __all__ = [
+    "choice_lines",
     "custom_lines",
     "index_lines",
     "label_lines",
@@ -47,6 +48,13 @@ def lower_case_lines(task: Task, examples: Sequence[Example], logits: Logits) ->
 def index_lines(task: Task, examples: Sequence[Example], logits: Logits) -> Iterator[str]:
     """Yields the same with the label as a number (COPA)."""
     return (_line(int(example.guid), int(label)) for example, label in _named(task, examples, logits))
+
+
+def choice_lines(task: Task, examples: Sequence[Example], logits: Logits) -> Iterator[str]:
+    """Yields the same for choices that were asked for one by one."""
+    for best in best_candidates(examples, logits):
+        facts = examples[best].facts
+        yield _line(facts["row"], facts["choice"])
 
 
 def text_index_lines(task: Task, examples: Sequence[Example], logits: Logits) -> Iterator[str]:
