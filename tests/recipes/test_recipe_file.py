@@ -135,6 +135,7 @@ def test_there_is_a_recipe_for_each_task_of_superglue_and_for_own_data() -> None
         "boolq",
         "cb",
         "copa",
+        "copa-choices",
         "multirc",
         "own-csv",
         "record",

@@ -26,8 +26,10 @@ def list_recipes() -> None:
     """List the recipes that come with the package; `recipe show NAME` prints one to start from."""
     from fastformers.recipes.ready import ready_recipes
 
-    for name, path in ready_recipes().items():
-        typer.echo(f"{name:<10} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+    recipes = ready_recipes()
+    width = max(map(len, recipes))
+    for name, path in recipes.items():
+        typer.echo(f"{name:<{width}} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
 
 
 @recipe_app.command()
