@@ -48,6 +48,9 @@ ROWS = {
 }
 _QUANTIZED = tuple((stage, stage.removesuffix("-int8")) for stage in ROWS if stage.endswith("-int8"))
 
+#: The same data asked for in two ways: means leave out the first where the second is measured; a task counts once.
+_ASKED_OTHERWISE = {"copa": "copa-choices"}
+
 #: What is compared: the words for it, stages with the ones they are compared with, and the least mean over the tasks.
 DIFFERENCES: tuple[tuple[str, tuple[tuple[str, str], ...], float | None], ...] = (
     ("distilled, against the teacher", (("student", "teacher"),), -2.0),
@@ -68,8 +71,13 @@ DIFFERENCES: tuple[tuple[str, tuple[tuple[str, str], ...], float | None], ...] =
 
 _ABOUT_DIFFERENCES = (
     "Differences, on the seeds that both rows have; a mean of fewer tasks than the table has says of how many, and "
-    f"{MISSED} marks a goal that is missed."
+    f"{MISSED} marks a goal that is missed. COPA counts once: as `copa-choices` where that is measured."
 )
+
+
+def counted_once(tasks: list[str]) -> list[str]:
+    """Returns the tasks that means are of."""
+    return [task for task in tasks if _ASKED_OTHERWISE.get(task) not in tasks]
 
 
 def difference(lines: list[dict[str, Any]], task: str, pairs: Iterable[tuple[str, str]]) -> float | None:
@@ -87,15 +95,16 @@ def difference(lines: list[dict[str, Any]], task: str, pairs: Iterable[tuple[str
 def differences(lines: list[dict[str, Any]]) -> str:
     """Returns the table of differences between stages; tasks without a teacher are left out."""
     tasks = list(dict.fromkeys(line["task"] for line in lines if line["stage"] == "teacher"))
+    once = counted_once(tasks)
     rows = []
     for words, pairs, least in DIFFERENCES:
-        found = [difference(lines, task, pairs) for task in tasks]
-        known = [value for value in found if value is not None]
+        found = {task: difference(lines, task, pairs) for task in tasks}
+        known = [value for task in once if (value := found[task]) is not None]
         if known:
-            count = "" if len(known) == len(tasks) else f" ({len(known)})"
+            count = "" if len(known) == len(once) else f" ({len(known)})"
             missed = least is not None and mean(known) < least
             goal = "" if least is None else _points(least) + (f" {MISSED}" if missed else "")
-            cells = ["" if value is None else _points(value) for value in found]
+            cells = ["" if value is None else _points(value) for value in found.values()]
             rows.append([words, *cells, _points(mean(known)) + count, goal])
     return table(["points", *tasks, "mean", "at least"], rows)
 
@@ -121,15 +130,16 @@ def tables(lines: list[dict[str, Any]]) -> str:
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     seeds = {task: len({line["seed"] for line in lines if line["task"] == task}) for task in tasks}
     head = [f"{task} ({counted(seeds[task], 'seed')})" for task in tasks]
-    majority = [next(line["majority"] for line in lines if line["task"] == task) for task in tasks]
-    rows = [["most frequent label", *(f"{share:.1f}" for share in [*majority, mean(majority)])]]
+    once = counted_once(tasks)
+    majority = {task: next(line["majority"] for line in lines if line["task"] == task) for task in tasks}
+    shares = [*majority.values(), mean(majority[task] for task in once)]
+    rows = [["most frequent label", *(f"{share:.1f}" for share in shares)]]
     for stage, name in ROWS.items():
-        found = [scores_of(lines, task, stage) for task in tasks]
-        if any(found):
-            whole = f"{mean(mean(scores) for scores in found):.1f}" if all(found) else ""
-            rows.append(
-                [name, *(cell(scores, seeds[task]) for scores, task in zip(found, tasks, strict=True)), whole]
-            )
+        found = {task: scores_of(lines, task, stage) for task in tasks}
+        if any(found.values()):
+            whole = [found[task] for task in once]
+            average = f"{mean(map(mean, whole)):.1f}" if all(whole) else ""
+            rows.append([name, *(cell(scores, seeds[task]) for task, scores in found.items()), average])
     text = [table(["", *head, "mean"], rows), ""]
     text += [_ABOUT_DIFFERENCES, "", differences(lines), ""]
     for stage in (stage for stage in ROWS if stage.endswith("-int8")):

@@ -43,6 +43,19 @@ def test_a_mean_counts_each_task_once_and_marks_a_missed_goal() -> None:
     assert "labels only" not in text
 
 
+def test_a_task_that_is_asked_in_two_ways_counts_once() -> None:
+    lines = [
+        line("copa", 1, "teacher", 57), line("copa", 1, "student", 51),
+        line("copa-choices", 1, "teacher", 70), line("copa-choices", 1, "student", 68),
+        line("cb", 1, "teacher", 90), line("cb", 1, "student", 86),
+    ]  # fmt: skip
+    text = tables(lines)
+    assert row_of(text, "distilled, against the teacher") == ["-6.0", "-2.0", "-4.0", "-3.0", "-2.0 \u2717"]
+    assert row_of(text, "teacher, MPNet")[-1] == "80.0"
+    alone = tables([each for each in lines if each["task"] != "copa-choices"])
+    assert row_of(alone, "distilled, against the teacher") == ["-6.0", "-4.0", "-5.0", "-2.0 \u2717"]
+
+
 def test_int8_is_compared_with_its_own_float32_model() -> None:
     lines = [
         line("cb", 1, "teacher", 90), line("cb", 1, "teacher-int8", 89, changed=0.02),
