@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from fastformers.span_text import SpanText
 from fastformers.tasks import Example, Task
@@ -53,16 +53,28 @@ def queries_of(
         examples: at least one.
         lengths: tokens of each.
         task: of which they are; says in which text a span lies.
-        most_texts: take an even sample over the lengths; ``None`` takes all.
+        most_texts: take an even sample over the lengths; ``None`` takes all. Texts that are answered together (MultiRC,
+            ReCoRD, COPA by choices) are taken together, or their scores would mean nothing: about so many texts then.
         seed: of that sample.
     """
     chosen = list(range(len(examples)))
     if most_texts is not None and most_texts < len(examples):
-        chosen = sorted(sample_by_length(lengths, most_texts, seed))
+        groups = _answered_together(examples)
+        means = [sum(lengths[index] for index in group) / len(group) for group in groups]
+        count = max(1, most_texts * len(groups) // len(examples))
+        chosen = sorted(chain.from_iterable(groups[place] for place in sample_by_length(means, count, seed)))
     kept = tuple(examples[index] for index in chosen)
     return Queries(
         kept, tuple(text_of(each, task) for each in kept), tuple(lengths[i] for i in chosen), len(examples)
     )
+
+
+def _answered_together(examples: Sequence[Example]) -> list[list[int]]:
+    """Indices of each group of examples; one without a group is alone."""
+    groups: dict[str | int, list[int]] = {}
+    for index, example in enumerate(examples):
+        groups.setdefault(example.group or index, []).append(index)
+    return list(groups.values())
 
 
 def text_of(example: Example, task: Task | None) -> Text:
@@ -73,7 +85,7 @@ def text_of(example: Example, task: Task | None) -> Text:
     return example.text if example.text_pair is None else (example.text, example.text_pair)
 
 
-def sample_by_length(lengths: Sequence[int], count: int, seed: int) -> list[int]:
+def sample_by_length(lengths: Sequence[float], count: int, seed: int) -> list[int]:
     """Draws texts evenly over the lengths: one at random out of each of ``count`` equal stretches, sorted by length.
 
     Args:

@@ -34,7 +34,8 @@ class LadderSettings:
             which is the least. Not on a GPU.
         baseline_sample: texts that the rows of the uncompressed model are timed on, at least 8; ``None`` for all.
             Not on a GPU.
-        most_texts: measure, and score, on an even sample of so many texts, at least 2; ``None`` for all.
+        most_texts: measure, and score, on an even sample of so many texts, at least 2; ``None`` for all. Texts that are
+            answered together, e.g. a question of MultiRC, are taken together: about so many texts then.
         comparisons: also measure the rows beside the ladder, see ``rungs``.
         price: of the machine: a name of ``fastformers cost --list`` or US dollars an hour; ``None`` states no cost.
         utilisation: share of the paid time in which queries are answered, in (0, 1].

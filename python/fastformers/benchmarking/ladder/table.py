@@ -113,8 +113,12 @@ def notes_of(report: LadderReport) -> list[str]:
 
 def _scored(report: LadderReport) -> str:
     """On how many texts the score was found where these are not all."""
-    most = report.settings.get("most_texts")
-    return f", on the {most:,} texts measured" if most is not None and most < report.texts else ""
+    measured = max(row.sample for row in report.rows)
+    return (
+        f", on the {measured:,} texts measured"
+        if report.settings.get("most_texts") and measured < report.texts
+        else ""
+    )
 
 
 def _steps(report: LadderReport) -> str:
