@@ -13,13 +13,17 @@ import pytest
 import torch
 
 from fastformers.benchmarking.demo_models import find_model
+from fastformers.benchmarking.ladder.forms import FORMS
+from fastformers.benchmarking.ladder.models import LadderModels
 from fastformers.benchmarking.ladder.preset import preset_systems
 from fastformers.benchmarking.ladder.queries import deal, sample_by_length
+from fastformers.benchmarking.ladder.run import _Run
 from fastformers.benchmarking.ladder.rungs import Rung
 from fastformers.benchmarking.ladder.scores import Scores
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import Systems, folder_systems, recipe_systems
 from fastformers.benchmarking.ladder.tasks_table import climb_tasks
+from fastformers.config import CompileConfig
 from fastformers.errors import ConfigError, FormatError, MissingExtraError
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.modules.layer_shapes import LayerShape, shapes_of
@@ -107,6 +111,56 @@ def test_a_student_distilled_after_a_pruning_is_no_pruned_one(
     assert [model.compiled for model in systems.students] == [out / "fast", None]
 
 
+def test_pruned_weights_that_were_trained_again_take_their_place(
+    recipe: Path, data: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(recipe, tmp_path / "out")
+    report = read_json(out / "report.json")
+    for row in report["rows"]:
+        if row["name"] == "pruned":
+            row.update(kind="train", inputs={"model": "cut"})
+    (out / "report.json").write_bytes(json_bytes(report))
+    systems = recipe_systems(out, data)
+    assert names(systems) == ["teacher", "student", "pruned"]
+    assert systems.pruned[0].compiled == out / "pruned-fast"
+
+
+def test_the_first_encoder_with_int8_layers_is_taken(recipe: Path, data: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(recipe, tmp_path / "out")
+    compile_folder(out / "student", out / "float", CompileConfig(int8=None))
+    ledger = Ledger(out)
+    ledger.note("float", ledger.entry("student"))
+    report = read_json(out / "report.json")
+    row = {**report["rows"][1], "name": "float", "kind": "compile", "inputs": {"model": "student"}}
+    for rows in ([row, *report["rows"]], [*report["rows"], row]):
+        rows = sorted(rows, key=lambda each: each["name"] != "teacher")
+        (out / "report.json").write_bytes(json_bytes({**report, "rows": rows}))
+        assert recipe_systems(out, data).students[0].compiled == out / "fast"
+    rows = [each for each in rows if each["name"] != "fast"]
+    (out / "report.json").write_bytes(json_bytes({**report, "rows": rows}))
+    assert recipe_systems(out, data).students[0].compiled is None
+
+
+def test_another_encoder_of_the_same_weights_is_another_row(recipe: Path, data: Path, tmp_path: Path) -> None:
+    """Its options and its texts decide what it answers; readings and scores must not outlive it."""
+    systems = recipe_systems(recipe, data)
+    settings = LadderSettings(rounds=3, threads=1, energy="off")
+    other = tmp_path / "other"
+    compile_folder(recipe / "student", other, CompileConfig(int8_embeddings=True), data_dir=data)
+    changed = replace(systems, students=(replace(systems.students[0], compiled=other),))
+    texts = tmp_path / "texts"
+    shutil.copytree(data, texts)
+    train = texts / "train.jsonl"
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[1:]))
+    left_to_the_ladder = replace(systems, students=(replace(systems.students[0], compiled=None),))
+    keys, identities = [], []
+    for each in (systems, changed, left_to_the_ladder, replace(left_to_the_ladder, data=texts)):
+        models = LadderModels(each, tmp_path / "models")
+        keys.append(_Run(each, settings, models, FORMS["cpu"]).key)
+        identities.append(models.encoder_identity(each.students[0]))
+    assert len(set(keys)) == len(set(identities)) == 4
+
+
 def test_a_score_of_labels_that_were_changed_since_is_found_anew(
     recipe: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -115,7 +169,9 @@ def test_a_score_of_labels_that_were_changed_since_is_found_anew(
     model = open_model(recipe / "student")
     changed = [replace(each, label=0) for each in systems.examples]
     contestant: Any = SimpleNamespace(precision="float32", scored=lambda: model)
-    found = Scores(tmp_path, changed, "changed").of(Rung("row", "", student, "dynamic", ""), contestant)
+    found = Scores(tmp_path, changed, "changed").of(
+        Rung("row", "", student, "dynamic", ""), contestant, student.identity
+    )
     assert student.noted is not None
     assert found == score_model(model, changed).score != student.noted.score
 

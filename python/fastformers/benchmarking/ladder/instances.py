@@ -170,7 +170,7 @@ def instances_table(
             f"{model.name}: {len(arrangements)} arrangements, {len(queries):,} texts, {settings.rounds} rounds"
         )
         places = [str(place) for place in range(len(modes) * len(arrangements))]
-        key = _key(model, queries, arrangements, modes, settings)
+        key = _key(models.encoder_identity(model), queries, arrangements, modes, settings)
         journal = Journal(journals[-1], key, places, overwrite=overwrite)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TruncationWarning)  # every arrangement cuts at the same length
@@ -205,7 +205,7 @@ def instances_table(
 
 
 def _key(
-    model: SystemModel,
+    identity: str,
     queries: Queries,
     arrangements: Sequence[Arrangement],
     modes: Sequence[Mode],
@@ -216,7 +216,7 @@ def _key(
     texts = [(each.text, each.text_pair) for each in queries.examples]
     tried = [asdict(each) for each in arrangements]
     facts = [
-        model.identity,
+        identity,
         texts,
         tried,
         modes,

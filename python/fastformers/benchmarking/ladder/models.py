@@ -6,8 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastformers.benchmarking.ladder.systems import SystemModel, Systems
+from fastformers import __version__
+from fastformers.benchmarking.ladder.systems import SystemModel, Systems, folder_digest
 from fastformers.config import CompileConfig, Int8Config
+from fastformers.files.digests import sha256_of
 from fastformers.files.strict_json import read_json
 from fastformers.recipes import compiling
 from fastformers.recipes.compile_folder import Text, training_texts
@@ -32,6 +34,7 @@ class LadderModels:
         self._folder = folder
         self._opened: dict[str, OpenedModel] = {}
         self._texts: list[Text] | None = None
+        self._encoders: dict[str, str] = {}
 
     def opened(self, model: SystemModel) -> OpenedModel:
         """Returns the torch model."""
@@ -44,7 +47,7 @@ class LadderModels:
         if model.compiled is not None:
             return model.compiled
         place = self._folder / f"{_file_name(model.name)}-int8"
-        key = {"made_from": model.identity}
+        key = {"made_of": self.calibrated_identity(model)}
         if (place / _KEY_FILE).is_file() and read_json(place / _KEY_FILE) == key:
             return place
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +60,20 @@ class LadderModels:
         )
         save_model(encoder, place, opened.tokenizer, opened.task_file, extra={_KEY_FILE: key}, overwrite=True)
         return place
+
+    def encoder_identity(self, model: SystemModel) -> str:
+        """Returns what changes with the compiled encoder: one model can have several, by options and by texts."""
+        if model.name not in self._encoders:
+            given = model.compiled
+            self._encoders[model.name] = (
+                self.calibrated_identity(model) if given is None else folder_digest(given)
+            )
+        return self._encoders[model.name]
+
+    def calibrated_identity(self, model: SystemModel) -> str:
+        """Returns what changes with INT8 layers that the ladder makes itself: weights, texts, version."""
+        texts = sha256_of(repr(self.calibration_texts()).encode())
+        return sha256_of(f"{model.identity} {texts} {__version__}".encode())
 
     def compiled_model(self, model: SystemModel) -> OpenedModel:
         """Returns the compiled encoder, opened to be scored."""

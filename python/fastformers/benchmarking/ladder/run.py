@@ -191,6 +191,7 @@ class _Run:
         self.beside = [rung for rung in beside if WAYS[rung.way].covers(systems, settings)]
         self.all_rungs = [*self.rungs, *self.beside]
         self._shares = {rung.name: self._share(rung) for rung in self.all_rungs}
+        self._identities = {rung.name: WAYS[rung.way].identity(models, rung.model) for rung in self.all_rungs}
 
     def _check_padded_length(self, teacher: OpenedModel) -> None:
         padded, most = self._settings.padded_length, most_tokens(teacher.model, teacher.tokenizer)
@@ -232,7 +233,7 @@ class _Run:
         assert machine.cpu is not None
         priced = ("price", "utilisation")
         facts = {
-            "rows": [[rung.name, rung.way, rung.model.identity] for rung in self.all_rungs],
+            "rows": [[rung.name, rung.way, self._identities[rung.name]] for rung in self.all_rungs],
             "data": self.data_key,
             "settings": {
                 name: value for name, value in self._settings.to_dict().items() if name not in priced
@@ -258,7 +259,10 @@ class _Run:
             return dict.fromkeys(contestants)
         tell(f"scoring on {len(self.queries):,} examples")
         scores = Scores(folder, self.queries.examples, self.data_key)
-        return {rung.name: scores.of(rung, contestants[rung.name]) for rung in self.all_rungs}
+        return {
+            rung.name: scores.of(rung, contestants[rung.name], self._identities[rung.name])
+            for rung in self.all_rungs
+        }
 
     def report(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastformers import __version__
 from fastformers.benchmarking.ladder.rungs import Rung
 from fastformers.benchmarking.ladder.systems import Noted
 from fastformers.benchmarking.ladder.ways import Contestant
@@ -41,13 +42,18 @@ class Scores:
         self._examples, self._data = examples, data
         self._known: dict[str, Any] = read_json(self._file) if self._file.exists() else {}
 
-    def of(self, rung: Rung, contestant: Contestant) -> float:
+    def of(self, rung: Rung, contestant: Contestant, identity: str) -> float:
         """Returns the score of a row, 0 to 100.
+
+        Args:
+            rung: the row.
+            contestant: answers for it.
+            identity: of what answers; a score that is kept is of that alone, and of this version.
 
         Raises:
             FormatError: ``scores.json`` is damaged.
         """
-        key = f"{rung.model.name}, {contestant.precision}, {rung.model.identity[:16]}, {self._data[:16]}"
+        key = f"{rung.model.name}, {contestant.precision}, {identity[:16]}, {self._data[:16]}, {__version__}"
         if key not in self._known:
             self._known[key] = self._find(rung, contestant)
             replace_file(self._file, json_bytes(self._known))

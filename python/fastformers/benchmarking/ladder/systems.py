@@ -14,10 +14,12 @@ from fastformers.files.strict_json import read_json
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.recipes.recipe_plan import Ledger
 from fastformers.recipes.recipe_run import REPORT
+from fastformers.runtime.artefact_folder import REPORT as CONVERSION
 from fastformers.tasks import Example, Task, load_examples
 
-__all__ = ["Noted", "SystemModel", "Systems", "folder_systems", "recipe_systems"]
+__all__ = ["Noted", "SystemModel", "Systems", "folder_digest", "folder_systems", "recipe_systems"]
 
+_TRAINED = ("train", "distill")
 _HASHED = (".json", ".safetensors", ".txt")
 
 
@@ -123,9 +125,10 @@ def folder_systems(
 def recipe_systems(output: str | Path, data: str | Path) -> Systems:
     """Takes models from the output folder of a recipe that ran to its end.
 
-    The first trained stage is the teacher. Distilled stages after it are students, or pruned students where their
-    weights come out of a pruning stage; weights that were pruned and never distilled again are pruned students too. A
-    model that has no compiled stage is compiled by the ladder.
+    The first trained stage is the teacher. Distilled stages after it are students. Stages whose weights come out of a
+    pruning stage and were distilled or trained again are pruned students; weights that were pruned and left so are,
+    too. Other trained stages, and what is made of them, are no step of a ladder. A model's encoder is its first
+    compiled stage with INT8 layers; without one the ladder compiles it.
 
     Args:
         output: the recipe's folder.
@@ -143,14 +146,16 @@ def recipe_systems(output: str | Path, data: str | Path) -> Systems:
         )
     teacher = next(stage for stage in stages if stage.kind == "train")
     later = stages[stages.index(teacher) + 1 :]
-    distilled = [stage for stage in later if stage.kind == "distill"]
-    trained_again = {stage.inputs.get("student") for stage in distilled}
+    students = [stage for stage in later if stage.kind == "distill" and not _is_pruned(stage, stages)]
+    again = [stage for stage in later if stage.kind in _TRAINED and _is_pruned(stage, stages)]
+    trained_again = {_origin(stage) for stage in again}
     left = [stage for stage in later if stage.kind == "prune" and stage.name not in trained_again]
-    compiled = {stage.inputs.get("model"): stage for stage in later if stage.kind == "compile"}
-    students = [stage for stage in distilled if not _is_pruned(stage, stages)]
-    pruned = [stage for stage in later if stage in left or (stage in distilled and stage not in students)]
+    pruned = [stage for stage in later if stage in again or stage in left]
+    encoders = [stage for stage in later if stage.kind == "compile" and _has_int8(folder / stage.name)]
     models = {
-        stage.name: _stage_model(folder, stage, compiled.get(stage.name))
+        stage.name: _stage_model(
+            folder, stage, next((each for each in encoders if _origin(each) == stage.name), None)
+        )
         for stage in (teacher, *students, *pruned)
     }
     task = open_model(folder / teacher.name).required_task().task
@@ -214,8 +219,18 @@ def _is_pruned(stage: _Stage, stages: Sequence[_Stage]) -> bool:
     by_name = {each.name: each for each in stages}
     known: _Stage | None = stage
     while known is not None and known.kind != "prune":
-        known = by_name.get(known.inputs.get("student", known.inputs.get("model", "")))
+        known = by_name.get(_origin(known))
     return known is not None
+
+
+def _origin(stage: _Stage) -> str:
+    """Name of the stage, or of the given model, that a stage's weights come from."""
+    return stage.inputs.get("student", stage.inputs.get("model", ""))
+
+
+def _has_int8(folder: Path) -> bool:
+    """Whether an encoder that was compiled from float32 weights has INT8 layers: those come with a report."""
+    return (folder / CONVERSION).is_file()
 
 
 def _stage_model(folder: Path, stage: _Stage, compiled: _Stage | None) -> SystemModel:
@@ -229,7 +244,11 @@ def _stage_model(folder: Path, stage: _Stage, compiled: _Stage | None) -> System
 
 def _model(folder: Path, **fields: Any) -> SystemModel:
     return SystemModel(
-        name=folder.name, open=lambda: open_model(folder), identity=_digest(folder), folder=folder, **fields
+        name=folder.name,
+        open=lambda: open_model(folder),
+        identity=folder_digest(folder),
+        folder=folder,
+        **fields,
     )
 
 
@@ -256,7 +275,12 @@ def _labelled(task: Task, data: str | Path, split: str) -> tuple[Example, ...]:
     return examples
 
 
-def _digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
+    """Returns what changes with a model's weights and how it is built.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: it must hold a model")
     files = sorted(path for path in folder.iterdir() if path.suffix in _HASHED and path.is_file())

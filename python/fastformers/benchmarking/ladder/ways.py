@@ -18,7 +18,7 @@ from typing import Any
 from fastformers.benchmarking.ladder.models import LadderModels
 from fastformers.benchmarking.ladder.rungs import Rung
 from fastformers.benchmarking.ladder.settings import LadderSettings
-from fastformers.benchmarking.ladder.systems import Systems
+from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.benchmarking.subjects import Subject, subject_of
 from fastformers.benchmarking.tune import FolderEngines, InstanceProcesses
 from fastformers.config import Fp16Config, TorchConfig, TorchPadding
@@ -95,11 +95,13 @@ class Way:
         open: makes the contestant.
         kind: for readers of the JSON: which software answers.
         covers: whether it can answer these models with these settings.
+        identity: of what answers: changes where its times or its score may.
     """
 
     open: Callable[[_Opening], Contestant]
     kind: str
     covers: Callable[[Systems, LadderSettings], bool] = lambda systems, settings: True
+    identity: Callable[[LadderModels, SystemModel], str] = lambda models, model: model.identity
 
 
 def open_contestant(
@@ -309,16 +311,23 @@ def _without_spans(systems: Systems, _: LadderSettings) -> bool:
     return not (systems.task and systems.task.span_texts)
 
 
+def _requests_of_one(_: Systems, settings: LadderSettings) -> bool:
+    return settings.batch_size == 1
+
+
+_calibrated = partial(Way, kind="torch", covers=_without_spans, identity=LadderModels.calibrated_identity)
+_on_encoder = partial(Way, identity=LadderModels.encoder_identity)
+
 WAYS: dict[str, Way] = {
     "padded": Way(_padded, "torch"),
     "dynamic": Way(_dynamic, "torch"),
-    "quantized": Way(partial(_quantized, activation="per_token"), "torch", _without_spans),
-    "per_tensor": Way(partial(_quantized, activation="per_tensor"), "torch", _without_spans),
-    "engine": Way(_engine, "engine"),
-    "one_thread": Way(partial(_engine, threads=1), "engine"),
-    "all_rows": Way(_all_rows, "engine", _without_spans),
-    "instances": Way(_instances, "instances"),
-    "processes": Way(_processes, "processes", lambda _, settings: settings.batch_size == 1),
+    "quantized": _calibrated(partial(_quantized, activation="per_token")),
+    "per_tensor": _calibrated(partial(_quantized, activation="per_tensor")),
+    "engine": _on_encoder(_engine, "engine"),
+    "one_thread": _on_encoder(partial(_engine, threads=1), "engine"),
+    "all_rows": _on_encoder(_all_rows, "engine", _without_spans),
+    "instances": _on_encoder(_instances, "instances"),
+    "processes": _on_encoder(_processes, "processes", _requests_of_one),
     "batches_padded": Way(partial(_large_batches, padding="fixed"), "batches"),
     "batches_dynamic": Way(partial(_large_batches, padding="longest"), "batches"),
     "batches": Way(partial(_large_batches, padding="buckets"), "batches"),
