@@ -16,7 +16,7 @@ from fastformers.errors import ConfigError
 from fastformers.recipes.distilling import distill_folders
 from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.pruning import prune_folder
-from fastformers.tasks import TaskFile
+from fastformers.tasks import TaskFile, get_task
 
 #: Not in the order of the alphabet, as which the labels of data alone are taken.
 NAMES = ("good", "bad")
@@ -94,3 +94,17 @@ def test_one_whose_answers_are_not_known_says_what_to_do(
     folder = saved(tmp_path, tiny_checkpoint, names, **config)
     with pytest.raises(ConfigError, match=r"that exclude each other.*save the task beside the model"):
         open_model(folder).required_task()
+
+
+def test_a_task_file_whose_classes_are_in_another_order_is_refused(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Its answers would be exchanged, and nothing else would tell."""
+    folder = saved(tmp_path / "other", tiny_checkpoint, ("false", "true"))
+    TaskFile(get_task("boolq"), 64).save(folder)
+    with pytest.raises(ConfigError, match=r"order false, true, its task\.json .*boolq.* order True, False"):
+        open_model(folder)
+    for names in (("true", "false"), ("LABEL_0", "LABEL_1"), ("yes", "no")):
+        folder = saved(tmp_path / names[0], tiny_checkpoint, names)
+        TaskFile(get_task("boolq"), 64).save(folder)
+        assert open_model(folder).required_task().task.name == "boolq"

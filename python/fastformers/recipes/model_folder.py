@@ -69,7 +69,7 @@ class OpenedModel:
             raise ConfigError(
                 f"{self.folder} holds no {TASK_FILE}, and its config.json names no classes (id2label) that exclude "
                 "each other, so it is not known what the model answers: take a folder that fastformers trained, write "
-                "the names there, or save the task beside the model: "
+                "the names there, or save the task beside the model, whose outputs must be in the order of its labels: "
                 f"TaskFile(get_task('boolq'), {LONGEST}).save(folder)"
             )
         return found
@@ -206,6 +206,7 @@ def _compiled(folder: Path, _: TaskFile | None) -> nn.Module:
 
 def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
     if task_file is not None:
+        _check_class_order(folder, task_file.task)
         return build_model(task_file.task, folder)
     transformers = require("transformers", "torch", "opening a model")
     try:
@@ -224,6 +225,18 @@ def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
     if missing:
         _LOG.warning("%s lacks %s (%d such): drawn at random", folder, missing[0], len(missing))
     return with_float32_weights(model)
+
+
+def _check_class_order(folder: Path, task: Task) -> None:
+    """Refuses a classifier whose config names the task's classes in another order: its answers would be exchanged."""
+    names = given_class_names(read_json(folder / "config.json").get("id2label"))
+    ours, theirs = ([name.casefold() for name in each] for each in (task.labels, names))
+    if sorted(ours) == sorted(theirs) and ours != theirs:
+        raise ConfigError(
+            f"{folder}: its config.json has the classes in the order {', '.join(names)}, its {TASK_FILE} (the task "
+            f"{task.name}) in the order {', '.join(task.labels)}: put the rows of its last layer, and id2label, into "
+            f"the task's order; or delete {TASK_FILE} and use files of your own with the labels that config.json has"
+        )
 
 
 def _tokenizer(folder: Path) -> Any:
