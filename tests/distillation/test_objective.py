@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from fastformers.distillation.losses import (
     score_loss,
     soft_loss,
 )
+from fastformers.distillation.token_types import TokenTypes
 from fastformers.errors import ConfigError, ShapeError, UnsupportedModelError
 from fastformers.tasks import Collator, EncodedExamples, Example, encode
 from fastformers.tasks.custom import task_with_labels
@@ -353,3 +355,51 @@ def test_the_description_tells_runs_apart_that_lose_differently(
     ]
     assert all(found.count(one) == 1 for one in found)
     assert objective_of(student, build(), encoded, DistillConfig()).describe() == found[0]
+
+
+def test_a_teacher_reads_its_own_token_types(
+    build: Build, tokenizer: Any, token_config: DistillConfig
+) -> None:
+    """DistilBERT's tokenizer gives none: the second text of a pair would be of the first type."""
+    pairs = [Example(str(row), "the cat sat", "dog ran on mat"[: 7 + row], label=row % 3) for row in range(8)]
+    task = task_with_labels(("bad", "good", "so"))
+    theirs = encode(pairs, tokenizer, task, max_length=16)
+    plain = deepcopy(tokenizer)
+    plain.model_input_names = ["input_ids", "attention_mask"]
+    ours = encode(pairs, plain, task, max_length=16)
+    assert "token_type_ids" in theirs[0]
+    assert "token_type_ids" not in ours[0]
+    student, teacher = build("distilbert", seed=1), build()
+    logits, seen = teacher_logits(teacher, theirs), []
+    teacher.bert.embeddings.register_forward_pre_hook(
+        lambda _, args, named: seen.append(named["token_type_ids"]), with_kwargs=True
+    )
+    losses = [
+        DistillObjective(student, teacher, ours, logits, token_config, given)(student, batch_of(ours, ROWS))
+        for given in (theirs, None)
+    ]
+    assert losses[0] != losses[1]
+    expected = batch_of(theirs, ROWS)["token_type_ids"]
+    assert expected.any()
+    assert torch.equal(seen[0], expected)
+
+
+def test_a_teacher_without_token_types_is_not_given_its_students(build: Build, tokenizer: Any) -> None:
+    pairs = [Example("0", "the cat", "dog ran", label=0)]
+    plain = deepcopy(tokenizer)
+    plain.model_input_names = ["input_ids", "attention_mask"]
+    task = task_with_labels(("bad", "good", "so"))
+    ours, theirs = (encode(pairs, each, task, max_length=16) for each in (tokenizer, plain))
+    batch = batch_of(ours, [0])
+    assert "token_type_ids" not in TokenTypes.of(ours, theirs).put_into(batch)
+    assert TokenTypes.of(ours, ours).put_into(batch) is batch
+
+
+def test_a_teacher_that_shows_no_state_is_known_by_its_logits(build: Build, encoded: EncodedExamples) -> None:
+    """A run that was killed must not go on with another compiled teacher."""
+    student, logits = build(seed=1), torch.zeros(len(encoded), 3)
+    described = [
+        DistillObjective(student, nn.Identity(), encoded, given, DistillConfig()).describe()["teacher"]
+        for given in (logits, logits.clone(), logits + 1)
+    ]
+    assert described[0] == described[1] != described[2]

@@ -146,6 +146,13 @@ def test_a_quantized_teacher_has_a_digest_of_its_own(build: Build) -> None:
     assert len({teacher_digest(teacher) for teacher in teachers}) == 3
 
 
+def test_a_teacher_with_one_range_for_each_tensor_has_a_digest_of_its_own(build: Build) -> None:
+    teachers = [build(), build()]
+    for teacher, activation in zip(teachers, ("per_token", "per_tensor"), strict=True):
+        quantize_(teacher, Int8Config(never_slower=False, equalize=False, activation=activation))
+    assert teacher_digest(teachers[0]) != teacher_digest(teachers[1])
+
+
 def test_a_model_that_shows_no_state_is_never_kept(
     build: Build, encoded: EncodedExamples, tmp_path: Path
 ) -> None:

@@ -19,8 +19,11 @@ from fastformers.distillation import losses
 from fastformers.distillation.inside import Inside, Wanted, head_count, run
 from fastformers.distillation.layer_map import LayerPairs, layer_pairs
 from fastformers.distillation.teacher_outputs import teacher_digest
+from fastformers.distillation.token_types import TokenTypes
 from fastformers.errors import ConfigError, ShapeError
+from fastformers.files.digests import sha256_of
 from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.model_digest import bytes_of
 from fastformers.tasks import EncodedExamples
 
 __all__ = ["DistillObjective"]
@@ -45,6 +48,8 @@ class DistillObjective(nn.Module):
         train: the examples in the student's tokenisation.
         logits: the teacher's for the same examples, float32, shape [examples, outputs].
         config: weights and kinds of the losses.
+        teacher_train: the same examples in the teacher's tokenisation, whose token types it reads in losses of tokens:
+            a student's tokenizer, e.g. DistilBERT's, may give none. ``None``: it reads the student's.
 
     Attributes:
         pairs: (student's layer, teacher's layer) of the losses of hidden states and attention.
@@ -67,6 +72,7 @@ class DistillObjective(nn.Module):
         train: EncodedExamples,
         logits: Tensor,
         config: DistillConfig,
+        teacher_train: EncodedExamples | None = None,
     ) -> None:
         super().__init__()
         if tuple(logits.shape) != (len(train), train.task.num_labels):
@@ -77,6 +83,7 @@ class DistillObjective(nn.Module):
         self.config = config
         self._regression = train.task.kind == "regression"
         self._teacher = (teacher,)  # in a tuple, so that it is no part of what is trained and saved
+        self._types = TokenTypes.of(train, teacher_train if config.looks_at_tokens else None)
         self._layers_and_heads(student, teacher)
         self.projections = _projections(student, teacher, config)
         self.register_buffer("logits", logits.float(), persistent=False)
@@ -96,7 +103,7 @@ class DistillObjective(nn.Module):
         device = student.logits.device
         if self._wanted[1] != Wanted():
             with torch.no_grad():
-                teacher = run(self._ready_teacher(device), batch, self._wanted[1])
+                teacher = run(self._ready_teacher(device), self._types.put_into(batch), self._wanted[1])
         with torch.autocast(device.type, enabled=False):  # losses are sums of small differences
             loss = self._of_logits(student.logits, batch["example"])
             if teacher is None:
@@ -104,12 +111,15 @@ class DistillObjective(nn.Module):
             return loss + self._of_tokens(student, teacher, batch["attention_mask"])
 
     def describe(self) -> dict[str, Any]:
-        """Returns what decides the loss, as JSON values: the config, but not how to train, and the teacher's digest."""
+        """Returns what decides the loss, as JSON values: the config, but not how to train, and the teacher's digest.
+
+        A teacher that shows no state is known by its logits.
+        """
         facts = {name: value for name, value in self.config.to_dict().items() if name != "train"}
         return {
             **facts,
             "layer_pairs": [list(pair) for pair in self.pairs],
-            "teacher": teacher_digest(self._teacher[0]),
+            "teacher": teacher_digest(self._teacher[0]) or sha256_of(bytes_of(self.logits)),
         }
 
     def _of_logits(self, student: Tensor, example: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastformers.modules.packed_linear import PackedLinear
+
 __all__ = ["bytes_of", "config_facts", "module_digest"]
 
 #: Facts of a transformers config that say nothing about what the model computes.
@@ -20,12 +22,17 @@ _NO_FACTS = frozenset({"_name_or_path", "transformers_version", "architectures",
 def module_digest(module: nn.Module, facts: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of a module's class, of facts about it, and of its parameters and buffers, in hexadecimal.
 
+    What INT8 layers do before and after their product is no part of their state, and in the digest, too.
+
     Args:
         module: anything with a state.
         facts: what else decides what it computes, as JSON values or things with a text.
     """
     digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, part in module.named_modules():
+        if isinstance(part, PackedLinear):
+            digest.update(f"\n{name} {part.activation} {part.per_tensor}".encode())
     for name, value in module.state_dict().items():
         is_tensor = isinstance(value, Tensor)
         shape = f"{value.dtype} {list(value.shape)}" if is_tensor else type(value).__name__
