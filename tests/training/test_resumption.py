@@ -239,6 +239,19 @@ def test_the_folder_of_another_run_is_refused_and_the_difference_named(
     assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_does_not_go_on_in_another_precision_than_auto_stood_for(
+    make_model: MakeModel,
+    data: tuple[EncodedExamples, EncodedExamples],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a move to a machine without the GPU that it began on."""
+    train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+    monkeypatch.setattr("fastformers.training.train.precision_of", lambda config, device: "bfloat16")
+    with pytest.raises(ConfigError, match="another run: precision is 'bfloat16', was 'float32'"):
+        train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+
+
 def test_objectives_are_told_apart_by_what_they_describe(
     make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], tmp_path: Path
 ) -> None:

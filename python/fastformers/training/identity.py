@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from fastformers.config import TrainConfig
 from fastformers.modules.model_digest import config_facts, module_digest
 from fastformers.tasks import EncodedExamples
 
@@ -29,9 +28,9 @@ def identity_of(
     objective: nn.Module,
     train: EncodedExamples,
     val: EncodedExamples | None,
-    config: TrainConfig,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns digests of all that decides how a run goes, and the config, as JSON values."""
+    """Returns digests of all that decides how a run goes, and its settings, as JSON values."""
     describe = getattr(objective, "describe", None)
     facts = describe() if callable(describe) else {}
     return {
@@ -39,7 +38,7 @@ def identity_of(
         "objective": module_digest(objective, facts),
         "train": _digest_of_examples(train),
         "val": None if val is None else _digest_of_examples(val),
-        "config": config.to_dict(),
+        "config": dict(settings),
     }
 
 

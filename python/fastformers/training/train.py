@@ -79,7 +79,11 @@ def train_(
     precision = precision_of(config, device)
     best, state, work = BestWeights(), RunState(), None
     if work_dir is not None:
-        work = WorkFolder(Path(work_dir), identity_of(model, objective, train, val, config))
+        settings = config.to_dict() | {
+            "device": str(device),
+            "precision": precision,
+        }  # not "auto": it may change
+        work = WorkFolder(Path(work_dir), identity_of(model, objective, train, val, settings))
         state = work.read(best)
     resumed_from = state.step or None
     plan = plan_of(config, len(train))
