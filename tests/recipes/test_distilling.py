@@ -427,6 +427,20 @@ def test_a_test_set_gives_its_texts_and_spans_without_its_labels(tmp_path: Path)
     assert found.spans == load_examples(get_task("wic"), tmp_path, "test")[0].spans != ()
 
 
+def test_placeholders_in_a_test_set_are_not_looked_at(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("text,label\nthe cat,?\na dog,-1\n", encoding="utf-8")
+    found = read_unlabelled("test", custom_task(data), tmp_path, False)
+    assert [(each.text, each.label) for each in found] == [("the cat", None), ("a dog", None)]
+    with pytest.raises(FormatError, match="the label '\\?' is none of custom's"):
+        load_examples(custom_task(data), tmp_path, "test")
+
+
+def test_texts_are_cut_at_the_fixed_length(teacher_dir: Path, data: Path, tmp_path: Path) -> None:
+    config = DistillConfig(train=TrainConfig(max_steps=1, device="cpu", fixed_length=4))
+    distilling.distill_folders(teacher_dir, teacher_dir, data, tmp_path / "out", layers=(0,), config=config)
+    assert open_model(tmp_path / "out").required_task().max_length == 4
+
+
 def test_unlabelled_texts_have_no_spans_to_mark(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="wic marks spans"):
         read_unlabelled(tmp_path / "a.txt", get_task("wic"), tmp_path, False)

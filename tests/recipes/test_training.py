@@ -83,6 +83,16 @@ def test_training_makes_a_folder_with_model_task_and_log(trained: Path) -> None:
     assert [path.name for path in trained.parent.iterdir()] == ["out"]
 
 
+def test_a_task_is_evaluated_under_its_official_name(checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("sentence\tlabel\nthe cat sat\t1\na dog\t0\n")
+    ff.train(checkpoint, tmp_path, tmp_path / "out", task="SST-2", config=SHORT, max_length=16, progress=None)
+    scores = [ff.evaluate(tmp_path / "out", tmp_path, task=name) for name in (None, "sst2", "SST-2")]
+    assert scores[0] == scores[1] == scores[2]
+    with pytest.raises(ConfigError, match="the model answers sst2, not BoolQ"):
+        ff.evaluate(tmp_path / "out", tmp_path, task="BoolQ")
+
+
 def test_evaluation_gives_the_score_of_the_log(trained: Path, data: Path) -> None:
     log = json.loads((trained / "train_log.json").read_text())
     metrics = ff.evaluate(trained, data)

@@ -100,7 +100,7 @@ def distill(
         logits = answers(train if teacher_train is None else teacher_train)
         scored = teacher_eval if teacher_train is not None else (teacher_eval or eval)
         teacher_score = None if scored is None else _score(scored, answers(scored))
-        objective = DistillObjective(student, teacher, train, logits, chosen)
+        objective = DistillObjective(student, teacher, train, logits, chosen, teacher_train)
         if work is not None:
             _claim(work, objective.describe())
         training = train_(
@@ -161,7 +161,7 @@ def distill_folders(
             are of no use before it has learned; :func:`fastformers.prune_` chooses heads and neurons by their worth.
         activation: of the student's feed-forward network, e.g. ``"relu"``; ``None`` leaves it.
         config: see :class:`fastformers.DistillConfig`.
-        max_length: tokens after which texts are cut; ``None``: the teacher's.
+        max_length: tokens after which texts are cut; ``None``: the teacher's; at most the fixed length if there is one.
         unlabelled: further texts to learn the teacher's answers on: ``"test"``, the task's own test set, whose labels
             are not looked at; or a file, ``.txt``, one a line, or ``.jsonl`` with ``text`` and, for tasks of pairs,
             ``text_pair``, in the form that the task gives its own.
@@ -184,8 +184,9 @@ def distill_folders(
     check_place(target.absolute(), overwrite, MANIFEST)
     teacher = open_model(teacher_dir)
     task_file = teacher.required_task()
-    if max_length is not None:
-        task_file = TaskFile(task_file.task, max_length, task_file.truncation)
+    longest = task_file.max_length if max_length is None else max_length
+    longest = min(longest, chosen.train.fixed_length or longest)
+    task_file = TaskFile(task_file.task, longest, task_file.truncation)
     student = open_student(
         Path(student_dir),
         teacher,

@@ -135,6 +135,8 @@ def _answered(own: Task, name: str | None) -> Task:
     if name is None or name == own.name:
         return own
     task = get_task(name)
+    if task.name == own.name:
+        return own
     if task.trains_as != own.name:
         raise ConfigError(f"the model answers {own.name}, not {name}")
     return task

@@ -19,7 +19,7 @@ __all__ = ["load_examples"]
 _LOG = logging.getLogger(__name__)
 
 
-def load_examples(task: Task, data_dir: str | Path, split: Split) -> list[Example]:
+def load_examples(task: Task, data_dir: str | Path, split: Split, *, labelled: bool = True) -> list[Example]:
     """Reads the examples of one split, in the order of the file.
 
     Args:
@@ -27,6 +27,8 @@ def load_examples(task: Task, data_dir: str | Path, split: Split) -> list[Exampl
         data_dir: the folder of the task's files, or one that holds it under its official name, e.g. ``BoolQ``;
             or ``"hub"``: the official data through ``datasets``, see :func:`fastformers.tasks.load_hub_examples`.
         split: ``"train"``, ``"val"`` or ``"test"``; MNLI also has ``"val_mismatched"`` and ``"test_mismatched"``.
+
+        labelled: ``False`` does not look at the labels of a test set, which may be placeholders; no example has one.
 
     Returns:
         The examples; at least one.
@@ -47,10 +49,16 @@ def load_examples(task: Task, data_dir: str | Path, split: Split) -> list[Exampl
     if not folder.is_dir():
         raise FormatError(f"{folder} is not a folder: it must hold the files of {task.name}")
     rows = custom_rows(folder, split) if task.name == CUSTOM else _official_rows(task, folder, split)
+    if not labelled:
+        rows = (_without_label(row) for row in rows)
     examples = [example for row in rows for example in task.reader(row, task, split)]
     if not examples:
         raise FormatError(f"the {split} set of {task.name} in {folder} holds no examples")
     return examples
+
+
+def _without_label(row: Row) -> Row:
+    return Row({name: value for name, value in row.values.items() if name != "label"}, row.place)
 
 
 def _official_rows(task: Task, folder: Path, split: Split) -> Iterator[Row]:
