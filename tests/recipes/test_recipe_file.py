@@ -145,6 +145,13 @@ def test_there_is_a_recipe_for_each_task_of_superglue_and_for_own_data() -> None
     }
 
 
+def test_texts_of_a_search_are_found_beside_the_recipe(tmp_path: Path) -> None:
+    content = {"models": {"base": "x"}, "stage": [TRAIN], "search": {"unlabelled": "more.txt"}}
+    assert parse_recipe(content, tmp_path).search["unlabelled"] == str(tmp_path / "more.txt")
+    content["search"] = {"unlabelled": "test"}
+    assert parse_recipe(content, tmp_path).search["unlabelled"] == "test"
+
+
 def test_layers_are_spread_with_the_last_among_them() -> None:
     assert [layers_kept(depth, 6) for depth in (1, 2, 3, 4, 6)] == [
         [5],

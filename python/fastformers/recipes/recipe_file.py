@@ -202,7 +202,7 @@ def parse_recipe(content: Mapping[str, Any], folder: Path) -> Recipe:
         _stages(content.get("stage"), models, folder),
         models,
         data=data,
-        search=_table(content, "search"),
+        search=_located_texts(_table(content, "search"), folder),
         **rest,
     )
 
@@ -236,11 +236,15 @@ def _stage(place: str, table: Mapping[str, Any], known: list[str], folder: Path)
 
 
 def _located(options: Options, folder: Path) -> Options:
-    """The options with a file of texts found from the recipe's folder."""
-    texts = options.arguments.get("unlabelled", TEST_SET)
-    if texts == TEST_SET:
-        return options
-    return replace(options, arguments={**options.arguments, "unlabelled": str(folder / texts)})
+    return replace(options, arguments=_located_texts(options.arguments, folder))
+
+
+def _located_texts(arguments: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """The arguments with a file of texts found from the recipe's folder."""
+    texts = arguments.get("unlabelled", TEST_SET)
+    if texts == TEST_SET or not isinstance(texts, str):
+        return arguments
+    return {**arguments, "unlabelled": str(folder / texts)}
 
 
 def _text(place: str, options: dict[str, Any], key: str) -> str:

@@ -85,7 +85,7 @@ class SearchReport:
         task: name.
         metric: what the scores are.
         machine: processor and kernels timed with, for people.
-        teacher_score: 0 to 100.
+        teacher_score: 0 to 100; ``None`` where no student was fast enough to be trained, and so no teacher was.
         max_drop: budget in points; ``None`` for none.
         target_speedup: budget; ``None`` for none.
         points: students trained, fastest first.
@@ -96,7 +96,7 @@ class SearchReport:
     task: str
     metric: str
     machine: str
-    teacher_score: float
+    teacher_score: float | None
     max_drop: float | None
     target_speedup: float | None
     points: tuple[SearchPoint, ...]
@@ -120,8 +120,9 @@ class SearchReport:
             )
             for point in self.points
         ]
+        teacher = "not trained" if self.teacher_score is None else f"{self.teacher_score:.1f}"
         lines = [
-            f"{self.task}: teacher {self.teacher_score:.1f}; {len(self.points)} students trained, "
+            f"{self.task}: teacher {teacher}; {len(self.points)} students trained, "
             f"{len(self.too_slow)} timed and too slow",
             table(("student", "", "score", "points", "faster", ""), rows),
             "points and faster: against the teacher, one text at a time on one thread, not padded",
@@ -210,11 +211,9 @@ class _Search:
         self._plan, self._space, self._output = plan, space, output
         self._max_drop, self._target = max_drop, target_speedup
         self._progress = progress
-        folders = self._folders_to_time()
-        self._teacher, self._student = (
-            self._untrained(folders["teacher"]),
-            self._untrained(folders["student"]),
-        )
+        own = space.training.get("activation")
+        self._teacher = self._untrained(*self._checkpoint("teacher", space.teacher, None))
+        self._student = self._untrained(*self._checkpoint("student", space.student, own))
         self._layers = len(parts_of(self._student.model).layers)
         for depth in space.depth:
             layers_kept(depth, self._layers)
@@ -222,7 +221,7 @@ class _Search:
         self._milliseconds: dict[Candidate, float] = {}
         self._shapes: dict[Candidate, LayerShape] = {}
         self._points: dict[Candidate, SearchPoint] = {}
-        self._teacher_score = 0.0
+        self._teacher_score: float | None = None
 
     def run(self) -> SearchReport:
         candidates = list(self._space.candidates())
@@ -272,15 +271,15 @@ class _Search:
         self._tell(f"student {candidate.name}: {speed.median:.1f} times as fast as the teacher")
         results = run_stages(plan, self._output, tell=self._tell, progress=self._progress)
         scores = {result.planned.stage.name: result.metrics["score"] for result in results}
-        self._teacher_score = scores[self._space.teacher]
-        score = scores[candidate.name]
-        self._tell(f"student {candidate.name}: {score:.1f}, teacher {self._teacher_score:.1f}")
+        teacher, score = scores[self._space.teacher], scores[candidate.name]
+        self._teacher_score = teacher
+        self._tell(f"student {candidate.name}: {score:.1f}, teacher {teacher:.1f}")
         folder = str(results[-1].planned.folder)
         shape = self._shapes[candidate]
         return SearchPoint(
             candidate,
             score,
-            self._teacher_score - score,
+            teacher - score,
             speed,
             folder,
             self._milliseconds[candidate],
@@ -312,29 +311,27 @@ class _Search:
         config = CompileConfig() if candidate.int8 else CompileConfig(int8=None)
         return compiling.compile(model, config, tokenizer=self._student.tokenizer if candidate.int8 else None)
 
-    def _untrained(self, folder: Path) -> OpenedModel:
+    def _untrained(self, folder: Path, activation: str | None) -> OpenedModel:
         """The model of a checkpoint with the task's head, before any stage has run."""
         found = self._plan.recipe
-        opened = open_for_task(folder, self._plan.task, seed=found.seed)
+        opened = open_for_task(folder, self._plan.task, seed=found.seed, activation=activation)
         return replace(opened, task_file=TaskFile(self._plan.task, found.max_length, found.truncation))
 
-    def _folders_to_time(self) -> dict[str, Path]:
-        """Checkpoints that the teacher and the student begin as: followed back through the stages that train them."""
+    def _checkpoint(self, role: str, name: str, activation: str | None) -> tuple[Path, str | None]:
+        """The checkpoint that a model begins as, followed back through the stages that train it, and its activation."""
         stages = {stage.name: stage for stage in self._plan.recipe.stages}
-        found: dict[str, Path] = {}
-        for role, name in (("teacher", self._space.teacher), ("student", self._space.student)):
-            while name in stages:
-                stage = stages[name]
-                if stage.kind not in ("train", "distill") or "layers" in stage.options.arguments:
-                    raise ConfigError(
-                        f"[search] {role} goes back to stage {name!r}, which changes the shape of its model: a search "
-                        "needs one that only trains"
-                    )
-                name = stage.inputs["student" if stage.kind == "distill" else "model"]
-            folder = self._plan.recipe.models[name]
-            assert folder is not None
-            found[role] = folder
-        return found
+        while name in stages:
+            stage = stages[name]
+            if stage.kind not in ("train", "distill") or stage.options.arguments.keys() & _SHAPING:
+                raise ConfigError(
+                    f"[search] {role} goes back to stage {name!r}, which changes the shape of its model: a search "
+                    "needs one that only trains"
+                )
+            activation = activation or stage.options.arguments.get("activation")
+            name = stage.inputs["student" if stage.kind == "distill" else "model"]
+        folder = self._plan.recipe.models[name]
+        assert folder is not None
+        return folder, activation
 
     def _report(self) -> SearchReport:
         points = sorted(self._points.values(), key=lambda point: -point.speedup.median)
@@ -369,6 +366,8 @@ class _Search:
 
 
 _FIELDS = ("depth", "heads", "ffn", "int8")
+#: Options of a stage that give its model another shape than its input's.
+_SHAPING = frozenset({"layers", "heads", "ffn", "hidden"})
 
 
 def _work(candidate: Candidate) -> tuple[float, bool]:

@@ -15,6 +15,8 @@ from fastformers.recipes.recipe_stages import KINDS
 __all__ = ["Candidate", "SearchSpace", "layers_kept"]
 
 _DEFAULTS: Mapping[str, Any] = {"heads": [1.0], "ffn": [1.0], "int8": [True], "trials": 12}
+#: What a distillation takes and a search does not: shapes that its timing knows nothing of.
+_NOT_SEARCHED = frozenset({"layers", "hidden"})
 _SHAPES = ("depth", "heads", "ffn", "int8")
 _NAMED = ("teacher", "student")
 
@@ -119,6 +121,11 @@ class SearchSpace:
         trials = table.pop("trials")
         if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
             raise ConfigError(f"[search] trials is {trials!r}, must be a whole number of 1 or more")
+        for name in _NOT_SEARCHED & table.keys():
+            raise ConfigError(
+                f"[search] has {name}: the students of a search differ in depth, heads, ffn and int8, and are timed as "
+                "such before they are trained; give it a checkpoint of that shape instead"
+            )
         KINDS["distill"].parse("[search]", table)
         space = cls(names["teacher"], names["student"], **shapes, trials=trials, training=table)
         called = [each.name for each in space.candidates()]
