@@ -16,11 +16,13 @@ import fastformers as ff
 from fastformers.errors import ConfigError, FormatError, GateError
 from fastformers.measuring import Spread
 from fastformers.recipes import estimate, recipe_run, recipe_search
+from fastformers.recipes.compile_folder import saved_notes
 from fastformers.recipes.estimate import size_of_folder
 from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.recipe_plan import Ledger
 from fastformers.recipes.recipe_run import describe_plan, make_plan
 from fastformers.recipes.recipe_stages import KINDS
+from fastformers.recipes.search_space import SearchSpace
 from fastformers.recipes.speed import Timed, time_models
 from fastformers.tasks import predict_logits
 from fastformers.training.schedule import plan_of
@@ -185,6 +187,53 @@ def test_a_training_stage_that_was_killed_is_taken_up_or_begun_anew(
             setting.run(RECIPE.replace("epochs = 6", "epochs = 5"))
     again = setting.run(RECIPE.replace("epochs = 6", "epochs = 7"))
     assert [row.name for row in again.rows] == [row.name for row in report.rows]
+
+
+TWO_STAGES = RECIPE[: RECIPE.index('[[stage]]\nname = "smaller"')]
+
+
+def test_a_result_that_lies_there_outlives_a_run_that_was_given_up(setting: Setting) -> None:
+    report = setting.run(TWO_STAGES)
+    for fails_at in ("teacher", "student"):
+        setting.fails_at = fails_at
+        with pytest.raises(KeyboardInterrupt):
+            setting.run(
+                TWO_STAGES.replace("epochs = 2", "epochs = 1").replace(
+                    "epochs = 6", "epochs = 6\npatience = 9"
+                )
+            )
+        setting.fails_at = ""
+        if fails_at == "teacher":
+            again = setting.run(TWO_STAGES)
+            assert setting.ran == []
+            assert [row.score for row in again.rows] == [row.score for row in report.rows]
+    setting.run(TWO_STAGES)
+    assert setting.ran == ["teacher"]  # which the second run had made anew
+
+
+def test_a_result_that_was_replaced_and_not_noted_is_not_taken_for_the_one_before(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Ledger, name: str, entry: Any) -> None:
+        if "key" in entry:
+            raise KeyboardInterrupt
+        noting(self, name, entry)
+
+    noting = Ledger.note
+    setting.run(TWO_STAGES)
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "note", killed)
+        with pytest.raises(KeyboardInterrupt):
+            setting.run(TWO_STAGES.replace("epochs = 6", "epochs = 5"))
+    setting.run(TWO_STAGES)
+    assert setting.ran == ["teacher"]
+
+
+def test_a_quantized_stage_is_compiled_as_it_is(setting: Setting) -> None:
+    text = RECIPE.replace('kind = "compile"\nmodel = "smaller"', 'kind = "compile"\nmodel = "int8"')
+    rows = setting.run(text).rows
+    assert rows[-1].name == "fast"
+    assert "INT8 before" in " ".join(saved_notes(setting.folder / "out" / "fast"))
 
 
 def test_the_report_says_what_each_stage_cost_and_gave(setting: Setting) -> None:
@@ -455,7 +504,8 @@ def test_a_speed_out_of_reach_is_told_before_anything_is_trained(setting: Settin
     ):
         search(setting, target_speedup=1e6)
     assert setting.ran == []
-    assert json.loads((setting.folder / "out" / "search.json").read_text())["chosen"] == ""
+    saved = json.loads((setting.folder / "out" / "search.json").read_text())
+    assert (saved["chosen"], saved["teacher_score"], saved["points"]) == ("", None, [])
 
 
 @pytest.mark.slow
@@ -466,6 +516,26 @@ def test_an_accuracy_out_of_reach_is_told_with_the_best_there_is(
     hardly_trained = SEARCH.replace("epochs = 2", "max_steps = 1")
     with pytest.raises(GateError, match=r"max_drop 0 cannot be met.*loses"):
         search(setting, hardly_trained, max_drop=0.0)
+
+
+@pytest.mark.parametrize("option", ["hidden = 16", "layers = [0]"])
+def test_shapes_that_a_search_does_not_time_are_refused(setting: Setting, option: str) -> None:
+    with pytest.raises(ConfigError, match=rf"\[search\] has {option.split()[0]}: .* differ in depth, heads"):
+        search(setting, f"{SEARCH}{option}\n", max_drop=1.0)
+    with pytest.raises(ConfigError, match="student goes back to stage 'student', which changes the shape"):
+        search(setting, SEARCH.replace('student = "base"', 'student = "student"'), max_drop=1.0)
+
+
+def test_a_search_times_the_activation_that_is_trained(setting: Setting) -> None:
+    path = setting.folder / "s.toml"
+    text = TWO_STAGES.replace("epochs = 6", 'epochs = 6\nactivation = "relu"') + SEARCH
+    for more, expected in (("", ("relu", "gelu")), ('activation = "relu"\n', ("relu", "relu"))):
+        path.write_text(text + more, encoding="utf-8")
+        plan = recipe_run.make_plan(
+            path, setting.folder / "out", data=setting.data, models={"base": setting.base}
+        )
+        found = recipe_search._Search(plan, SearchSpace.of(plan.recipe), setting.folder, 1.0, None, False)
+        assert (found._teacher.model.config.hidden_act, found._student.model.config.hidden_act) == expected
 
 
 def test_a_search_without_a_budget_is_refused(setting: Setting) -> None:

@@ -9,6 +9,7 @@ from fastformers.config import CompileConfig
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import read_json
+from fastformers.modules import PackedLinear
 from fastformers.quantization.report import QuantizationReport
 from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import open_model, save_model
@@ -21,6 +22,7 @@ Text = str | tuple[str, str]
 
 #: Texts handed over for calibration; the config says how many of them are used.
 _MOST_TEXTS = 512
+_CALIBRATED = "the model's layers were INT8 before: they are as they were, and no texts calibrate them"
 
 
 def compile_folder(
@@ -40,7 +42,7 @@ def compile_folder(
         output: folder to make.
         config: how; the defaults when ``None``.
         data_dir: the task's data, whose training texts calibrate the INT8 layers; needs ``task.json``,
-            or class names in the model's config.
+            or class names in the model's config. Layers that are INT8 already stay as they are, and a note says so.
         texts: texts, or pairs of texts, instead; without either, a set that comes with the package.
         overwrite: replace an encoder saved there before.
 
@@ -59,8 +61,11 @@ def compile_folder(
     opened = open_model(folder)
     config, notes = with_folder_pooling(opened.folder, config)
     task_file = opened.task_file if data_dir is None else opened.required_task()
-    chosen = texts if data_dir is None or task_file is None else training_texts(task_file.task, data_dir)
-    encoder = compiling.compile(opened.model, config, tokenizer=opened.tokenizer, texts=chosen)
+    if data_dir is not None and any(isinstance(module, PackedLinear) for module in opened.model.modules()):
+        notes += (_CALIBRATED,)
+    elif data_dir is not None and task_file is not None:
+        texts = training_texts(task_file.task, data_dir)
+    encoder = compiling.compile(opened.model, config, tokenizer=opened.tokenizer, texts=texts)
     encoder.notes += notes
     save_model(encoder, output, opened.tokenizer, task_file, overwrite=overwrite)
     return encoder.report

@@ -26,8 +26,9 @@ from fastformers.tasks import Example, Task, custom_task, get_task, load_example
 __all__ = ["Ledger", "Plan", "PlannedStage", "plan_recipe"]
 
 #: Part of every key: raised when a stage gives another result for the same inputs.
-_KEY_VERSION = 1
+_KEY_VERSION = 2
 _LEDGER = "stages.json"
+_BEFORE, _DIGEST = "before", "manifest"
 #: It holds every stage's answer to every validation example, and a search makes dozens of stages.
 _MOST_LEDGER_BYTES = 1 << 30
 
@@ -75,6 +76,9 @@ class Plan:
 class Ledger:
     """``stages.json`` of an output folder: what was made there, with its key and its figures.
 
+    While a stage is made anew, what is known of the result that lies there is kept: that one is whole until the new one
+    takes its place, and good again when the new run is given up.
+
     Args:
         folder: the output folder.
 
@@ -83,7 +87,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / _LEDGER
+        self._folder, self._file = folder, folder / _LEDGER
         self._entries: dict[str, Any] = (
             read_json(self._file, _MOST_LEDGER_BYTES) if self._file.exists() else {}
         )
@@ -91,6 +95,27 @@ class Ledger:
     def entry(self, name: str) -> dict[str, Any]:
         """Returns what was noted of a stage; empty when nothing was."""
         return dict(self._entries.get(name, {}))
+
+    def result(self, name: str) -> dict[str, Any]:
+        """Returns what was noted of the result that lies there now; empty when that is not known."""
+        entry = self.entry(name)
+        before = entry.get(_BEFORE, {})
+        if "key" in entry or not before or before[_DIGEST] != self._digest(name):
+            return {name: value for name, value in entry.items() if name != _BEFORE}
+        return {name: value for name, value in before.items() if name != _DIGEST}
+
+    def begin(self, name: str, key: str) -> None:
+        """Notes that a stage is being made with this key."""
+        known = self.result(name)
+        whole = "key" in known and (self._folder / name / MANIFEST).is_file()
+        self.note(
+            name, {"begun": key, **({_BEFORE: {**known, _DIGEST: self._digest(name)}} if whole else {})}
+        )
+
+    def _digest(self, name: str) -> str | None:
+        """Of the file that names all others of a result with their digests."""
+        manifest = self._folder / name / MANIFEST
+        return sha256_of_file(manifest) if manifest.is_file() else None
 
     def note(self, name: str, entry: Mapping[str, Any]) -> None:
         """Notes a stage, in one step."""
@@ -134,7 +159,7 @@ def plan_recipe(recipe: Recipe, output: Path) -> Plan:
         named = [_digest_of(further)] if further else []
         key = _digest_of([general, recipe.seed, stage.kind, stage.options.text, inputs, *named])
         folder = output / stage.name
-        cached = ledger.entry(stage.name).get("key") == key and (folder / MANIFEST).is_file()
+        cached = ledger.result(stage.name).get("key") == key and (folder / MANIFEST).is_file()
         sources = {role: folders[source] for role, source in stage.inputs.items()}
         planned.append(PlannedStage(stage, key, folder, sources, cached, further))
         keys[stage.name], folders[stage.name] = key, folder

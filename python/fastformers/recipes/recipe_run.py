@@ -193,7 +193,7 @@ def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
         if not planned.cached:
             tell(f"{name}: {planned.stage.kind}")
             _run(plan, planned, ledger, progress)
-        entry = ledger.entry(name)
+        entry = ledger.result(name)
         if "metrics" not in entry:
             tell(f"{name}: scoring on {len(plan.val)} examples")
             cache = output / _LOGITS if name in teachers else None
@@ -224,7 +224,7 @@ def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> N
         )
     if noted.get("begun") != planned.key:  # checkpoints of a run that this one does not go on with
         shutil.rmtree(planned.folder.with_name(f"{stage.name}{_WORK_SUFFIX}"), ignore_errors=True)
-    ledger.note(stage.name, {"begun": planned.key})
+    ledger.begin(stage.name, planned.key)
     start = time.perf_counter()
     report = KINDS[stage.kind].run(
         stage.options,

@@ -190,7 +190,7 @@ def _stages(folder: Path) -> list[_Stage]:
     stages = []
     for row in _rows(read_json(folder / REPORT), folder / REPORT):
         name = row["name"]
-        entry = ledger.entry(name)
+        entry = ledger.result(name)
         if not (folder / name).is_dir() or "answers" not in entry:
             raise ConfigError(
                 f"{folder}: the stage {name!r} is missing; run the recipe again: it makes what is missing"
