@@ -91,6 +91,12 @@ def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> N
         app_module.main(["doctor"])
 
 
+def test_demo_refuses_a_place_for_its_results_before_it_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--json", "--picture"):
+        assert exit_status("demo", option, "absent/file") == ExitCode.USAGE
+        assert "absent is not a folder: make it first" in capsys.readouterr().err
+
+
 def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     from pathlib import Path
 

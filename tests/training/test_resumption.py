@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -250,6 +251,40 @@ def test_a_run_does_not_go_on_in_another_precision_than_auto_stood_for(
     monkeypatch.setattr("fastformers.training.train.precision_of", lambda config, device: "bfloat16")
     with pytest.raises(ConfigError, match="another run: precision is 'bfloat16', was 'float32'"):
         train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("writer", "error"),
+    [
+        ("fastformers.training.trainer.save_file", SafetensorError("I/O error: No space left on device")),
+        ("torch.save", RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos")),
+    ],
+)
+def test_a_full_disk_is_told_and_the_checkpoint_before_is_kept(
+    make_model: MakeModel,
+    data: tuple[EncodedExamples, EncodedExamples],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    writer: str,
+    error: Exception,
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise error
+
+    def filling(stage: str, step: int, steps: int) -> None:
+        if step == 5:
+            monkeypatch.setattr(writer, full)
+
+    whole = make_model()
+    train_(whole, *data, CONFIG)
+    work = tmp_path / "work"
+    monkeypatch.setattr("fastformers.training.trainer.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with pytest.raises(OSError, match=r"cannot be written: .*make room, and run the same command again"):
+        train_(make_model(), *data, CONFIG, work_dir=work, progress=filling)
+    monkeypatch.undo()
+    again = make_model()
+    assert train_(again, *data, CONFIG, work_dir=work).resumed_from == 4
+    assert_same(again, whole)
 
 
 def test_objectives_are_told_apart_by_what_they_describe(

@@ -8,15 +8,19 @@ from typing import Annotated
 
 import typer
 
+from fastformers.cli.options import in_a_folder
+
 __all__ = ["demo"]
 
 
 def demo(
     json_path: Annotated[
-        Path, typer.Option("--json", dir_okay=False, help="Where to save every number.")
+        Path,
+        typer.Option("--json", dir_okay=False, callback=in_a_folder, help="Where to save every number."),
     ] = Path("fastformers-demo.json"),
     picture_path: Annotated[
-        Path, typer.Option("--picture", dir_okay=False, help="Where to save the picture.")
+        Path,
+        typer.Option("--picture", dir_okay=False, callback=in_a_folder, help="Where to save the picture."),
     ] = Path("fastformers-demo.png"),
     folder: Annotated[
         Path,

@@ -40,10 +40,11 @@ __all__ = [
     "WeightDecay",
     "data_option",
     "data_or_file",
+    "in_a_folder",
 ]
 
 
-def _in_a_folder(path: Path | None) -> Path | None:
+def in_a_folder(path: Path | None) -> Path | None:
     """Refuses a file without a folder before anything is measured, and not when that is to be saved."""
     if path is not None and not path.absolute().parent.is_dir():
         raise ConfigError(f"{path.absolute().parent} is not a folder: make it first")
@@ -128,6 +129,6 @@ EnergyMethod: TypeAlias = Annotated[
 SaveJson: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--save", dir_okay=False, metavar="FILE", callback=_in_a_folder, help="Save the numbers as JSON."
+        "--save", dir_okay=False, metavar="FILE", callback=in_a_folder, help="Save the numbers as JSON."
     ),
 ]

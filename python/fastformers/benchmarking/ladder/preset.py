@@ -89,7 +89,7 @@ def systems_of_shapes(table: Mapping[str, Any], texts: str | Path, *, seed: int 
             )
         )
     return Systems(
-        title=table["title"],
+        title=f"{table['title']} on {Path(texts).name if Path(texts).is_file() else task.files.folder}",
         teacher=models["teacher"][0],
         students=tuple(models["student"]),
         pruned=tuple(models["pruned"]),
