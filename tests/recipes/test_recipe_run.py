@@ -346,6 +346,12 @@ def test_the_baseline_is_padded_to_no_more_than_the_models_positions(tiny_checkp
         ("ffn = 0.5", "ffn = 200", "stage 'smaller': ffn is 200, and a layer .* has 128 neurons"),
         ("layers = [1, 3]", "heads = 9", "stage 'student': heads is 9, and a layer .* has 4 heads"),
         ("layers = [1, 3]", 'activation = "rleu"', "stage 'student': activation is 'rleu'"),
+        (
+            "layers = [1, 3]",
+            "",
+            "stage 'student': the student is its own teacher: give layers, heads, .* activation",
+        ),
+        ("heads = 0.5\nffn = 0.5", "", "stage 'smaller': nothing is to be pruned"),
     ],
 )
 def test_what_a_stage_cannot_do_is_told_before_anything_runs(

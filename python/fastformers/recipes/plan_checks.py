@@ -16,6 +16,8 @@ __all__ = ["check_stages"]
 
 _FIELDS = {"layers": LAYERS, "heads": HEADS, "ffn": INTERMEDIATE}
 _NAMES = {"heads": "heads", "ffn": "neurons"}
+#: Options that make another student of a teacher's copy.
+_CUTS = ("layers", "heads", "ffn", "hidden", "activation")
 
 #: Layers, heads and neurons of a layer, as far as they are known; after a global ranking the most there may be.
 _Shape = Mapping[str, int]
@@ -27,17 +29,34 @@ def check_stages(plan: Plan) -> None:
     A model whose ``config.json`` does not say its size is left to the stage itself.
 
     Raises:
-        ConfigError: a stage keeps a layer beyond the last one, or more heads or neurons than a layer has, or names an
-            activation that does not exist; names the stage, and what there is.
+        ConfigError: a stage keeps a layer beyond the last one, or more heads or neurons than a layer has, names an
+            activation that does not exist, or changes nothing; names the stage, and what there is.
     """
     shapes = {name: _shape_of_folder(path) for name, path in plan.recipe.models.items() if path is not None}
     for planned in plan.stages:
         stage = planned.stage
+        _check_changes_something(planned)
         before = shapes.get(stage.inputs.get("student", stage.inputs.get("model", "")), {})
         activation = stage.options.arguments.get("activation")
         if activation is not None:
             check_activation(activation, f"stage {stage.name!r}: ")
         shapes[stage.name] = {**before, **_layers_kept(planned, before), **_units_kept(planned, before)}
+
+
+def _check_changes_something(planned: PlannedStage) -> None:
+    stage, given = planned.stage, planned.stage.options.arguments
+    config: Any = stage.options.config
+    if stage.kind == "prune" and not config.prunes and "layers" not in given:
+        raise ConfigError(f"stage {stage.name!r}: nothing is to be pruned: give heads, ffn, macs or layers")
+    if (
+        stage.kind == "distill"
+        and stage.inputs["student"] == stage.inputs["teacher"]
+        and not given.keys() & {*_CUTS}
+    ):
+        raise ConfigError(
+            f"stage {stage.name!r}: the student is its own teacher: give {', '.join(_CUTS[:-1])} or {_CUTS[-1]}, or "
+            "another student"
+        )
 
 
 def _shape_of_folder(folder: Path) -> _Shape:

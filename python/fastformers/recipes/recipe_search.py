@@ -314,7 +314,9 @@ class _Search:
     def _untrained(self, folder: Path, activation: str | None) -> OpenedModel:
         """The model of a checkpoint with the task's head, before any stage has run."""
         found = self._plan.recipe
-        opened = open_for_task(folder, self._plan.task, seed=found.seed, activation=activation)
+        opened = open_for_task(folder, self._plan.task, seed=found.seed)
+        if activation is not None:
+            opened = replace(opened, model=make_student(opened.model, activation=activation))
         return replace(opened, task_file=TaskFile(self._plan.task, found.max_length, found.truncation))
 
     def _checkpoint(self, role: str, name: str, activation: str | None) -> tuple[Path, str | None]:
