@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Further pairs of texts without labels, for students of RTE: few examples, and a small model soon knows them by heart.
+"""Further pairs of texts without labels, for students of tasks with few examples, which they soon know by heart.
 
-Premise and hypothesis of RTE's test set, of CB's training and test set, and RTE's own pairs once more with a part of
-the premise. No label is read, and no text of a validation set.
+For RTE: premise and hypothesis of its test set, of CB's training and test set, and RTE's own pairs once more with a
+part of the premise. For COPA: the choices of its test set; premises with the other connective, and with choices of
+others. No label is read, and no text of a validation set.
 """
 
 from __future__ import annotations
@@ -10,31 +11,39 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from fastformers.tasks.rows import json_rows
+from fastformers.tasks.rows import Row, json_rows
+from fastformers.tasks.superglue import CONNECTIVES
 
 FURTHER = "further.jsonl"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'])")
 _SHORTEST = 20
+_OTHERS = 3
 
 Pair = tuple[str, str]
 
 
-def write_further(data: Path, path: Path) -> int:
+def write_further(task: str, data: Path, path: Path) -> int:
     """Writes the pairs as a recipe's `unlabelled` reads them, each once, and says how many they are."""
-    train, test, *others = (
-        list(_pairs(data / task / f"{part}.jsonl")) for task in ("RTE", "CB") for part in ("train", "test")
-    )
-    pairs = dict.fromkeys([*test, *chain(*others), *_parts([*train, *test])])
-    rows = (json.dumps({"text": premise, "text_pair": hypothesis}) for premise, hypothesis in pairs)
+    pairs = dict.fromkeys(_WRITERS[task](data))
+    rows = (json.dumps({"text": first, "text_pair": second}) for first, second in pairs)
     path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     return len(pairs)
 
 
-def _pairs(path: Path) -> Iterator[Pair]:
+def _rte(data: Path) -> Iterator[Pair]:
+    train, test, *others = (
+        list(_premise_and_hypothesis(data / task / f"{part}.jsonl"))
+        for task in ("RTE", "CB")
+        for part in ("train", "test")
+    )
+    yield from chain(test, *others, _parts([*train, *test]))
+
+
+def _premise_and_hypothesis(path: Path) -> Iterator[Pair]:
     for row in json_rows(path):
         yield row.text("premise"), row.text("hypothesis")
 
@@ -48,3 +57,29 @@ def _parts(pairs: list[Pair]) -> Iterator[Pair]:
             one = draw.randrange(len(sentences))
             kept = sentences[one : one + 1] if draw.random() < 0.5 else sentences[:one] + sentences[one + 1 :]
             yield " ".join(kept), hypothesis
+
+
+def _copa(data: Path) -> Iterator[Pair]:
+    """Pairs as `copa-choices` has them; those of the training set itself are not among them."""
+    train, test = (list(json_rows(data / "COPA" / f"{part}.jsonl")) for part in ("train", "test"))
+    draw, rows = random.Random(0), [*train, *test]
+    for row in test:
+        yield from _asked(row, row.text("question"), _choices(row))
+    for row in rows:
+        question = row.text("question")
+        yield from _asked(row, next(other for other in CONNECTIVES if other != question), _choices(row))
+        yield from _asked(
+            row, question, [draw.choice(_choices(other)) for other in draw.sample(rows, _OTHERS)]
+        )
+
+
+def _choices(row: Row) -> list[str]:
+    return [row.text("choice1"), row.text("choice2")]
+
+
+def _asked(row: Row, question: str, choices: list[str]) -> Iterator[Pair]:
+    for choice in choices:
+        yield f"{row.text('premise')[:-1]} {CONNECTIVES[question]}", choice
+
+
+_WRITERS: dict[str, Callable[[Path], Iterator[Pair]]] = {"rte": _rte, "copa-choices": _copa}

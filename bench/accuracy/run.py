@@ -69,7 +69,7 @@ def run_task(
     """
     output.mkdir(parents=True, exist_ok=True)
     if any(stage.get("unlabelled") == FURTHER for stage in content["stage"]):
-        write_further(data, output / FURTHER)
+        write_further(content["recipe"]["task"], data, output / FURTHER)
     for count in range(1, len(content["stage"]) + 1):
         whole = make_plan(content, data, models, output)
         plan = replace(whole, stages=whole.stages[:count])
