@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from fastformers.errors import ConfigError, MissingExtraError, NonFiniteError, ShapeError
 from fastformers.tasks import Example, evaluate, get_task
 from fastformers.tasks.custom import task_with_labels
+from fastformers.tasks.metrics import answers_of
 
 # Numbers that both sides compute from the same counts, in float64.
 EXACT = pytest.approx
@@ -146,6 +147,16 @@ def test_copa_by_choices_is_the_share_of_rows_whose_more_likely_choice_is_right(
         "accuracy": EXACT(2 / 3),
         "score": EXACT(200 / 3),
     }
+
+
+def test_answers_are_labels_numbers_or_the_candidates_picked() -> None:
+    logits = np.array([[3, 1], [2, 1], [0, 1], [0, 2]], dtype=np.float32)
+    examples = [Example(str(index), "x", group="ab"[index // 2]) for index in range(4)]
+    assert answers_of(get_task("boolq"), examples, logits) == [0, 0, 1, 1]
+    for name in ("copa-choices", "record"):  # of a, neither is likely
+        assert answers_of(get_task(name), examples, logits) == [0, 1, 0, 1]
+    assert answers_of(get_task("multirc"), examples, logits) == [0, 0, 1, 1]
+    assert answers_of(get_task("stsb"), examples, logits[:, :1]) == [3.0, 2.0, 0.0, 0.0]
 
 
 def test_stsb_scores_the_mean_of_two_correlations() -> None:

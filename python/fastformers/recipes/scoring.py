@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from fastformers.distillation import teacher_logits
@@ -17,6 +16,7 @@ from fastformers.errors import ConfigError
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.tasks import Example, Task, get_task, load_examples, predict_logits, write_submission
 from fastformers.tasks import evaluate as score_logits
+from fastformers.tasks.metrics import answers_of
 
 __all__ = ["Scored", "evaluate", "score_model"]
 
@@ -31,7 +31,7 @@ class Scored:
 
     Attributes:
         metrics: as :func:`fastformers.tasks.evaluate` gives them; ``"score"`` in points, 0 to 100.
-        answers: index of the label chosen for each example; of a regression the number predicted.
+        answers: to each example, as :func:`fastformers.tasks.metrics.answers_of` gives them.
     """
 
     metrics: dict[str, float]
@@ -64,8 +64,8 @@ def score_model(opened: OpenedModel, examples: Sequence[Example], *, cache_dir: 
     else:
         kept = teacher_logits(opened.model, encoded, batch_size=_BATCH, device=device, cache_dir=cache_dir)
         logits = kept.numpy()
-    answers = logits[:, 0] if task.kind == "regression" else np.argmax(logits, 1)
-    return Scored(score_logits(task, encoded.examples, logits), answers.tolist())
+    answers = answers_of(task, encoded.examples, logits)
+    return Scored(score_logits(task, encoded.examples, logits), answers)
 
 
 def evaluate(

@@ -18,10 +18,11 @@ import numpy as np
 from fastformers._optional import require
 from fastformers.errors import ConfigError
 from fastformers.tasks.example import Example
-from fastformers.tasks.task import Logits
+from fastformers.tasks.task import Logits, Task
 
 __all__ = [
     "Classification",
+    "answers_of",
     "best_candidates",
     "choices",
     "correlations",
@@ -137,6 +138,22 @@ def choices(examples: Sequence[Example], logits: Logits) -> dict[str, float]:
     return {
         "accuracy": float(np.mean([_known(examples[best]) for best in best_candidates(examples, logits)]))
     }
+
+
+def answers_of(task: Task, examples: Sequence[Example], logits: Logits) -> list[int | float]:
+    """Returns the answer to each example: its likeliest label, or of a regression the number.
+
+    Where a task picks one example of each group, 1 for that one and 0 for the others: two models that find all of them
+    unlikely can still pick different ones.
+    """
+    if task.kind == "regression":
+        found: list[int | float] = logits[:, 0].tolist()
+    elif task.picks_one:
+        picked = set(best_candidates(examples, logits))
+        found = [int(index in picked) for index in range(len(examples))]
+    else:
+        found = _choices(logits).tolist()
+    return found
 
 
 def best_candidates(examples: Sequence[Example], logits: Logits) -> Iterator[int]:

@@ -219,6 +219,7 @@ SUPERGLUE: tuple[Task, ...] = (
         metrics=metrics.choices,
         submission=submission.choice_lines,
         submission_name="COPA.jsonl",
+        picks_one=True,
     ),
     Task(
         name="multirc",
@@ -241,6 +242,7 @@ SUPERGLUE: tuple[Task, ...] = (
         metrics=metrics.record,
         submission=submission.record_lines,
         submission_name="ReCoRD.jsonl",
+        picks_one=True,
     ),
     Task(
         name="rte",

@@ -69,6 +69,7 @@ class Task:
         span_texts: for each span of an example the text it lies in: 0 for the first, 1 for the pair.
         trains_as: name of the task whose model answers this one, for diagnostics without a training set.
         submission_names: names for splits that have a file of their own, e.g. MNLI's mismatched ones.
+        picks_one: of each group of examples the likeliest is the answer, and no example has one of its own.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Task:
     span_texts: tuple[int, ...] = ()
     trains_as: str = ""
     submission_names: Mapping[Split, str] = field(default_factory=dict)
+    picks_one: bool = False
 
     @property
     def main_metric(self) -> str:
