@@ -72,7 +72,7 @@ class Scores:
     def _holds(self, noted: Noted, opened: Any) -> bool:
         """Whether a noted score is of these examples: as many, the same answers to some, and worth so much.
 
-        Where a score needs more than the answers (ReCoRD picks by how likely they are) it is found anew.
+        Where one of a group is picked (ReCoRD) it is found anew: among some of the examples, others are picked.
         """
         if len(noted.answers) != len(self._examples):
             return False
