@@ -20,7 +20,7 @@ import fastformers as ff
 from bench.harness.markdown import table
 from fastformers.recipes.compile_folder import compile_folder
 from fastformers.tasks.rows import json_rows
-from fastformers.tasks.superglue import CONNECTIVES
+from fastformers.tasks.superglue import copa_stem
 
 _FORMS = {"float32": ff.CompileConfig(int8=None), "INT8": ff.CompileConfig()}
 
@@ -28,7 +28,7 @@ _FORMS = {"float32": ff.CompileConfig(int8=None), "INT8": ff.CompileConfig()}
 def chosen(engine: ff.Engine, path: Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Returns which choice is the nearer one, and which is right: true for the second."""
     rows = list(json_rows(path))
-    premises = [f"{row.text('premise')[:-1]} {CONNECTIVES[row.text('question')]}" for row in rows]
+    premises = [copa_stem(row, row.text("question")) for row in rows]
     first, second = (engine.embed([row.text(name) for row in rows]) for name in ("choice1", "choice2"))
     stems = engine.embed(premises)
     nearer = (stems * second).sum(axis=1) > (stems * first).sum(axis=1)

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 from fastformers.tasks.rows import Row, json_rows
-from fastformers.tasks.superglue import CONNECTIVES
+from fastformers.tasks.superglue import CONNECTIVES, copa_stem
 
 FURTHER = "further.jsonl"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'])")
@@ -79,7 +79,7 @@ def _choices(row: Row) -> list[str]:
 
 def _asked(row: Row, question: str, choices: list[str]) -> Iterator[Pair]:
     for choice in choices:
-        yield f"{row.text('premise')[:-1]} {CONNECTIVES[question]}", choice
+        yield copa_stem(row, question), choice
 
 
 _WRITERS: dict[str, Callable[[Path], Iterator[Pair]]] = {"rte": _rte, "copa-choices": _copa}

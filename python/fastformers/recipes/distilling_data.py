@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,8 +88,7 @@ def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool)
         ConfigError: a file for a task that marks spans, or a .txt file for one of pairs.
     """
     if source == TEST_SET:
-        examples = load_examples(task, data_dir, TEST_SET, labelled=False)
-        return [replace(example, label=None) for example in examples]
+        return load_examples(task, data_dir, TEST_SET, labelled=False)
     path = Path(source)
     if task.span_texts:
         raise ConfigError(f"{task.name} marks spans in its texts: texts without any cannot be learned from")

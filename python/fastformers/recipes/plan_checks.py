@@ -11,13 +11,14 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.strict_json import read_json
 from fastformers.modules.config_names import HEADS, INTERMEDIATE, LAYERS, check_activation
 from fastformers.recipes.recipe_plan import Plan, PlannedStage
+from fastformers.recipes.recipe_stages import SHAPING
 
 __all__ = ["check_stages"]
 
 _FIELDS = {"layers": LAYERS, "heads": HEADS, "ffn": INTERMEDIATE}
 _NAMES = {"heads": "heads", "ffn": "neurons"}
 #: Options that make another student of a teacher's copy.
-_CUTS = ("layers", "heads", "ffn", "hidden", "activation")
+_CUTS = (*SHAPING, "activation")
 
 #: Layers, heads and neurons of a layer, as far as they are known; after a global ranking the most there may be.
 _Shape = Mapping[str, int]

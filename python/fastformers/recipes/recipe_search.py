@@ -33,6 +33,7 @@ from fastformers.recipes.model_folder import OpenedModel, open_for_task
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
 from fastformers.recipes.recipe_report import table
 from fastformers.recipes.recipe_run import describe_plan, make_plan, run_stages
+from fastformers.recipes.recipe_stages import SHAPING
 from fastformers.recipes.search_space import Candidate, SearchSpace, layers_kept
 from fastformers.recipes.speed import Timed, time_models
 from fastformers.tasks import TaskFile
@@ -324,7 +325,7 @@ class _Search:
         stages = {stage.name: stage for stage in self._plan.recipe.stages}
         while name in stages:
             stage = stages[name]
-            if stage.kind not in ("train", "distill") or stage.options.arguments.keys() & _SHAPING:
+            if stage.kind not in ("train", "distill") or stage.options.arguments.keys() & {*SHAPING}:
                 raise ConfigError(
                     f"[search] {role} goes back to stage {name!r}, which changes the shape of its model: a search "
                     "needs one that only trains"
@@ -368,8 +369,6 @@ class _Search:
 
 
 _FIELDS = ("depth", "heads", "ffn", "int8")
-#: Options of a stage that give its model another shape than its input's.
-_SHAPING = frozenset({"layers", "heads", "ffn", "hidden"})
 
 
 def _work(candidate: Candidate) -> tuple[float, bool]:

@@ -15,7 +15,7 @@ from fastformers.errors import ConfigError
 if TYPE_CHECKING:
     from fastformers.tasks import Truncation
 
-__all__ = ["KINDS", "Context", "Kind", "Options"]
+__all__ = ["KINDS", "SHAPING", "Context", "Kind", "Options"]
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,9 @@ def _compile(options: Options, context: Context) -> Mapping[str, Any]:
     )
     return {} if report is None else report.to_dict()
 
+
+#: Options of a distillation that give the student another shape than its checkpoint's.
+SHAPING = ("layers", "heads", "ffn", "hidden")
 
 KINDS: Mapping[str, Kind] = {
     "train": Kind(("model",), TrainConfig, {"activation": str}, _train),

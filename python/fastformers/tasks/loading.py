@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from fastformers.errors import ConfigError, FormatError
@@ -27,7 +28,6 @@ def load_examples(task: Task, data_dir: str | Path, split: Split, *, labelled: b
         data_dir: the folder of the task's files, or one that holds it under its official name, e.g. ``BoolQ``;
             or ``"hub"``: the official data through ``datasets``, see :func:`fastformers.tasks.load_hub_examples`.
         split: ``"train"``, ``"val"`` or ``"test"``; MNLI also has ``"val_mismatched"`` and ``"test_mismatched"``.
-
         labelled: ``False`` does not look at the labels of a test set, which may be placeholders; no example has one.
 
     Returns:
@@ -44,8 +44,13 @@ def load_examples(task: Task, data_dir: str | Path, split: Split, *, labelled: b
     if split not in task.files.names:
         raise ConfigError(f"{task.name} has no split {split!r}; it has: {', '.join(task.files.names)}")
     if is_hub(data_dir):
-        return load_hub_examples(task, split)
-    folder = Path(data_dir)
+        examples = load_hub_examples(task, split)
+    else:
+        examples = _from_files(task, Path(data_dir), split, labelled)
+    return examples if labelled else [replace(example, label=None) for example in examples]
+
+
+def _from_files(task: Task, folder: Path, split: Split, labelled: bool) -> list[Example]:
     if not folder.is_dir():
         raise FormatError(f"{folder} is not a folder: it must hold the files of {task.name}")
     rows = custom_rows(folder, split) if task.name == CUSTOM else _official_rows(task, folder, split)

@@ -24,7 +24,7 @@ from fastformers.tasks.spans import word_span
 from fastformers.tasks.task import Split, Task, TaskFiles
 from fastformers.token_spans import Span
 
-__all__ = ["SUPERGLUE"]
+__all__ = ["CONNECTIVES", "SUPERGLUE", "copa_stem"]
 
 _TRUTH = ("True", "False")
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -75,6 +75,11 @@ def _stem(row: Row) -> str:
     question = row.text("question")
     if question not in CONNECTIVES:
         raise row.error(f"'question' is {short(question)}, must be 'cause' or 'effect'")
+    return copa_stem(row, question)
+
+
+def copa_stem(row: Row, question: str) -> str:
+    """What a choice of COPA continues: the premise without its full stop, and the question's connective."""
     return f"{row.text('premise')[:-1]} {CONNECTIVES[question]}"
 
 
