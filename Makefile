@@ -51,7 +51,7 @@ format: $(STAMPS)/dev ## rewrite Python and C++ in the project's style
 
 types: $(STAMPS)/dev $(STAMPS)/test ## check types, and the stub against the built extension
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy.stubtest fastformers._core --mypy-config-file pyproject.toml \
+	$(BIN)/python -m mypy.stubtest fastformers._core --mypy-config-file tests/meta/stubtest.ini \
 		--allowlist tests/meta/stubtest_allowlist.txt
 
 bench: $(STAMPS)/bench ## every benchmark in under 40 minutes: one file in bench/results/, and the tables of the READMEs

@@ -14,6 +14,7 @@ from fastformers.recipes.recipe_file import parse_recipe, read_recipe
 from fastformers.recipes.search_space import Candidate, SearchSpace, layers_kept
 
 TRAIN = {"name": "teacher", "kind": "train", "model": "base", "epochs": 2, "learning_rate": 1e-3}
+COMPILE = {"name": "fast", "kind": "compile", "model": "base"}
 MODELS = {"base": "checkpoint"}
 
 
@@ -46,6 +47,14 @@ def test_fields_become_stages_and_paths_are_relative_to_the_file() -> None:
     assert student.options.arguments == {"layers": (0, 1)}
 
 
+def test_a_compile_stage_is_float32_or_int8_with_its_options() -> None:
+    float32 = {**COMPILE, "float32": True, "attention": "float32"}
+    int8 = {**COMPILE, "name": "small", "float32": False, "rounding": "compensated"}
+    recipe = parse_recipe({"models": MODELS, "stage": [float32, int8]}, Path())
+    assert recipe.stages[0].options.arguments == {"float32": True}
+    assert recipe.stages[1].options.config.int8.rounding == "compensated"
+
+
 @pytest.mark.parametrize(
     ("stages", "tables", "message"),
     [
@@ -74,6 +83,14 @@ def test_fields_become_stages_and_paths_are_relative_to_the_file() -> None:
             [{"name": "p", "kind": "prune", "model": "base", "layers": [2, 0]}],
             {},
             "layers is \\[2, 0\\], must be a list of layers from 0, each once and in ascending order",
+        ),
+        ([{**COMPILE, "threads": 2}], {}, "threads would change nothing: they are those of whoever opens"),
+        ([{**COMPILE, "never_slower": False}], {}, "never_slower would change nothing: it is for timing"),
+        ([{**COMPILE, "min_speedup": 2.0}], {}, "min_speedup would change nothing"),
+        (
+            [{**COMPILE, "float32": True, "rounding": "compensated", "max_texts": 64}],
+            {},
+            "float32 = true leaves nothing for rounding, max_texts to change",
         ),
         ([TRAIN], {"recipe": {"seed": -1}}, "seed is -1; allowed: 0 to 4294967295"),
         ([TRAIN], {"recipe": {"max_length": 0}}, "max_length is 0; allowed: 3 to"),

@@ -79,6 +79,8 @@ class Kind:
         arguments: further options with their types.
         run: does it, and returns a report as JSON values.
         nested: dataclasses whose options stand among the others, by the field of ``config`` that holds them.
+        idle: options of those dataclasses that would change nothing in this stage, with the reason.
+        instead_of: an argument that, when true, leaves a part of ``nested`` unused, by its name.
     """
 
     roles: tuple[str, ...]
@@ -86,12 +88,14 @@ class Kind:
     arguments: Mapping[str, type]
     run: Runner
     nested: Mapping[str, type[Any]] = field(default_factory=dict)
+    idle: Mapping[str, str] = field(default_factory=dict)
+    instead_of: Mapping[str, str] = field(default_factory=dict)
 
     def parse(self, place: str, options: Mapping[str, Any]) -> Options:
         """Checks the options of a stage.
 
         Raises:
-            ConfigError: one is unknown or refused.
+            ConfigError: one is unknown or refused, or would change nothing.
         """
         own = {each.name for each in fields(self.config)}
         inner = {name: {each.name for each in fields(kind)} for name, kind in self.nested.items()}
@@ -99,6 +103,8 @@ class Kind:
         parts: dict[str, dict[str, Any]] = {name: {} for name in self.nested}
         arguments: dict[str, Any] = {}
         for name, value in options.items():
+            if name in self.idle:
+                raise ConfigError(f"{place}: {name} would change nothing: {self.idle[name]}")
             plain = tuple(value) if isinstance(value, list) else value
             home = next((part for part, names in inner.items() if name in names), None)
             if name in self.arguments:
@@ -113,8 +119,12 @@ class Kind:
             elif name in own - self.nested.keys():
                 values[name] = plain
             else:
+                known = {*own, *self.arguments, *set().union(*inner.values())} - self.idle.keys()
+                raise ConfigError(f"{place}: {_unknown(name, known)}")
+        for name, part in self.instead_of.items():
+            if arguments.get(name) and parts[part]:
                 raise ConfigError(
-                    f"{place}: {_unknown(name, {*own, *self.arguments, *set().union(*inner.values())})}"
+                    f"{place}: {name} = true leaves nothing for {', '.join(parts[part])} to change"
                 )
         for name, kind in self.nested.items():
             values[name] = _built(place, kind, parts[name])
@@ -247,6 +257,8 @@ def _compile(options: Options, context: Context) -> Mapping[str, Any]:
     return {} if report is None else report.to_dict()
 
 
+_LAYERS_NOT_TIMED = "it is for timing single torch layers, which a compiled encoder does not run"
+
 #: Options of a distillation that give the student another shape than its checkpoint's.
 SHAPING = ("layers", "heads", "ffn", "hidden")
 
@@ -261,5 +273,17 @@ KINDS: Mapping[str, Kind] = {
     ),
     "prune": Kind(("model",), PruneConfig, {"layers": list, "split": str}, _prune),
     "quantize": Kind(("model",), Int8Config, {}, _quantize),
-    "compile": Kind(("model",), CompileConfig, {"float32": bool}, _compile, {"int8": Int8Config}),
+    "compile": Kind(
+        ("model",),
+        CompileConfig,
+        {"float32": bool},
+        _compile,
+        {"int8": Int8Config},
+        idle={
+            "threads": "they are those of whoever opens the encoder",
+            "never_slower": _LAYERS_NOT_TIMED,
+            "min_speedup": _LAYERS_NOT_TIMED,
+        },
+        instead_of={"float32": "int8"},
+    ),
 }
