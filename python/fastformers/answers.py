@@ -77,6 +77,21 @@ def given_class_names(id2label: Mapping[Any, Any] | None) -> tuple[str, ...]:
     return () if any(name.startswith(_MADE_UP) for name in names) else names
 
 
+def same_classes(names: Sequence[str], others: Sequence[str]) -> list[int] | None:
+    """Returns where each of ``names`` stands among ``others``, whatever the capitals.
+
+    Returns:
+        Places in ``others``, in the order of ``names``; ``None`` where they are not the same classes.
+
+    Example:
+        >>> same_classes(("Good", "Bad"), ("bad", "good"))
+        [1, 0]
+    """
+    places = {name.casefold(): place for place, name in enumerate(others)}
+    found = [places.get(name.casefold(), -1) for name in names]
+    return found if names and sorted(found) == list(range(len(others))) else None
+
+
 def has_many_labels(problem_type: str | None) -> bool:
     """Whether a text may have several labels at once, by ``problem_type`` of a model's configuration."""
     return problem_type == "multi_label_classification"

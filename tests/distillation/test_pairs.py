@@ -86,7 +86,7 @@ def test_other_texts_for_the_teacher_are_refused(
 
 
 def test_token_ids_that_the_teacher_does_not_have_are_refused(build: Build, encoded: EncodedExamples) -> None:
-    with pytest.raises(ConfigError, match="the teacher knows 8 ids"):
+    with pytest.raises(ConfigError, match="the teacher knows 8 token ids"):
         check_pair(build(vocab_size=8), build(seed=1), DistillConfig(), encoded)
 
 
@@ -97,7 +97,7 @@ def test_texts_longer_than_a_model_takes_are_refused(
 ) -> None:
     models = {"teacher": build(), "student": build(seed=1)}
     models[role] = build(family, max_position_embeddings=positions)
-    with pytest.raises(ConfigError, match=f"8 tokens, the {role} knows 6 positions"):
+    with pytest.raises(ConfigError, match=f"8 tokens, the {role} has positions for 6: set max_length=6"):
         check_pair(models["teacher"], models["student"], DistillConfig(), encoded)
 
 

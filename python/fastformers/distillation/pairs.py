@@ -11,8 +11,8 @@ from fastformers.answers import given_class_names
 from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
-from fastformers.modules.encoder_names import parts_of, positions_of
 from fastformers.tasks import EncodedExamples
+from fastformers.tasks.fitting import check_fits
 
 __all__ = ["check_pair"]
 
@@ -50,8 +50,13 @@ def check_pair(
     for role, model in (("teacher", teacher), ("student", student)):
         _check_outputs(role, model, train)
     _check_labels(teacher, student)
-    _check_lengths("student", student, train)
-    _check_lengths("teacher", teacher, train if teacher_train is None else teacher_train)
+    check_fits(student, train, role="student", advice="take the student's own tokenizer")
+    check_fits(
+        teacher,
+        train if teacher_train is None else teacher_train,
+        role="teacher",
+        advice="give the examples in the teacher's tokenisation too, teacher_train",
+    )
     if config.hard_labels and not any("labels" in feature for feature in train):
         raise ConfigError(
             f"hard_labels is {config.hard_labels}, and no example has a label: set hard_labels=0"
@@ -63,7 +68,6 @@ def check_pair(
         )
     other_tokens = teacher_train is not None and _tokens_differ(train, teacher_train)
     if not other_tokens:
-        _check_ids_fit(teacher, train)
         return ()
     if config.looks_at_tokens:
         raise ConfigError(
@@ -110,14 +114,6 @@ def _check_labels(teacher: nn.Module, student: nn.Module) -> None:
         )
 
 
-def _check_lengths(role: str, model: nn.Module, encoded: EncodedExamples) -> None:
-    most, longest = positions_of(model), max(encoded.lengths)
-    if most is not None and longest > most:
-        raise ConfigError(
-            f"an example has {longest} tokens, the {role} knows {most} positions: encode with max_length={most}"
-        )
-
-
 def _class_names(model: nn.Module) -> tuple[str, ...]:
     """Names by index; empty for names that transformers made up."""
     return given_class_names(_config(model).get("id2label"))
@@ -150,18 +146,3 @@ def _tokens_differ(train: EncodedExamples, teacher_train: EncodedExamples) -> bo
     return any(
         one["input_ids"] != other["input_ids"] for one, other in zip(train, teacher_train, strict=True)
     )
-
-
-def _check_ids_fit(teacher: nn.Module, train: EncodedExamples) -> None:
-    """Whether the teacher has an embedding for every token: a sign of another tokenizer where it has not."""
-    try:
-        parts = parts_of(teacher)
-    except UnsupportedModelError:
-        return
-    words: Any = parts.encoder.get_submodule(parts.names.embeddings.word)
-    largest = max(max(feature["input_ids"]) for feature in train)
-    if largest >= words.num_embeddings:
-        raise ConfigError(
-            f"the examples hold the token id {largest}, the teacher knows {words.num_embeddings} ids: "
-            "give the examples in the teacher's tokenisation too, teacher_train"
-        )

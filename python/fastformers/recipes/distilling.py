@@ -26,12 +26,12 @@ from fastformers.files.replaced_file import replace_file
 from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.modules import PackedLinear
-from fastformers.modules.encoder_names import parts_of
+from fastformers.modules.encoder_names import parts_of, positions_of
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.recipes.distilling_data import PairData, pair_data
 from fastformers.recipes.model_folder import open_model, save_model
 from fastformers.recipes.students import open_student
-from fastformers.tasks import EncodedExamples, TaskFile, evaluate
+from fastformers.tasks import EncodedExamples, evaluate
 from fastformers.training import train_
 from fastformers.training.checks import device_of
 
@@ -186,7 +186,7 @@ def distill_folders(
     task_file = teacher.required_task()
     longest = task_file.max_length if max_length is None else max_length
     longest = min(longest, chosen.train.fixed_length or longest)
-    task_file = TaskFile(task_file.task, longest, task_file.truncation)
+    task_file = replace(task_file, max_length=longest)
     student = open_student(
         Path(student_dir),
         teacher,
@@ -214,6 +214,7 @@ def distill_folders(
     )
     report = replace(report, notes=(*report.notes, *_data_notes(data)))
     extra = {_REPORT_FILE: report.to_dict(), "train_log.json": report.training}
+    task_file = replace(task_file, max_length=min(longest, positions_of(student.model) or longest))
     save_model(student.model, target, student.tokenizer, task_file, extra=extra, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return report

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from fastformers._optional import require
-from fastformers.answers import given_class_names, has_many_labels
+from fastformers.answers import given_class_names, has_many_labels, same_classes
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import ENCODER_FORMAT, MANIFEST, TORCH_FORMAT
@@ -230,8 +230,8 @@ def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
 def _check_class_order(folder: Path, task: Task) -> None:
     """Refuses a classifier whose config names the task's classes in another order: its answers would be exchanged."""
     names = given_class_names(read_json(folder / "config.json").get("id2label"))
-    ours, theirs = ([name.casefold() for name in each] for each in (task.labels, names))
-    if sorted(ours) == sorted(theirs) and ours != theirs:
+    order = same_classes(names, task.labels)
+    if order is not None and order != sorted(order):
         raise ConfigError(
             f"{folder}: its config.json has the classes in the order {', '.join(names)}, its {TASK_FILE} (the task "
             f"{task.name}) in the order {', '.join(task.labels)}: put the rows of its last layer, and id2label, into "

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
-from fastformers.answers import given_class_names
+from fastformers.answers import given_class_names, same_classes
 from fastformers.config import TrainConfig
 from fastformers.errors import ConfigError
 from fastformers.files.fields import MANIFEST
@@ -102,7 +101,8 @@ def train(
         task_file.encode(load_examples(chosen, data_dir, split), tokenizer, lost_spans=lost_spans)
         for split in ("train", "val")
     )
-    _check_lengths(model, (learned, scored))
+    _check_pairs(learned, scored)
+    task_file = replace(task_file, max_length=min(max_length, positions_of(model) or max_length))
     work = target.with_name(f"{target.name}.work")
     report = train_(model, learned, scored, config, work_dir=work, progress=progress)
     save_model(
@@ -131,18 +131,23 @@ def _task(name: str | None, data_dir: str | Path, regression: bool) -> Task:
 
 
 def _in_order_of(folder: Path, task: Task) -> Task:
-    """A user's own task with its labels in the order of a classifier's, where these are the same: its head is kept."""
+    """A user's own task with its labels in the order of a classifier's, where these are the same: its head is kept.
+
+    Capitals are no difference; labels stay written as in the data.
+    """
     if task.name != CUSTOM or not (folder / "config.json").is_file():
         return task
     names = given_class_names(read_json(folder / "config.json").get("id2label"))
-    return task_with_labels(names) if sorted(names) == sorted(task.labels) and names else task
+    order = same_classes(names, task.labels)
+    return task if order is None else task_with_labels(tuple(task.labels[place] for place in order))
 
 
-def _check_lengths(model: nn.Module, data: tuple[EncodedExamples, ...]) -> None:
-    """Refuses texts longer than the table of positions; models without one take any."""
-    positions = positions_of(model)
-    longest = max(max(encoded.lengths, default=0) for encoded in data)
-    if positions is not None and longest > positions:
-        raise ConfigError(
-            f"a text has {longest} tokens, the model has positions for {positions}: set max_length={positions}"
-        )
+def _check_pairs(learned: EncodedExamples, scored: EncodedExamples) -> None:
+    """Refuses one split with second texts and one without: half of what the other says would not be read."""
+    pairs = [[example.text_pair is not None for example in encoded.examples] for encoded in (learned, scored)]
+    for one, (has, others) in {"train": pairs, "val": pairs[::-1]}.items():
+        if all(has) and not any(others):
+            other = "val" if one == "train" else "train"
+            raise ConfigError(
+                f"the {one} set has pairs of texts and the {other} set none: give both text_pair"
+            )

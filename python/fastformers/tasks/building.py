@@ -15,7 +15,9 @@ from safetensors import SafetensorError
 from torch import nn
 
 from fastformers._optional import require
+from fastformers.answers import given_class_names, same_classes
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.files.strict_json import read_json
 from fastformers.modules.config_names import set_activation_, set_known_
 from fastformers.modules.float_weights import with_float32_weights
 from fastformers.modules.span_classifier import SpanClassifier
@@ -54,7 +56,7 @@ def build_model(
     Args:
         task: the task.
         checkpoint_dir: a folder that transformers saved, with or without a head. A head of the same width is kept,
-            one of another width is made anew.
+            in the task's order of classes if its config names the same ones; one of another width is made anew.
         dropout: every dropout share of the model, 0 to below 1; ``None`` leaves them as they are.
         activation: of the feed-forward layers, e.g. ``"relu"``; ``None`` leaves it. Another one than the checkpoint was
             trained with changes every answer until the model is trained again.
@@ -108,7 +110,25 @@ def _config(
 
 
 def _sequence(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
-    return _loaded(transformers.AutoModelForSequenceClassification, folder, config)
+    names = given_class_names(read_json(folder / "config.json").get("id2label"))
+    model = _loaded(transformers.AutoModelForSequenceClassification, folder, config)
+    _put_in_order_(model, same_classes(task.labels, names))
+    return model
+
+
+def _put_in_order_(model: nn.Module, rows: list[int] | None) -> None:
+    """Gives a head that knew the task's classes in another order the task's; others stay as they are."""
+    if rows is None or rows == sorted(rows):
+        return
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    if last.out_features != len(rows):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has the task's classes in another order than the task, and its last layer has "
+            f"{last.out_features} outputs, not {len(rows)}: put its classes into the task's order"
+        )
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.copy_(parameter[rows].clone())
 
 
 def _spans(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 
 from fastformers.errors import ConfigError, FormatError
@@ -19,6 +18,9 @@ __all__ = ["CUSTOM", "SUFFIXES", "custom_rows", "custom_task", "task_with_labels
 
 CUSTOM = "custom"
 SUFFIXES = (".csv", ".jsonl")
+
+_COLUMNS = ("text", "text_pair", "label")
+_LARGEST = 3.4028234663852886e38  # of float32, in which losses are computed
 
 
 def custom_task(train_dir: str | Path, regression: bool = False) -> Task:
@@ -74,7 +76,7 @@ def custom_rows(folder: Path, split: Split) -> Iterator[Row]:
     """Yields the rows of ``<split>.csv`` or ``<split>.jsonl``.
 
     Raises:
-        FormatError: there is neither or both, or a row is malformed.
+        FormatError: there is neither or both, a row is malformed, or a column is written almost as one of ours.
     """
     found = [path for path in (folder / f"{split}{suffix}" for suffix in SUFFIXES) if path.exists()]
     if len(found) != 1:
@@ -83,7 +85,21 @@ def custom_rows(folder: Path, split: Split) -> Iterator[Row]:
             f"{folder} holds {both} {split}.csv {word} {split}.jsonl: one of them is needed, with the columns text, "
             "label and, for pairs, text_pair"
         )
-    return quoted_rows(found[0]) if found[0].suffix == ".csv" else json_rows(found[0])
+    return _well_named(quoted_rows(found[0]) if found[0].suffix == ".csv" else json_rows(found[0]))
+
+
+def _well_named(rows: Iterator[Row]) -> Iterator[Row]:
+    """Refuses a column that is written almost as one of ours: the row would be read without it, and nobody told."""
+    checked: set[frozenset[str]] = set()
+    for row in rows:
+        names = frozenset(row.values)
+        if names not in checked:
+            checked.add(names)
+            for name in names:
+                meant = name.strip().casefold().replace(" ", "_").replace("-", "_")
+                if meant in _COLUMNS and meant not in names:
+                    raise row.error(f"has the field {name!r}: write it as {meant!r}")
+        yield row
 
 
 def _read(row: Row, task: Task, split: Split) -> Iterator[Example]:
@@ -125,6 +141,6 @@ def _number(row: Row) -> float:
         )
     except (ValueError, OverflowError):
         number = None
-    if number is None or not isfinite(number):
-        raise row.error(f"'label' is {short(value)}, must be a number")
+    if number is None or not abs(number) <= _LARGEST or "_" in str(value):  # Python reads 1_5 as 15
+        raise row.error(f"'label' is {short(value)}, must be a number of single precision")
     return number

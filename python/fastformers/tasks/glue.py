@@ -44,8 +44,12 @@ class _Columns:
         yield Example(self._guid(row, split), row.text(self.first), pair, self._label(row, task, split))
 
     def _guid(self, row: Row, split: Split) -> str:
-        index = row.values.get("index", row.values.get("id")) if split.startswith("test") else None
-        return row.place.rpartition(" ")[2] if index is None else str(index)
+        if not split.startswith("test"):
+            return row.place.rpartition(" ")[2]
+        index = row.values.get("index", row.values.get("id"))
+        if index is None:
+            raise row.error("has no index: the answers to a test set are written with the official one")
+        return str(index)
 
     def _label(self, row: Row, task: Task, split: Split) -> int | float | None:
         if split.startswith("test"):

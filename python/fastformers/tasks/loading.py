@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.tasks.custom import CUSTOM, custom_rows
@@ -35,7 +36,7 @@ def load_examples(task: Task, data_dir: str | Path, split: Split, *, labelled: b
 
     Raises:
         ConfigError: the task has no such split, or the hub cannot be reached.
-        FormatError: a file is missing, empty or malformed; names file and line.
+        FormatError: a file is missing, empty or malformed, or numbers two rows alike; names file and line.
         MissingExtraError: the hub is asked for and ``datasets`` is not installed.
 
     Example:
@@ -47,6 +48,7 @@ def load_examples(task: Task, data_dir: str | Path, split: Split, *, labelled: b
         examples = load_hub_examples(task, split)
     else:
         examples = _from_files(task, Path(data_dir), split, labelled)
+    _check_names(task, split, data_dir, examples)
     return examples if labelled else [replace(example, label=None) for example in examples]
 
 
@@ -55,15 +57,37 @@ def _from_files(task: Task, folder: Path, split: Split, labelled: bool) -> list[
         raise FormatError(f"{folder} is not a folder: it must hold the files of {task.name}")
     rows = custom_rows(folder, split) if task.name == CUSTOM else _official_rows(task, folder, split)
     if not labelled:
-        rows = (_without_label(row) for row in rows)
+        rows = (_without_labels(row) for row in rows)
     examples = [example for row in rows for example in task.reader(row, task, split)]
     if not examples:
         raise FormatError(f"the {split} set of {task.name} in {folder} holds no examples")
     return examples
 
 
-def _without_label(row: Row) -> Row:
-    return Row({name: value for name, value in row.values.items() if name != "label"}, row.place)
+def _check_names(task: Task, split: Split, data_dir: str | Path, examples: list[Example]) -> None:
+    """Refuses two examples of one name: metrics and submissions would take them for one."""
+    seen: set[str] = set()
+    for example in examples:
+        if example.guid in seen:
+            raise FormatError(
+                f"the {split} set of {task.name} in {data_dir} has two rows numbered {example.guid} (idx): each needs "
+                "a number of its own, as answers are counted and written by it"
+            )
+        seen.add(example.guid)
+
+
+def _without_labels(row: Row) -> Row:
+    return Row(_unlabelled(row.values), row.place)
+
+
+def _unlabelled(value: Any) -> Any:
+    """What a row says besides labels, at any depth; ReCoRD's labels are the answers to its queries."""
+    if isinstance(value, list):
+        return [_unlabelled(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    left_out = {"label", "answers"} if "query" in value else {"label"}
+    return {name: _unlabelled(each) for name, each in value.items() if name not in left_out}
 
 
 def _official_rows(task: Task, folder: Path, split: Split) -> Iterator[Row]:
@@ -77,7 +101,8 @@ def _official_rows(task: Task, folder: Path, split: Split) -> Iterator[Row]:
 
 
 def _table_rows(task: Task, path: Path, split: Split) -> Iterator[Row]:
-    skipped: list[str] | None = [] if task.files.skip_broken else None
+    answered = split.startswith("test")  # every row of it needs an answer: none is left out
+    skipped: list[str] | None = [] if task.files.skip_broken and not answered else None
     yield from tab_rows(path, task.files.columns.get(split), skipped)
     if skipped:
         _LOG.warning(

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastformers.errors import ConfigError
-from fastformers.modules.encoder_names import positions_of
 from fastformers.tasks.batching import Collator, length_batches
 from fastformers.tasks.encoding import EncodedExamples
+from fastformers.tasks.fitting import check_fits
 
-__all__ = ["accepted_inputs", "check_fixed_length", "evaluating", "predict_logits"]
+__all__ = ["accepted_inputs", "evaluating", "predict_logits"]
 
 _NOT_INPUTS = frozenset({"labels", "example"})
 
@@ -42,9 +41,9 @@ def predict_logits(
         Float32 logits of shape [examples, outputs], in the order of the examples.
 
     Raises:
-        ConfigError: as :func:`check_fixed_length`.
+        ConfigError: as :func:`fastformers.tasks.fitting.check_fits`.
     """
-    check_fixed_length(model, fixed_length)
+    check_fits(model, encoded, fixed_length)
     collator = Collator(encoded.tokenizer, fixed_length)
     rows: list[Tensor | None] = [None] * len(encoded)
     with evaluating(model), torch.inference_mode():
@@ -55,25 +54,6 @@ def predict_logits(
             for index, row in zip(batch, logits, strict=True):
                 rows[index] = row
     return torch.stack([row for row in rows if row is not None]).numpy()
-
-
-def check_fixed_length(model: Any, fixed_length: int | None) -> None:
-    """Refuses to pad texts beyond a model's table of positions, which torch would tell in words about tensors.
-
-    Args:
-        model: any; those of unknown families are passed.
-        fixed_length: tokens that every text is padded to; ``None`` pads none.
-
-    Raises:
-        ConfigError: the model has fewer positions.
-    """
-    if fixed_length is None or not isinstance(model, nn.Module):
-        return
-    positions = positions_of(model)
-    if positions is not None and fixed_length > positions:
-        raise ConfigError(
-            f"fixed_length is {fixed_length}, the model has positions for {positions}: ask for at most {positions}"
-        )
 
 
 def accepted_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

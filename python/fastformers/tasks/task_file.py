@@ -11,7 +11,7 @@ from typing import Any
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import short
 from fastformers.files.replaced_file import replace_file
-from fastformers.files.strict_json import json_bytes, read_json
+from fastformers.files.strict_json import MOST_JSON_BYTES, json_bytes, read_json
 from fastformers.tasks.custom import CUSTOM, task_with_labels
 from fastformers.tasks.encoding import TRUNCATIONS, EncodedExamples, LostSpans, Truncation, encode
 from fastformers.tasks.example import Example
@@ -42,11 +42,25 @@ class TaskFile:
         task: the task.
         max_length: tokens after which texts are cut.
         truncation: as :func:`fastformers.tasks.encode` takes it.
+
+    Raises:
+        ConfigError: the file could not be read again: ``max_length`` is out of range, or there are too many labels.
     """
 
     task: Task
     max_length: int
     truncation: Truncation = "keep_question"
+
+    def __post_init__(self) -> None:
+        """Refuses what :meth:`from_dict` would, before a model is trained that it is to be saved with."""
+        if not 2 < self.max_length <= _MOST_TOKENS:
+            raise ConfigError(f"max_length is {self.max_length}, must be from 3 to {_MOST_TOKENS}")
+        size = len(json_bytes(self.to_dict()))
+        if len(self.task.labels) > _MOST_LABELS or size > MOST_JSON_BYTES:
+            raise ConfigError(
+                f"{len(self.task.labels)} labels take {size} bytes in {TASK_FILE}; allowed: {_MOST_LABELS} labels and "
+                f"{MOST_JSON_BYTES} bytes"
+            )
 
     def encode(
         self, examples: Sequence[Example], tokenizer: Any, *, lost_spans: LostSpans = "drop"
@@ -86,14 +100,14 @@ class TaskFile:
         unknown = sorted(content.keys() - _FIELDS.keys())
         if unknown:
             raise FormatError(f"{TASK_FILE} has an unknown field {unknown[0]!r}; known: {', '.join(_FIELDS)}")
-        if not 2 < content["max_length"] <= _MOST_TOKENS:
-            raise FormatError(
-                f"{TASK_FILE}: max_length is {content['max_length']}, must be from 3 to {_MOST_TOKENS}"
-            )
         if content["truncation"] not in TRUNCATIONS:
             allowed = " or ".join(map(repr, TRUNCATIONS))
             raise FormatError(f"{TASK_FILE}: truncation is {short(content['truncation'])}, must be {allowed}")
-        found = cls(_task(content["task"], content["labels"]), content["max_length"], content["truncation"])
+        task = _task(content["task"], content["labels"])
+        try:
+            found = cls(task, content["max_length"], content["truncation"])
+        except ConfigError as error:
+            raise FormatError(f"{TASK_FILE}: {error}") from error
         for name in ("kind", "labels", "num_spans"):
             if found.to_dict()[name] != content[name]:
                 raise FormatError(

@@ -10,7 +10,7 @@ from fastformers.config import TrainConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
 from fastformers.tasks import EncodedExamples
-from fastformers.tasks.prediction import check_fixed_length
+from fastformers.tasks.fitting import check_fits
 
 __all__ = ["check_run", "device_of", "precision_of"]
 
@@ -28,10 +28,10 @@ def check_run(
         ConfigError, UnsupportedModelError: as :func:`fastformers.training.train_`.
     """
     _check_model(model, train)
-    check_fixed_length(model, config.fixed_length)
     for name, encoded, labelled in (("training", train, needs_labels), ("validation", val, True)):
         if encoded is not None:
             _check_examples(name, encoded, config, labelled)
+            check_fits(model, encoded, config.fixed_length)
     if val is not None and (val.task.name, val.task.labels) != (train.task.name, train.task.labels):
         raise ConfigError(
             f"the training set is of {train.task.name}, the validation set of {val.task.name}: both must be of one task"

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""Whether a model can read encoded texts; beyond its tables torch would fail with words about tensors and indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.modules.encoder_names import parts_of, positions_of
+from fastformers.tasks.encoding import EncodedExamples
+
+__all__ = ["check_fits"]
+
+_OTHER_TOKENIZER = "the texts were cut by another model's tokenizer"
+
+
+def check_fits(
+    model: Any,
+    encoded: EncodedExamples,
+    fixed_length: int | None = None,
+    *,
+    role: str = "model",
+    advice: str = _OTHER_TOKENIZER,
+) -> None:
+    """Checks texts against a model's tables of positions, words and token types.
+
+    Args:
+        model: any; compiled encoders, which check for themselves, and unknown families are passed.
+        encoded: the texts; none is fine.
+        fixed_length: tokens that every text is padded to; ``None`` pads none.
+        role: what the model is called in the message.
+        advice: what to say of tokens that the model does not know.
+
+    Raises:
+        ConfigError: a text, or the fixed length, has more tokens than the model has positions, or a token or a token
+            type is not in its table.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    positions = positions_of(model)
+    if positions is not None:
+        _check_lengths(encoded, fixed_length, positions, role)
+    for kind, name, rows in _tables(model):
+        largest = max((max(feature.get(name, (0,)), default=0) for feature in encoded), default=0)
+        if largest >= rows:
+            raise ConfigError(f"the texts hold the {kind} {largest}, the {role} knows {rows} {kind}s: {advice}")
+
+
+def _check_lengths(encoded: EncodedExamples, fixed_length: int | None, positions: int, role: str) -> None:
+    if fixed_length is not None and fixed_length > positions:
+        raise ConfigError(
+            f"fixed_length is {fixed_length}, the {role} has positions for {positions}: ask for at most {positions}"
+        )
+    longest = max(encoded.lengths, default=0)
+    if longest > positions:
+        raise ConfigError(
+            f"a text has {longest} tokens, the {role} has positions for {positions}: set max_length={positions}"
+        )
+
+
+def _tables(model: nn.Module) -> list[tuple[str, str, int]]:
+    """What a table holds, the input that is looked up in it, and its rows."""
+    try:
+        parts = parts_of(model)
+    except UnsupportedModelError:
+        return []
+    paths = parts.names.embeddings
+    named = (("token id", "input_ids", paths.word), ("token type", "token_type_ids", paths.type))
+    tables: list[tuple[str, str, Any]] = [
+        (kind, name, parts.encoder.get_submodule(path)) for kind, name, path in named if path is not None
+    ]
+    return [(kind, name, int(table.num_embeddings)) for kind, name, table in tables]
