@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fastformers.files import unfinished
+from fastformers.files import folder_lock, unfinished
+from fastformers.files import replaced_folder as replaced_folder_module
 from fastformers.files.replaced_folder import replaced_folder
 
 MARKER = "marker.json"
@@ -102,7 +104,7 @@ def test_without_locks_nothing_is_removed_and_saving_works(
     def unsupported(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(unfinished.fcntl, "flock", unsupported)
+    monkeypatch.setattr(folder_lock.fcntl, "flock", unsupported)
     save(tmp_path / "out")
     assert left.is_dir()
     assert (tmp_path / "out" / MARKER).read_text() == "whole"
@@ -112,7 +114,7 @@ def test_without_locks_nothing_is_removed_and_saving_works(
 def test_a_folder_taken_for_left_over_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    name = "_open" if moment == "before it is opened" else "_lock"
+    name = "open_folder" if moment == "before it is opened" else "lock"
     real, taken = getattr(unfinished, name), []
 
     def late(argument: object) -> object:
@@ -126,3 +128,32 @@ def test_a_folder_taken_for_left_over_before_it_is_locked_is_made_again(
     save(tmp_path / "out")
     assert len(taken) == 1
     assert (tmp_path / "out" / MARKER).read_text() == "whole"
+
+
+def test_a_move_that_was_cut_short_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two folders cannot be exchanged in one step, a kill between two renames leaves nothing in the place."""
+    target = tmp_path / "out"
+    save(target, "old")
+
+    class Killed(BaseException): ...
+
+    def cut_short(folder: Path, place: Path) -> None:
+        place.rename(folder.with_name(f"{folder.name}-old"))
+        shutil.copytree(
+            folder, tmp_path / "kept"
+        )  # what the kill would leave; the block's end removes it here
+        raise Killed
+
+    monkeypatch.setattr(replaced_folder_module, "_exchange", lambda one, other: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(replaced_folder_module, "move_aside", cut_short)
+        with pytest.raises(Killed):
+            save(target, "new")
+    (old,) = tmp_path.glob(".out-*-old")
+    (tmp_path / "kept").rename(old.with_name(old.name.removesuffix("-old")))
+    assert not target.exists()
+    unfinished.remove_unfinished(target)
+    assert (target / MARKER).read_text() == "new"
+    save(target, "newer")
+    assert (target / MARKER).read_text() == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -16,7 +16,7 @@ from fastformers.errors import ConfigError
 from fastformers.recipes.distilling import distill_folders
 from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.pruning import prune_folder
-from fastformers.tasks import TaskFile, get_task
+from fastformers.tasks import TaskFile, build_model, get_task
 
 #: Not in the order of the alphabet, as which the labels of data alone are taken.
 NAMES = ("good", "bad")
@@ -108,3 +108,26 @@ def test_a_task_file_whose_classes_are_in_another_order_is_refused(
         folder = saved(tmp_path / names[0], tiny_checkpoint, names)
         TaskFile(get_task("boolq"), 64).save(folder)
         assert open_model(folder).required_task().task.name == "boolq"
+
+
+NO_STEP = TrainConfig(max_steps=1, learning_rate=1e-12, device="cpu")
+
+
+def test_a_head_keeps_its_meaning_whatever_the_order_and_capitals_of_its_classes(
+    stock: Path, own_data: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    accuracy = ff.evaluate(stock, own_data)["accuracy"]
+    capitals = saved(tmp_path / "capitals", tiny_checkpoint, ("Good", "BAD"))
+    report = ff.train(capitals, own_data, tmp_path / "own", config=NO_STEP, progress=None)
+    assert report.metrics["accuracy"] == pytest.approx(accuracy)
+    assert TaskFile.load(tmp_path / "own").task.labels == NAMES
+
+
+def test_a_head_gets_the_order_of_an_official_task(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    mnli = get_task("mnli")  # contradiction, entailment, neutral
+    folder = saved(tmp_path / "mnli", tiny_checkpoint, ("CONTRADICTION", "NEUTRAL", "ENTAILMENT"))
+    theirs = BertForSequenceClassification.from_pretrained(folder).classifier
+    ours: Any = build_model(mnli, folder)
+    for name in ("weight", "bias"):
+        assert torch.equal(getattr(ours.classifier, name), getattr(theirs, name)[[0, 2, 1]])
+    assert ours.config.id2label == dict(enumerate(mnli.labels))

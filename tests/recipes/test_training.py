@@ -295,3 +295,21 @@ def test_the_task_file_says_how_texts_were_cut(checkpoint: Path, data: Path, tmp
     ff.train(tmp_path / "out", data, tmp_path / "more", config=SHORT, progress=None)
     further = TaskFile.load(tmp_path / "more")
     assert (further.max_length, further.truncation) == (12, "longest_first")
+
+
+def test_texts_are_cut_later_where_the_model_ends(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    """The texts at hand are short; a longer one would have no position in the model."""
+    ff.train(checkpoint, data, tmp_path / "out", config=SHORT, progress=None)
+    assert open_model(tmp_path / "out").required_task().max_length == 24
+    (tmp_path / "val.csv").write_text(f"text,label\n{'cat ' * 60},bad\n")
+    assert ff.evaluate(tmp_path / "out", tmp_path)["accuracy"] in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("pairs", ["train", "val"])
+def test_second_texts_in_one_set_only_are_refused(pairs: str, checkpoint: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        second = ("text_pair,", "dog,") if split == pairs else ("", "")
+        rows = [f"text,{second[0]}label", *(f"cat,{second[1]}{label}" for label in LABELS)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(rows))
+    with pytest.raises(ConfigError, match=f"the {pairs} set has pairs of texts and the .* set none"):
+        ff.train(checkpoint, tmp_path, tmp_path / "out", config=SHORT, progress=None)

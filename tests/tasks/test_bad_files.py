@@ -164,7 +164,7 @@ def test_a_malformed_table_is_named(name: str, text: Any, words: str, write: Wri
         (
             "train.csv",
             "Text,label\nx,a\n",
-            "train.csv line 2: has no field 'text'; its fields: 'Text', 'label'",
+            "train.csv line 2: has the field 'Text': write it as 'text'",
         ),
         ("train.csv", "text,text\na,b\n", "train.csv line 1: a column name occurs twice: text, text"),
         ("train.csv", "text,label\nx,a\n,b\n", "train.csv line 3: 'text' is empty"),
@@ -183,3 +183,34 @@ def test_a_users_malformed_file_is_named(file: str, text: str, words: str, write
     folder = write(file, text)
     with pytest.raises(FormatError, match=words):
         load_examples(custom_task(folder), folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "row", "guid"),
+    [
+        ("rte", "RTE/train.jsonl", GOOD, "0"),
+        ("copa-choices", "COPA/train.jsonl", copa(), "0-0"),
+        ("record", "ReCoRD/train.jsonl", record({"start": 0, "end": 2}), "0-0-0"),
+    ],
+)
+def test_rows_of_one_number_are_refused(name: str, file: str, row: Any, guid: str, write: Write) -> None:
+    """As in files put together from two: groups would be merged, and answers lost."""
+    with pytest.raises(FormatError, match=f"the train set of {name} .* has two rows numbered {guid} "):
+        load_examples(get_task(name), write(file, [row, row]), "train")
+
+
+def test_labels_of_a_test_set_that_are_placeholders_are_not_looked_at(write: Write) -> None:
+    answer = {"text": "Ann", "idx": 0, "label": -1}
+    question = {"idx": 0, "question": "Who?", "answers": [answer, {**answer, "idx": 1}]}
+    multirc = {"idx": 0, "passage": {"text": "Ann left.", "questions": [question]}}
+    for name, file, row in (
+        ("multirc", "MultiRC/test.jsonl", multirc),
+        ("record", "ReCoRD/test.jsonl", record({"start": 0, "end": 2}, answers=())),
+        ("rte", "RTE/test.jsonl", {**GOOD, "label": -1}),
+    ):
+        folder = write(file, [row])
+        with pytest.raises(FormatError):
+            load_examples(get_task(name), folder, "test")
+        examples = load_examples(get_task(name), folder, "test", labelled=False)
+        assert examples
+        assert all(example.label is None for example in examples)

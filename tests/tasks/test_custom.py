@@ -109,3 +109,22 @@ def test_two_files_for_one_split_are_refused(write: Write) -> None:
     folder = write("train.jsonl", [{"text": "x", "label": "a"}])
     with pytest.raises(FormatError, match=r"holds both train\.csv and train\.jsonl"):
         custom_task(folder)
+
+
+@pytest.mark.parametrize("label", ["1_5", "1e39", "-4e38"])
+def test_numbers_that_are_read_otherwise_than_written_are_refused(label: str, write: Write) -> None:
+    folder = write("train.csv", f"text,label\na,{label}\n")
+    with pytest.raises(FormatError, match=f"'label' is '{label}', must be a number that float32 holds"):
+        load_examples(custom_task(folder, regression=True), folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("text_Pair", "text_pair"), ("Text pair", "text_pair"), ("Label", "label")]
+)
+def test_a_column_named_almost_as_ours_is_not_overlooked(name: str, meant: str, write: Write) -> None:
+    folder = write("test.csv", f"text,{name}\na,b\n")
+    write("train.csv", "text,text_pair,label\na,b,x\na,c,y\n")
+    with pytest.raises(FormatError, match=f"test.csv line 2: has the field '{name}': write it as '{meant}'"):
+        load_examples(custom_task(folder), folder, "test")
+    write("test.csv", f"text,{meant},{name}\na,b,c\n")  # beside ours it is a column of the user's own
+    assert load_examples(custom_task(folder), folder, "train")

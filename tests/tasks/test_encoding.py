@@ -89,10 +89,11 @@ def test_a_question_and_answer_too_long_together_lose_the_end_of_the_longer(toke
 
 def test_a_subset_keeps_features_and_examples_together(tokenizer: Any) -> None:
     encoded = encode(
-        [Example(str(i), word) for i, word in enumerate(("the", "cat"))], tokenizer, RTE, max_length=8
+        [Example(str(i), word) for i, word in enumerate(("the", "cat " * 9))], tokenizer, RTE, max_length=8
     )
     part = encoded.subset([1])
-    assert (part.examples[0].guid, list(part), part.lengths) == ("1", [encoded[1]], [3])
+    assert (part.truncated, encoded.subset([0]).truncated) == (1, 0)
+    assert (part.examples[0].guid, list(part), part.lengths) == ("1", [encoded[1]], [8])
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,18 @@ def test_wrong_choices_are_named(options: Any, words: str, tokenizer: Any) -> No
 def test_no_examples_are_refused(tokenizer: Any) -> None:
     with pytest.raises(ConfigError, match="there are no examples to encode"):
         encode([], tokenizer, RTE, max_length=8)
+
+
+def test_a_text_without_any_token_is_named() -> None:
+    class NoTokens(SlowTokenizer):
+        def num_special_tokens_to_add(self, pair: bool) -> int:
+            return 0
+
+        def __call__(self, texts: list[str], pairs: Any, **options: Any) -> dict[str, list[list[int]]]:
+            return {"input_ids": [list(map(len, text.split("\u200b")[0].split())) for text in texts]}
+
+    with pytest.raises(ConfigError, match="example b: the tokenizer gives no token for"):
+        encode([Example("a", "the"), Example("b", "\u200b")], NoTokens(), RTE, max_length=8)
 
 
 class SlowTokenizer:

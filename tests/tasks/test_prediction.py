@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fastformers.errors import ConfigError
 from fastformers.tasks import Example, build_model, encode, get_task, predict_logits
 from fastformers.tasks.custom import task_with_labels
 from fastformers.tasks.prediction import accepted_inputs
@@ -107,3 +108,22 @@ def test_a_users_task_is_predicted_as_any_other(checkpoint: Path, tokenizer: Any
     task = task_with_labels(("a", "b", "c"))
     features = encode([Example("1", "the cat")], tokenizer, task, max_length=8)
     assert predict_logits(build_model(task, checkpoint), features, 4).shape == (1, 3)
+
+
+def test_what_a_model_has_no_place_for_is_refused_in_words(checkpoint: Path, tokenizer: Any) -> None:
+    task = task_with_labels(("a", "b"))
+    model = build_model(task, checkpoint)
+    embeddings: Any = model.get_submodule("bert.embeddings")
+    long = encode([Example("1", "the " * 400)], tokenizer, task, max_length=500)
+    positions = embeddings.position_embeddings.num_embeddings
+    with pytest.raises(ConfigError, match=f"a text has 402 tokens, the model has positions for {positions}"):
+        predict_logits(model, long, 4)
+    pair = encode([Example("1", "the cat", "sat")], tokenizer, task, max_length=16)
+    embeddings.token_type_embeddings = nn.Embedding(1, 32)
+    with pytest.raises(ConfigError, match="hold the token type 1, the model knows 1 token types"):
+        predict_logits(model, pair, 4)
+    embeddings.word_embeddings = nn.Embedding(6, 32)
+    with pytest.raises(
+        ConfigError, match="the model knows 6 token ids: the texts were cut by another model's"
+    ):
+        predict_logits(model, pair, 4)

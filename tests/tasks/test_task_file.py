@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastformers.errors import FormatError
+from fastformers.errors import ConfigError, FormatError
 from fastformers.tasks import TASK_FILE, TASK_NAMES, TaskFile, get_task
 from fastformers.tasks.custom import task_with_labels
 
@@ -69,3 +69,17 @@ def test_what_contradicts_itself_is_refused(content: Any, words: str, tmp_path: 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"task\.json is missing"):
         TaskFile.load(tmp_path)
+
+
+@pytest.mark.parametrize("max_length", [0, 2, (1 << 20) + 1, int(1e30)])
+def test_a_length_that_could_not_be_read_again_is_refused_before_it_is_saved(max_length: int) -> None:
+    with pytest.raises(ConfigError, match=f"max_length is {max_length}, must be from 3 to 1048576"):
+        TaskFile(get_task("rte"), max_length)
+
+
+def test_labels_that_could_not_be_read_again_are_refused_before_they_are_saved() -> None:
+    long = tuple(f"{number}{'é' * 200}" for number in range(5000))
+    many = tuple(map(str, range((1 << 16) + 1)))
+    for labels in (long, many):
+        with pytest.raises(ConfigError, match=f"{len(labels)} labels take [0-9]+ bytes in task.json"):
+            TaskFile(task_with_labels(labels), 64)

@@ -160,3 +160,8 @@ def test_a_config_is_read_back_and_unknown_fields_are_refused() -> None:
     assert TrainConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match="learning_rate"):
         TrainConfig.from_dict({"learning_rat": 1e-3})
+
+
+def test_patience_without_a_score_to_wait_for_is_refused(make_model: MakeModel, make_data: MakeData) -> None:
+    with pytest.raises(ConfigError, match="patience is 2, and there is no validation set"):
+        train_(make_model(), make_data(8), None, replace(SHORT, patience=2))

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fastformers.training import progress as progress_module
 from fastformers.training.progress import showing
+from fastformers.training.run_state import RunState
 
 
 @pytest.fixture
@@ -47,3 +48,11 @@ def test_silence_is_silent(silent: bool | None, capfd: pytest.CaptureFixture[str
     with showing(silent, 4, 0) as show:
         show(4, 0.5, 66.5)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_score_shown_is_the_last_one_and_not_the_best() -> None:
+    state = RunState()
+    assert state.last_score is None
+    for score in (30.0, 20.0):
+        state.record(1.0, 1e-3, {"score": score})
+    assert (state.last_score, state.score) == (20.0, 30.0)

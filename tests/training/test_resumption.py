@@ -279,7 +279,7 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_is_kept(
     train_(whole, *data, CONFIG)
     work = tmp_path / "work"
     monkeypatch.setattr("fastformers.training.trainer.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    with pytest.raises(OSError, match=r"cannot be written: .*make room, and run the same command again"):
+    with pytest.raises(OSError, match=r"cannot be written: .*make room\), run the same command again"):
         train_(make_model(), *data, CONFIG, work_dir=work, progress=filling)
     monkeypatch.undo()
     again = make_model()
@@ -393,3 +393,54 @@ def test_nothing_in_a_work_folder_needs_unrestricted_unpickling(
     ]
     for name in ("optimizer.pt", "scheduler.pt"):
         torch.load(tmp_path / "work" / "checkpoint" / "trainer" / name, weights_only=True)
+
+
+def test_file_systems_without_second_names_for_files_are_good_enough(
+    make_model: MakeModel,
+    data: tuple[EncodedExamples, EncodedExamples],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr("fastformers.training.trainer.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = make_model()
+    train_(whole, *data, CONFIG)
+    with pytest.raises(Killed):
+        train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work", progress=killing(7))
+    model = make_model()
+    assert train_(model, *data, CONFIG, work_dir=tmp_path / "work").resumed_from == 6
+    assert_same(model, whole)
+
+
+def test_two_runs_do_not_share_a_folder(
+    make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], tmp_path: Path
+) -> None:
+    def another(stage: str, step: int, steps: int) -> None:
+        with pytest.raises(ConfigError, match=r"another process is training in .*work"):
+            train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+
+    report = train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work", progress=another)
+    assert report.steps == report.planned_steps
+    train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")  # it is free again
+
+
+def test_what_a_kill_at_the_very_start_left_is_no_folder_of_others(
+    make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], tmp_path: Path
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / ".run.json-0123456789ab").write_text("half of")
+    train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+    assert not list((tmp_path / "work").glob(".run.json-*"))
+
+
+def test_a_run_that_trains_other_parameters_is_another_one(
+    make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], tmp_path: Path
+) -> None:
+    train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+    frozen = make_model()
+    frozen.bert.embeddings.requires_grad_(False)
+    with pytest.raises(ConfigError, match="the choice of parameters that are trained is another one"):
+        train_(frozen, *data, CONFIG, work_dir=tmp_path / "work")

@@ -300,3 +300,21 @@ def test_every_step_is_told(make_model: MakeModel, make_data: MakeData) -> None:
     told: list[tuple[str, int, int]] = []
     train_(make_model(), make_data(16), None, SHORT, progress=lambda *step: told.append(step))
     assert told == [("train", step, 4) for step in range(1, 5)]
+
+
+def test_the_environment_does_not_choose_another_precision(
+    make_model: MakeModel, make_data: MakeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def weights() -> dict[str, Tensor]:
+        model = make_model()
+        train_(
+            model,
+            make_data(12),
+            None,
+            TrainConfig(max_steps=2, batch_size=4, precision="float32", device="cpu"),
+        )
+        return weights_of(model)
+
+    expected = weights()
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert same_weights(weights(), expected)

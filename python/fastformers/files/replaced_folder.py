@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from fastformers.errors import ConfigError
-from fastformers.files.unfinished import remove_unfinished, unfinished_folder
+from fastformers.files.unfinished import move_aside, remove_unfinished, unfinished_folder
 
 __all__ = ["check_place", "replaced_folder"]
 
@@ -39,8 +38,9 @@ def replaced_folder(target: Path, overwrite: bool, marker: str) -> Iterator[Path
         OSError: the system cannot write, for example because the disk is full.
     """
     target = target.absolute()
+    if target.parent.is_dir():
+        remove_unfinished(target)  # first: it may put something there
     check_place(target, overwrite, marker)
-    remove_unfinished(target)
     with unfinished_folder(target) as folder:
         try:
             yield folder
@@ -97,10 +97,7 @@ def _move(folder: Path, target: Path) -> None:
     if not target.exists():
         folder.rename(target)
     elif not _exchange(folder, target):
-        old = target.with_name(f"{folder.name}-old")
-        target.rename(old)
-        folder.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+        move_aside(folder, target)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -8,7 +8,6 @@ file system knows no such locks, nothing is ever removed.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -17,9 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["remove_unfinished", "unfinished_folder"]
+from fastformers.files.folder_lock import lock, open_folder
+
+__all__ = ["move_aside", "remove_unfinished", "unfinished_folder"]
 
 _SUFFIX = ".part"
+_ASIDE = "-old"
 
 
 @contextmanager
@@ -37,21 +39,50 @@ def unfinished_folder(target: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def move_aside(folder: Path, target: Path) -> None:
+    """Puts a whole new folder in the place of an old one, where the system cannot exchange them in one step.
+
+    Between the two renames nothing is in that place; :func:`remove_unfinished` ends what a killed process began.
+
+    Args:
+        folder: of :func:`unfinished_folder`, complete.
+        target: the old one.
+    """
+    old = folder.with_name(f"{folder.name}{_ASIDE}")
+    target.rename(old)
+    folder.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_unfinished(target: Path) -> None:
     """Removes what processes that ended too soon left beside ``target``; folders of living ones stay.
+
+    A move that was cut short is ended: the new folder takes its place.
 
     Args:
         target: as there.
     """
     name = re.compile(rf"\.{re.escape(target.name)}-[0-9a-f]{{12}}{re.escape(_SUFFIX)}")
-    for folder in [path for path in target.parent.iterdir() if name.fullmatch(path.name)]:
+    beside = list(target.parent.iterdir())
+    for folder in [path for path in beside if name.fullmatch(path.name)]:
         try:
-            descriptor = _open(folder)
+            descriptor = open_folder(folder)
         except OSError:  # no folder, or gone by now
             continue
-        if _lock(descriptor):
-            shutil.rmtree(folder, ignore_errors=True)
+        if lock(descriptor):
+            _end(folder, target)
         os.close(descriptor)
+    for old in [path for path in beside if name.fullmatch(path.name.removesuffix(_ASIDE))]:
+        if target.exists() and old.name.endswith(_ASIDE) and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _end(folder: Path, target: Path) -> None:
+    """Moves a folder in whose old one was put aside for it, which is so only of whole ones; removes others."""
+    if not target.exists() and folder.with_name(f"{folder.name}{_ASIDE}").is_dir():
+        folder.rename(target)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _made(target: Path) -> tuple[Path, int]:
@@ -60,27 +91,12 @@ def _made(target: Path) -> tuple[Path, int]:
         folder = target.with_name(f".{target.name}-{secrets.token_hex(6)}{_SUFFIX}")
         folder.mkdir()
         try:
-            descriptor = _open(folder)
+            descriptor = open_folder(folder)
         except FileNotFoundError:
             continue
-        if _lock(descriptor) is not False and _is_at(folder, descriptor):
+        if lock(descriptor) is not False and _is_at(folder, descriptor):
             return folder, descriptor
         os.close(descriptor)
-
-
-def _open(folder: Path) -> int:
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Whether the lock was free and is ours now; ``None`` where there are no locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _is_at(folder: Path, descriptor: int) -> bool:

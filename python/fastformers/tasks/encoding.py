@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from torch.utils.data import Dataset
 
 from fastformers.errors import ConfigError
+from fastformers.files.fields import short
 from fastformers.tasks.example import Example
 from fastformers.tasks.task import Task
 from fastformers.token_spans import Span, token_span
@@ -43,7 +44,7 @@ class EncodedExamples(Dataset[dict[str, Any]]):
         examples: the examples, in the order of the features.
         lengths: tokens of each.
         max_length: tokens after which texts were cut.
-        truncated: how many texts were cut.
+        cut: places of the examples whose texts were cut.
         dropped: guids of examples left out because truncation removed a span.
     """
 
@@ -54,14 +55,14 @@ class EncodedExamples(Dataset[dict[str, Any]]):
         features: Sequence[dict[str, Any]],
         tokenizer: Any,
         max_length: int,
-        truncated: int = 0,
+        cut: frozenset[int] = frozenset(),
         dropped: tuple[str, ...] = (),
     ) -> None:
         self.task = task
         self.tokenizer = tokenizer
         self.examples = list(examples)
         self.max_length = max_length
-        self.truncated = truncated
+        self.cut = cut
         self.dropped = dropped
         self.lengths: list[int] = [len(feature["input_ids"]) for feature in features]
         self._features = list(features)
@@ -75,6 +76,11 @@ class EncodedExamples(Dataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._features)
 
+    @property
+    def truncated(self) -> int:
+        """How many examples were cut."""
+        return len(self.cut)
+
     def subset(self, indices: Sequence[int]) -> EncodedExamples:
         """Returns some of the examples, in the order given."""
         return EncodedExamples(
@@ -83,7 +89,7 @@ class EncodedExamples(Dataset[dict[str, Any]]):
             [self._features[index] for index in indices],
             self.tokenizer,
             self.max_length,
-            self.truncated,
+            frozenset(place for place, index in enumerate(indices) if index in self.cut),
             self.dropped,
         )
 
@@ -131,7 +137,7 @@ def encode(
 
     Raises:
         ConfigError: no examples; a choice is unknown; ``max_length`` leaves no room for text; the tokenizer gives no
-            offset mappings; or a span was lost.
+            offset mappings, or no token at all for a text; or a span was lost, or one of every example.
 
     Example:
         >>> encoded = encode(load_examples(task, folder, "val"), tokenizer, task, max_length=256)  # doctest: +SKIP
@@ -140,11 +146,10 @@ def encode(
     kept: list[Example] = []
     features: list[dict[str, Any]] = []
     dropped: list[str] = []
-    truncated = 0
+    cut: set[int] = set()
     encoder = _Encoder(tokenizer, task, max_length, truncation)
     for example, whole in encoder.whole(examples):
         tokens = encoder.cut(example, whole)
-        truncated += tokens is not whole
         spans = encoder.spans(example, whole, tokens)
         if spans is None and lost_spans == "error":
             raise ConfigError(
@@ -154,9 +159,19 @@ def encode(
         if spans is None:
             dropped.append(example.guid)
             continue
+        if not len(tokens):
+            raise ConfigError(
+                f"example {example.guid}: the tokenizer gives no token for {short(example.text)}: leave the example out"
+            )
+        if tokens is not whole:
+            cut.add(len(kept))
         kept.append(example)
         features.append(_feature(example, tokens, spans))
-    return EncodedExamples(task, kept, features, tokenizer, max_length, truncated, tuple(dropped))
+    if not kept:
+        raise ConfigError(
+            f"all {len(dropped)} examples lost a marked span, cut to max_length={max_length} tokens: raise max_length"
+        )
+    return EncodedExamples(task, kept, features, tokenizer, max_length, frozenset(cut), tuple(dropped))
 
 
 def _check(

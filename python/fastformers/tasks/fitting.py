@@ -45,7 +45,9 @@ def check_fits(
     for kind, name, rows in _tables(model):
         largest = max((max(feature.get(name, (0,)), default=0) for feature in encoded), default=0)
         if largest >= rows:
-            raise ConfigError(f"the texts hold the {kind} {largest}, the {role} knows {rows} {kind}s: {advice}")
+            raise ConfigError(
+                f"the texts hold the {kind} {largest}, the {role} knows {rows} {kind}s: {advice}"
+            )
 
 
 def _check_lengths(encoded: EncodedExamples, fixed_length: int | None, positions: int, role: str) -> None:

@@ -32,6 +32,11 @@ def check_run(
         if encoded is not None:
             _check_examples(name, encoded, config, labelled)
             check_fits(model, encoded, config.fixed_length)
+    if val is None and config.patience is not None:
+        raise ConfigError(
+            f"patience is {config.patience}, and there is no validation set whose score it could wait for: give one, "
+            "or leave patience out"
+        )
     if val is not None and (val.task.name, val.task.labels) != (train.task.name, train.task.labels):
         raise ConfigError(
             f"the training set is of {train.task.name}, the validation set of {val.task.name}: both must be of one task"

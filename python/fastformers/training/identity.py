@@ -17,6 +17,7 @@ __all__ = ["differences", "identity_of"]
 
 _NAMES = {
     "model": "the model (its weights or its config)",
+    "trained": "the choice of parameters that are trained",
     "objective": "the objective",
     "train": "the training examples",
     "val": "the validation examples",
@@ -35,6 +36,7 @@ def identity_of(
     facts = describe() if callable(describe) else {}
     return {
         "model": module_digest(model, config_facts(model)),
+        "trained": _digest_of_names(model),
         "objective": module_digest(objective, facts),
         "train": _digest_of_examples(train),
         "val": None if val is None else _digest_of_examples(val),
@@ -52,6 +54,11 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         for name, value in now["config"].items()
         if settings.get(name) != value
     ]
+
+
+def _digest_of_names(model: nn.Module) -> str:
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def _digest_of_examples(encoded: EncodedExamples) -> str:

@@ -55,6 +55,11 @@ class RunState:
         """Over the steps since the last evaluation."""
         return self.loss_sum / max(1, self.loss_steps)
 
+    @property
+    def last_score(self) -> float | None:
+        """Of the last evaluation; ``None`` before the first, and without a validation set."""
+        return self.history[-1].get("score") if self.history else None
+
     def record(self, epoch: float, learning_rate: float, metrics: Mapping[str, float] | None) -> bool:
         """Adds an evaluation, and says whether the weights of now are the best so far.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -78,22 +78,22 @@ def train_(
     device = device_of(config)
     precision = precision_of(config, device)
     best, state, work = BestWeights(), RunState(), None
-    if work_dir is not None:
-        settings = config.to_dict() | {
-            "device": str(device),
-            "precision": precision,
-        }  # not "auto": it may change
-        work = WorkFolder(Path(work_dir), identity_of(model, objective, train, val, settings))
-        state = work.read(best)
-    resumed_from = state.step or None
     plan = plan_of(config, len(train))
     home = next(model.parameters()).device
-    trained = Trained(model, objective).to(device)
-    with (
-        _kept_random_states(),
-        tempfile.TemporaryDirectory() as scratch,
-        showing(progress, plan.steps, state.step) as show,
-    ):
+    with ExitStack() as held:
+        if work_dir is not None:
+            settings = config.to_dict() | {
+                "device": str(device),
+                "precision": precision,
+            }  # not "auto": it may change
+            work = WorkFolder(Path(work_dir), identity_of(model, objective, train, val, settings))
+            held.callback(work.close)
+            state = work.read(best)
+        resumed_from = state.step or None
+        held.enter_context(_kept_random_states())
+        scratch = held.enter_context(tempfile.TemporaryDirectory())
+        show = held.enter_context(showing(progress, plan.steps, state.step))
+        trained = Trained(model, objective).to(device)
         run = Run(
             trained,
             training_batches(train, config),

@@ -30,6 +30,9 @@ from fastformers.training.work_folder import WEIGHTS_FILE, WorkFolder
 
 __all__ = ["SECONDS_BETWEEN_CHECKPOINTS", "Run", "Trained", "make_trainer"]
 
+#: accelerate's names of precisions.
+_MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
 #: A checkpoint is written at each evaluation, and after so many seconds without one.
 SECONDS_BETWEEN_CHECKPOINTS = 180.0
 
@@ -164,7 +167,7 @@ class _Watch:
         control.should_evaluate = run.plan.evaluates_at(state.global_step)
         waited = time.monotonic() - self.last_save >= SECONDS_BETWEEN_CHECKPOINTS
         control.should_save = run.work is not None and (control.should_evaluate or waited)
-        run.show(state.global_step, run.state.mean_loss, run.state.score)
+        run.show(state.global_step, run.state.mean_loss, run.state.last_score)
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -222,6 +225,7 @@ def _arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
+    arguments.mixed_precision = _MIXED[precision]  # it takes another one from the environment
     _ = arguments.device  # counts the GPUs, before we say that one is enough
     arguments._n_gpu = min(1, arguments._n_gpu)
     return arguments

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fastformers.errors import ConfigError, FormatError
+from fastformers.files.folder_lock import lock, open_folder
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import json_bytes, read_json
@@ -33,6 +34,7 @@ __all__ = ["WEIGHTS_FILE", "WorkFolder"]
 WEIGHTS_FILE = "model.safetensors"
 
 _RUN_FILE = "run.json"
+_HALF_RUN_FILES = f".{_RUN_FILE}-*"
 _CHECKPOINT = "checkpoint"
 _STATE_FILE = "state.json"
 _BEST_FILE = "best.safetensors"
@@ -48,7 +50,8 @@ class WorkFolder:
         identity: of the run, from :func:`fastformers.training.identity.identity_of`.
 
     Raises:
-        ConfigError: the folder is of another run (says what differs), or holds something else.
+        ConfigError: the folder is of another run (says what differs), another process is at work in it, or it holds
+            something else.
         FormatError: ``run.json`` is damaged.
     """
 
@@ -61,11 +64,21 @@ class WorkFolder:
             with self._or_anew():
                 found = differences(read_json(path / _RUN_FILE), identity)
             self._refuse(found)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        elif path.exists() and (not path.is_dir() or not _is_empty(path)):
             raise ConfigError(f"{path} holds no {_RUN_FILE}, so it is no work folder: choose another path")
         path.mkdir(exist_ok=True)
+        self._descriptor = open_folder(path)
+        if lock(self._descriptor) is False:
+            self.close()
+            raise ConfigError(f"another process is training in {path}: wait for it, or choose another path")
+        for left in path.glob(_HALF_RUN_FILES):
+            left.unlink()
         replace_file(path / _RUN_FILE, json_bytes(dict(identity)))
         remove_unfinished(path / _CHECKPOINT)
+
+    def close(self) -> None:
+        """Gives the lock back, so that another run can have the folder; nothing is read or written after it."""
+        os.close(self._descriptor)
 
     @property
     def trainer_folder(self) -> Path | None:
@@ -112,16 +125,17 @@ class WorkFolder:
             with replaced_folder(target, overwrite=True, marker=_STATE_FILE) as folder:
                 (folder / _TRAINER).mkdir()
                 yield folder / _TRAINER
-                if best.weights and self._best_step == state.best_step:
-                    os.link(target / _BEST_FILE, folder / _BEST_FILE)
-                elif best.weights:
+                written = self._best_step == state.best_step and _linked(
+                    target / _BEST_FILE, folder / _BEST_FILE
+                )
+                if best.weights and not written:
                     save_file(best.weights, folder / _BEST_FILE)
                 (folder / _STATE_FILE).write_bytes(json_bytes(state.to_dict()))
                 note_files(folder)
         except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save tells that the disk is full
             raise OSError(
-                f"the checkpoint cannot be written: {error}; make room, and run the same command again: it goes on "
-                "from the checkpoint before, if there is one"
+                f"the checkpoint cannot be written: {error}; when that is mended (on a full disk: make room), run the "
+                "same command again: it goes on from the checkpoint before, if there is one"
             ) from error
         self._best_step = state.best_step if best.weights else None
 
@@ -139,6 +153,20 @@ class WorkFolder:
                 f"{self._path} belongs to another run: {'; '.join(found)}. Set these as they were to go on with it, or "
                 "delete the folder to start anew"
             )
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a folder holds nothing, or only what a process left that was killed before its first ``run.json``."""
+    return {*path.iterdir()} == {*path.glob(_HALF_RUN_FILES)}
+
+
+def _linked(old: Path, new: Path) -> bool:
+    """Gives a file a second name; some file systems (exFAT, many over a network) know no such."""
+    try:
+        os.link(old, new)
+    except OSError:
+        return False
+    return True
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
