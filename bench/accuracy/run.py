@@ -21,10 +21,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.accuracy.further import FURTHER, write_further
 from fastformers.recipes.recipe_file import parse_recipe, read_toml
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
 from fastformers.recipes.recipe_run import StageResult, run_stages, save_report
+from fastformers.tasks import Example, Task, evaluate
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -85,12 +88,16 @@ def run_task(
 
 
 def note(plan: Plan, found: list[StageResult], results: Path) -> None:
-    """Writes the lines of a task and seed anew."""
+    """Writes the lines of these stages of a task and seed anew; others stay, as of stages that are still to come."""
     answers = {result.planned.stage.name: result.answers for result in found}
-    place = (plan.recipe.task, plan.recipe.seed)
-    kept = [line for line in read(results) if (line["task"], line["seed"]) != place]
     lines = [_line(plan, result, answers) for result in found]
+    places = {_place(line) for line in lines}
+    kept = [line for line in read(results) if _place(line) not in places]
     results.write_text("".join(f"{json.dumps(line)}\n" for line in [*kept, *lines]), encoding="utf-8")
+
+
+def _place(line: dict[str, Any]) -> tuple[str, int, str]:
+    return line["task"], line["seed"], line["stage"]
 
 
 def _line(plan: Plan, result: StageResult, answers: dict[str, list[int | float]]) -> dict[str, Any]:
@@ -107,17 +114,17 @@ def _line(plan: Plan, result: StageResult, answers: dict[str, list[int | float]]
         "score": round(result.metrics["score"], 3),
         "metrics": {name: round(value, 5) for name, value in result.metrics.items()},
         "changed": changed,
-        "majority": round(100 * _majority(plan), 1),
+        "constant": round(constant_score(plan.task, plan.val), 1),
         "examples": [len(plan.train), len(plan.val)],
         "seconds": round(result.seconds, 1),
         "settings": dict(stage.options.text),
     }
 
 
-def _majority(plan: Plan) -> float:
-    """Share of the most frequent label among the validation examples."""
-    labels = [example.label for example in plan.val]
-    return max(labels.count(label) for label in set(labels)) / len(labels)
+def constant_score(task: Task, examples: Sequence[Example]) -> float:
+    """The best score of a model that gives every text the same answer; where one is picked, the first of equal ones."""
+    answers = np.eye(task.num_labels, dtype=np.float32)
+    return max(evaluate(task, examples, np.tile(answer, (len(examples), 1)))["score"] for answer in answers)
 
 
 def read(results: Path) -> list[dict[str, Any]]:

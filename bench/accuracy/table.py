@@ -126,14 +126,17 @@ def scores_of(lines: list[dict[str, Any]], task: str, stage: str) -> list[float]
 
 
 def tables(lines: list[dict[str, Any]]) -> str:
-    """Returns scores by stage and task, differences between stages, and answers that INT8 changed, as Markdown."""
+    """Returns scores by stage and task, differences between stages, and answers that INT8 changed, as Markdown.
+
+    Means are of the tasks that have a teacher.
+    """
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     seeds = {task: len({line["seed"] for line in lines if line["task"] == task}) for task in tasks}
     head = [f"{task} ({counted(seeds[task], 'seed')})" for task in tasks]
-    once = counted_once(tasks)
-    majority = {task: next(line["majority"] for line in lines if line["task"] == task) for task in tasks}
-    shares = [*majority.values(), mean(majority[task] for task in once)]
-    rows = [["most frequent label", *(f"{share:.1f}" for share in shares)]]
+    once = counted_once([task for task in tasks if scores_of(lines, task, "teacher")])
+    constant = {task: next(line["constant"] for line in lines if line["task"] == task) for task in tasks}
+    shares = [*constant.values(), mean(constant[task] for task in once)]
+    rows = [["always the same answer", *(f"{share:.1f}" for share in shares)]]
     for stage, name in ROWS.items():
         found = {task: scores_of(lines, task, stage) for task in tasks}
         if any(found.values()):

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.accuracy.run import constant_score, note, read
 from bench.accuracy.table import cell, difference, differences, tables
 from fastformers.benchmarking.wording import counted
+from fastformers.tasks import Example, get_task
 
 
 def line(task: str, seed: int, stage: str, score: float, changed: float | None = None) -> dict[str, Any]:
     return {
-        "task": task, "seed": seed, "stage": stage, "score": score, "changed": changed, "majority": 50.0
+        "task": task, "seed": seed, "stage": stage, "score": score, "changed": changed, "constant": 50.0
     }  # fmt: skip
 
 
@@ -72,3 +76,52 @@ def test_a_cell_says_how_many_seeds_it_has() -> None:
     assert cell([70.0], 2) == "70.0 (1)"
     assert cell([], 2) == ""
     assert counted(2, "seed") in tables([line("cb", 1, "teacher", 90), line("cb", 2, "teacher", 90)])
+
+
+def test_a_task_without_a_teacher_does_not_empty_the_means() -> None:
+    lines = [line("cb", 1, "teacher", 90), line("rte", 1, "teacher", 70), line("sst2", 1, "labels-only", 95)]
+    assert row_of(tables(lines), "teacher, MPNet") == ["90.0", "70.0", "", "80.0"]
+    assert row_of(tables(lines), "always the same answer") == ["50.0", "50.0", "50.0", "50.0"]
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "score"),
+    [
+        ("rte", [0, 0, 0, 1], 75.0),
+        ("cb", [0, 0, 1, 2], 100 * (1 / 2 + (2 / 3) / 3) / 2),  # accuracy and macro-F1 of "always entailment"
+        ("copa-choices", [1, 0, 0, 1, 1, 0], 100 * 2 / 3),  # of equal choices the first is picked
+    ],
+)
+def test_the_baseline_is_the_tasks_own_score_of_one_answer(
+    task: str, labels: list[int], score: float
+) -> None:
+    examples = [
+        Example(
+            str(place),
+            "x",
+            label=label,
+            group=str(place // 2),
+            facts={"row": place // 2, "choice": place % 2},
+        )
+        for place, label in enumerate(labels)
+    ]
+    assert constant_score(get_task(task), examples) == pytest.approx(score)
+
+
+def test_lines_of_stages_that_are_still_to_come_stay(tmp_path: Path) -> None:
+    plan: Any = SimpleNamespace(
+        recipe=SimpleNamespace(task="rte", seed=1),
+        task=get_task("rte"),
+        train=[],
+        val=[Example("0", "x", label=0), Example("1", "x", label=1)],
+    )
+
+    def result(name: str, score: float) -> Any:
+        stage = SimpleNamespace(name=name, kind="train", options=SimpleNamespace(text={}))
+        planned = SimpleNamespace(stage=stage)
+        return SimpleNamespace(planned=planned, answers=[0, 1], metrics={"score": score}, seconds=1.0)
+
+    results = tmp_path / "results.jsonl"
+    note(plan, [result("teacher", 60.0), result("student", 50.0)], results)
+    note(plan, [result("teacher", 61.0)], results)
+    assert {each["stage"]: each["score"] for each in read(results)} == {"student": 50.0, "teacher": 61.0}
