@@ -187,6 +187,15 @@ def test_heads_that_were_not_heard_are_not_missed(build: Build, family: str) -> 
     torch.testing.assert_close(answers(student), answers(teacher), **WITHOUT_ZEROS)
 
 
+@pytest.mark.parametrize("choice", [{}, {"hidden": 16}, {"intermediate": 16}])
+def test_a_student_with_one_kind_of_attention_is_saved_and_loaded(
+    choice: dict[str, Any], build: Build, tmp_path: Path
+) -> None:
+    student = make_student(build("modernbert"), iter((0, 3)), **choice)  # both of these see everything
+    save_pretrained(student, tmp_path / "model")
+    assert torch.equal(answers(load_pretrained_torch(tmp_path / "model")), answers(student))
+
+
 @pytest.mark.parametrize(
     "choice", [{"heads": 2}, {"hidden": 16, "heads": 1}, {"hidden": 24, "intermediate": 8}]
 )

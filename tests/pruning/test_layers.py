@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -67,12 +68,45 @@ def test_another_model_of_the_same_config_is_left_alone(make_model: Make) -> Non
     assert (model.config.num_hidden_layers, other.config.num_hidden_layers) == (1, 3)
 
 
-@pytest.mark.parametrize("keep", [(), (0, 3), (-1, 0), (1, 1), (2, 0), (0.5,), (True,)])
+@pytest.mark.parametrize("keep", [(0, 3), (0, 1), (0, 1, 3)])
+def test_layers_of_one_kind_of_attention_are_saved_and_loaded(
+    make_model: Make,
+    examples: Batches,
+    logits_of: Callable[..., Tensor],
+    tmp_path: Path,
+    keep: tuple[int, ...],
+) -> None:
+    model = make_model(
+        "modernbert", num_hidden_layers=5
+    )  # layers 0 and 3 see everything, the others look nearby
+    ff.drop_layers_(model, keep)
+    ff.save_pretrained(model, tmp_path / "model")
+    loaded = ff.load_pretrained_torch(tmp_path / "model")
+    assert torch.equal(logits_of(loaded, examples), logits_of(model, examples))
+    kinds = set(model.config.layer_types)
+    assert set(model.model.rotary_emb.layer_types) == set(model.model.rotary_emb.rope_type) == kinds
+
+
+@pytest.mark.parametrize("keep", [iter((0, 2)), np.array([0, 2]), range(0, 3, 2)])
+def test_places_come_in_any_iterable(make_model: Make, keep: Any) -> None:
+    model = make_model("bert")
+    ff.drop_layers_(model, keep)
+    assert len(model.bert.encoder.layer) == model.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize("keep", [(), (0, 3), (-1, 0), (1, 1), (2, 0), (0.5,), (True,), 2, "02", None])
 def test_places_that_are_not_there_are_refused(make_model: Make, keep: Any) -> None:
     model = make_model("bert")
     with pytest.raises(ConfigError, match="from 0 to 2, each once, in ascending order"):
         ff.drop_layers_(model, keep)
     assert len(model.bert.encoder.layer) == model.config.num_hidden_layers == 3
+
+
+def test_a_part_of_a_model_is_no_model(make_model: Make) -> None:
+    with pytest.raises(
+        UnsupportedModelError, match="BertEncoder is a part of a BERT model: give the whole BertModel"
+    ):
+        ff.drop_layers_(make_model("bert").bert.encoder, (0,))
 
 
 def test_the_first_layer_of_modernbert_stays(make_model: Make) -> None:

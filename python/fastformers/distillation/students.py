@@ -8,7 +8,7 @@ neurons that are worth most, at the same hidden width, is what :func:`fastformer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -27,7 +27,7 @@ __all__ = ["make_student"]
 
 def make_student(
     teacher: nn.Module,
-    layers: Sequence[int] | None = None,
+    layers: Iterable[int] | None = None,
     *,
     heads: int | None = None,
     intermediate: int | None = None,
@@ -61,8 +61,7 @@ def make_student(
         raise UnsupportedModelError("students are cut from float models; this one holds INT8 layers")
     student = deepcopy(teacher)
     if layers is not None:
-        check_layers(parts, layers)
-        keep_layers_(parts_of(student), layers)
+        keep_layers_(parts_of(student), check_layers(parts, layers))
     if activation is not None:
         _set_activation_(parts_of(student), activation)
     if not (heads is None and intermediate is None and hidden is None):

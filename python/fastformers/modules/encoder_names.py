@@ -7,8 +7,9 @@ classes of transformers count, or classes derived from them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -283,7 +284,7 @@ def parts_of(model: nn.Module) -> EncoderParts:
         model: the model; it is only read.
 
     Raises:
-        UnsupportedModelError: it is of no family known; names those that are.
+        UnsupportedModelError: it is of no family known, names those that are; or it is only a part of a model.
 
     Example:
         >>> parts_of(BertForSequenceClassification(BertConfig())).names.name
@@ -295,7 +296,11 @@ def parts_of(model: nn.Module) -> EncoderParts:
         known = ", ".join(each.name for each in ENCODERS)
         raise UnsupportedModelError(f"{type(outer).__name__} is of no family known here: {known}")
     is_base = any(kind.__name__ == names.model for kind in type(outer).__mro__)
-    encoder = outer if is_base else getattr(outer, names.base)
+    encoder = outer if is_base else getattr(outer, names.base, None)
+    if encoder is None:
+        raise UnsupportedModelError(
+            f"{type(outer).__name__} is a part of a {names.name} model: give the whole {names.model} or one with a head"
+        )
     layers: Any = encoder.get_submodule(names.layers)
     return EncoderParts(names, encoder, layers)
 
@@ -308,31 +313,40 @@ def positions_of(model: nn.Module) -> int | None:
         return None
 
 
-def check_layers(parts: EncoderParts, keep: Sequence[int]) -> None:
+def check_layers(parts: EncoderParts, keep: Iterable[int]) -> tuple[int, ...]:
     """Checks that an encoder can be left with some of its layers.
 
     Args:
         parts: the encoder.
-        keep: places of the layers, from 0.
+        keep: places of the layers, from 0; whole numbers of numpy are fine too.
+
+    Returns:
+        The places.
 
     Raises:
         ConfigError: there is none, one does not exist or occurs twice, or they are not ascending.
         UnsupportedModelError: a later layer cannot stand where the first one stands.
     """
     count = len(parts.layers)
-    whole = all(isinstance(place, int) and not isinstance(place, bool) for place in keep)
-    if not keep or not whole or list(keep) != sorted(set(keep)) or keep[0] < 0 or keep[-1] >= count:
+    given = list(keep) if isinstance(keep, Iterable) else keep
+    places = [int(place) for place in given if _is_whole(place)] if isinstance(given, list) else []
+    fits = bool(places) and places == given == sorted(set(places))
+    if not fits or places[0] < 0 or places[-1] >= count:
         raise ConfigError(
-            f"layers to keep are {list(keep)}: name one or more layers from 0 to {count - 1}, each once, in ascending "
-            "order"
+            f"layers to keep are {given}: name one or more layers from 0 to {count - 1}, each once, in ascending order"
         )
     path = parts.names.block.attention_norm
-    first, new_first = (type(parts.layers[place].get_submodule(path)) for place in (0, keep[0]))
+    first, new_first = (type(parts.layers[place].get_submodule(path)) for place in (0, places[0]))
     if first is not new_first:
         raise UnsupportedModelError(
-            f"the first layer of {parts.names.name} has no norm before its attention and layer {keep[0]} has one: "
+            f"the first layer of {parts.names.name} has no norm before its attention and layer {places[0]} has one: "
             "keep layer 0"
         )
+    return tuple(places)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def keep_layers_(parts: EncoderParts, kept: Sequence[int]) -> None:
@@ -349,8 +363,20 @@ def keep_layers_(parts: EncoderParts, kept: Sequence[int]) -> None:
     config.num_hidden_layers = len(layers)
     if types is not None:
         config.layer_types = [types[number] for number in kept]
+        _forget_rotations_(parts.encoder, set(config.layer_types))
     module: Any
     for number, layer in enumerate(layers):
         for module in layer.modules():
             if isinstance(getattr(module, "layer_idx", None), int):
                 module.layer_idx = number
+
+
+def _forget_rotations_(encoder: Any, types: set[str]) -> None:
+    """Removes the angles of kinds of attention that no layer has: a model of the new config has no place for them."""
+    rotary = getattr(encoder, "rotary_emb", None)
+    for kind in set(getattr(rotary, "layer_types", ())) - types:
+        for name in ("inv_freq", "original_inv_freq", "attention_scaling"):
+            if hasattr(rotary, f"{kind}_{name}"):  # a kind may have no rotation at all
+                delattr(rotary, f"{kind}_{name}")
+        rotary.layer_types.remove(kind)
+        rotary.rope_type.pop(kind, None)

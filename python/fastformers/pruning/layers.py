@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,7 @@ from fastformers.modules.encoder_names import check_layers, keep_layers_, parts_
 __all__ = ["drop_layers_", "own_config"]
 
 
-def drop_layers_(model: nn.Module, keep: Sequence[int]) -> None:
+def drop_layers_(model: nn.Module, keep: Iterable[int]) -> None:
     """Removes all layers but some from a model, in place; its config counts those that are left.
 
     Answers change: train or distil afterwards.
@@ -32,9 +32,9 @@ def drop_layers_(model: nn.Module, keep: Sequence[int]) -> None:
         >>> ff.drop_layers_(model, (0, 2, 4))  # doctest: +SKIP
     """
     parts = parts_of(model)
-    check_layers(parts, keep)
+    kept = check_layers(parts, keep)
     own_config(model)
-    keep_layers_(parts, keep)
+    keep_layers_(parts, kept)
 
 
 def own_config(model: nn.Module) -> Any:
