@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -51,6 +52,18 @@ def test_a_saved_model_comes_back_with_its_task(tmp_path: Path, model: nn.Module
     assert opened.required_task() == TASK
     assert json.loads((tmp_path / "out" / "log.json").read_text()) == {"steps": 3}
     assert torch.equal(logits(opened.model, opened.tokenizer), logits(model, tokenizer))
+
+
+def test_a_model_saved_in_half_is_opened_in_float32_to_be_trained(
+    tmp_path: Path, model: nn.Module, tokenizer: Any
+) -> None:
+    halved = copy.deepcopy(model).bfloat16()
+    save_model(halved, tmp_path / "out", tokenizer, TASK)
+    opened: Any = open_for_task(tmp_path / "out", TASK.task, seed=0).model
+    assert {parameter.dtype for parameter in opened.parameters()} == {torch.float32}
+    assert opened.config.dtype == torch.float32
+    for one, other in zip(opened.parameters(), halved.parameters(), strict=True):
+        assert torch.equal(one, other.float())
 
 
 def test_a_compiled_model_comes_back_with_its_task(tmp_path: Path, model: nn.Module, tokenizer: Any) -> None:

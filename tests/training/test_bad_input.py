@@ -17,6 +17,7 @@ from fastformers.modules import PackedLinear
 from fastformers.tasks import EncodedExamples, encode, predict_logits
 from fastformers.tasks.custom import task_with_labels
 from fastformers.training import Objective, train_
+from fastformers.training.checks import check_run
 
 MakeData = Callable[..., EncodedExamples]
 MakeModel = Callable[..., Any]
@@ -85,6 +86,18 @@ def test_int8_layers_are_refused(make_model: MakeModel, make_data: MakeData) -> 
     model.classifier = PackedLinear.from_linear(model.classifier)
     with pytest.raises(UnsupportedModelError, match="train first, then quantize"):
         train_(model, make_data(4), None, SHORT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_are_not_trained(
+    make_model: MakeModel, make_data: MakeData, dtype: torch.dtype
+) -> None:
+    model = make_model().to(dtype)
+    with pytest.raises(UnsupportedModelError, match=r"call model\.float\(\) first"):
+        train_(model, make_data(4), None, SHORT)
+    model.bert.requires_grad_(False)
+    model.classifier.float()  # what is frozen may be in half: no step changes it
+    check_run(model, make_data(4), None, SHORT, needs_labels=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

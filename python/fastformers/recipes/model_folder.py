@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,9 @@ def open_model(folder: str | Path) -> OpenedModel:
 
 
 def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str | None = None) -> OpenedModel:
-    """Opens a model to be trained for a task: a checkpoint of transformers gets a head, one of ours stays as it is.
+    """Opens a model to be trained for a task: a checkpoint of transformers gets a head, one of ours keeps its own.
+
+    Weights are float32, whatever they were saved in: steps of training are smaller than half can tell apart.
 
     Args:
         folder: of a model that transformers or fastformers saved.
@@ -133,7 +135,7 @@ def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str 
         raise ConfigError(
             f"activation is {activation!r}, and {path} holds a model that was trained for its task already: leave it"
         )
-    return opened
+    return replace(opened, model=with_float32_weights(opened.model))
 
 
 def save_model(

@@ -13,6 +13,7 @@ from torch import nn
 
 from fastformers.distillation import make_student
 from fastformers.errors import ConfigError
+from fastformers.modules.float_weights import with_float32_weights
 from fastformers.recipes.model_folder import OpenedModel, open_for_task
 from fastformers.tasks import Task
 
@@ -70,7 +71,7 @@ def open_student(
             "layers that the student keeps"
         )
     if is_teacher:
-        student = Student(deepcopy(teacher.model), teacher.tokenizer)
+        student = Student(with_float32_weights(deepcopy(teacher.model)), teacher.tokenizer)
     else:
         opened = open_for_task(folder, task, seed=seed)
         student = Student(opened.model, opened.tokenizer)

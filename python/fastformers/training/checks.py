@@ -86,11 +86,21 @@ def _check_model(model: nn.Module, train: EncodedExamples) -> None:
         )
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UnsupportedModelError("the model has no parameters to train: it is compiled, or frozen")
+    halved = next((one for one in model.named_parameters() if _is_other_float(one[1])), None)
+    if halved is not None:
+        raise UnsupportedModelError(
+            f"{halved[0]} is {str(halved[1].dtype).removeprefix('torch.')}, and weights are trained in float32, so "
+            "that small steps are not lost: call model.float() first; TrainConfig.precision is that of the products"
+        )
     outputs = getattr(getattr(model, "config", None), "num_labels", train.task.num_labels)
     if outputs != train.task.num_labels:
         raise ConfigError(
             f"the model gives {outputs} outputs; {train.task.name} needs {train.task.num_labels}"
         )
+
+
+def _is_other_float(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad and parameter.dtype != torch.float32
 
 
 def _check_examples(name: str, encoded: EncodedExamples, config: TrainConfig, labelled: bool) -> None:
