@@ -77,6 +77,14 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def other_tokenizer() -> Any:
+    """Cuts texts into letters."""
+    letters = sorted(set("".join(WORDS)))
+    return word_pieces([*letters, *(f"##{letter}" for letter in letters)], lower_case=True)
+
+
+@pytest.fixture(scope="session")
+def renumbering_tokenizer() -> Any:
+    """Cuts texts into the same words and gives them other numbers."""
     return word_pieces(WORDS[::-1], lower_case=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from fastformers import Int8Config, compile, quantize_
+from fastformers import Int8Config, compile, prune_vocabulary_, quantize_
 from fastformers.config import CompileConfig, DistillConfig
 from fastformers.distillation import check_pair
 from fastformers.errors import ConfigError, UnsupportedModelError
@@ -75,6 +75,30 @@ def test_losses_of_tokens_between_two_tokenizers_are_refused(
         check_pair(build(), build(seed=1), config, encoded, theirs)
 
 
+def test_the_same_words_under_other_numbers_are_not_called_other_words(
+    build: Build, encoded: EncodedExamples, examples: list[Example], renumbering_tokenizer: Any
+) -> None:
+    theirs = encode_again(encoded, renumbering_tokenizer, examples)
+    assert check_pair(build(), build(seed=1), DistillConfig(), encoded, theirs) == ()
+    for config in TOKEN_CONFIGS:
+        with pytest.raises(ConfigError, match="same tokens, but number them differently"):
+            check_pair(build(), build(seed=1), config, encoded, theirs)
+
+
+def test_a_teacher_does_not_read_the_numbers_of_a_smaller_vocabulary(
+    build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
+) -> None:
+    teacher, student = build(vocab_size=len(tokenizer)), build(vocab_size=len(tokenizer))
+    smaller = prune_vocabulary_(student, tokenizer, [example.text for example in examples[:4]])
+    ours = encode_again(encoded, smaller, examples)
+    with pytest.raises(
+        ConfigError, match=r"the teacher knows 21 words, the student 1\d, .*give teacher_train"
+    ):
+        check_pair(teacher, student, DistillConfig(), ours)
+    note = check_pair(teacher, student, DistillConfig(), ours, encoded)
+    assert "different tokens" in note[0]  # the student reads [UNK] where the teacher reads a word
+
+
 def test_other_texts_for_the_teacher_are_refused(
     build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
 ) -> None:
@@ -98,6 +122,47 @@ def test_texts_longer_than_a_model_takes_are_refused(
     models = {"teacher": build(), "student": build(seed=1)}
     models[role] = build(family, max_position_embeddings=positions)
     with pytest.raises(ConfigError, match=f"8 tokens, the {role} has positions for 6: set max_length=6"):
+        check_pair(models["teacher"], models["student"], DistillConfig(), encoded)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_texts_to_score_on_that_are_too_long_are_refused_too(
+    role: str, build: Build, encoded: EncodedExamples
+) -> None:
+    models = {"teacher": build(), "student": build(seed=1), role: build(max_position_embeddings=6)}
+    short = encoded.subset([index for index, length in enumerate(encoded.lengths) if length <= 6])
+    pair = models["teacher"], models["student"], DistillConfig(), short
+    assert check_pair(*pair, eval=short, teacher_eval=short) == ()
+    with pytest.raises(ConfigError, match=f"8 tokens, the {role} has positions for 6: set max_length=6"):
+        check_pair(*pair, eval=encoded, teacher_eval=encoded)
+
+
+def test_no_examples_are_refused(build: Build, encoded: EncodedExamples) -> None:
+    with pytest.raises(ConfigError, match="training set holds no examples"):
+        check_pair(build(), build(seed=1), DistillConfig(), encoded.subset([]))
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("head", ["Model", "ForTokenClassification", "ForQuestionAnswering"])
+def test_a_model_that_does_not_classify_texts_is_refused(
+    role: str, head: str, build: Any, examples: list[Example], tokenizer: Any
+) -> None:
+    import transformers
+
+    model = getattr(transformers, f"Bert{head}")(build(num_labels=2).config)
+    models = {"teacher": build(num_labels=2), "student": build(num_labels=2, seed=1), role: model}
+    encoded = encode(examples[:2], tokenizer, task_with_labels(("bad", "good")), max_length=16)
+    with pytest.raises(ConfigError, match=f"the {role}, a Bert{head}, gives no logits"):
+        check_pair(models["teacher"], models["student"], DistillConfig(), encoded)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_a_model_of_several_labels_at_once_is_refused(
+    role: str, build: Build, encoded: EncodedExamples
+) -> None:
+    several = build(problem_type="multi_label_classification")
+    models = {"teacher": build(), "student": build(seed=1), role: several}
+    with pytest.raises(ConfigError, match=f"the {role} gives a text several labels at once"):
         check_pair(models["teacher"], models["student"], DistillConfig(), encoded)
 
 
@@ -133,6 +198,17 @@ def test_a_model_is_not_its_own_teacher(build: Build, encoded: EncodedExamples) 
     teacher = build()
     with pytest.raises(ConfigError, match="same object"):
         check_pair(teacher, teacher, DistillConfig(), encoded)
+
+
+def test_a_student_that_shares_parameters_with_its_teacher_is_refused(
+    build: Any, encoded: EncodedExamples
+) -> None:
+    teacher, student = build(), build(seed=1)
+    student.bert.embeddings = teacher.bert.embeddings
+    with pytest.raises(
+        ConfigError, match=r"shares bert\.embeddings\.word_embeddings\.weight .*\(5 parameters in all"
+    ):
+        check_pair(teacher, student, DistillConfig(), encoded)
 
 
 def test_a_quantized_or_compiled_student_is_refused_and_such_a_teacher_is_not(

@@ -18,13 +18,14 @@ from torch import nn
 
 import fastformers as ff
 from fastformers.config import DistillConfig, TrainConfig
-from fastformers.distillation import DistillReport, make_student
+from fastformers.distillation import DistillReport, ModelSize, make_student
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.layer_shapes import shapes_of
 from fastformers.recipes import distilling
 from fastformers.recipes.distilling_data import pair_data, read_unlabelled
 from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.students import open_student
 from fastformers.tasks import (
     Collator,
     EncodedExamples,
@@ -91,7 +92,8 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def other_tokenizer() -> Any:
-    return word_pieces(WORDS[::-1], lower_case=True)
+    """Knows as many pieces, in another order, and cuts one word in two."""
+    return word_pieces([*WORDS[:1:-1], "t", "##he"], lower_case=True)
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +246,102 @@ def test_a_work_folder_of_another_run_is_refused_and_what_differs_named(
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
+def cut_shorter(data: Path, tokenizer: Any) -> EncodedExamples:
+    whole = of(data, "train", tokenizer)
+    return encode(whole.examples, tokenizer, whole.task, max_length=4)
+
+
+def test_a_work_folder_of_a_teacher_that_read_other_tokens_is_refused(
+    teacher: Any, data: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    train = of(data, "train", tokenizer)
+    config = DistillConfig(train=replace(FAST, epochs=1.0))
+
+    def run(theirs: EncodedExamples) -> None:
+        student = make_student(teacher, (0,))
+        ff.distill(teacher, student, train, config=config, teacher_train=theirs, work_dir=tmp_path / "work")
+
+    run(train)
+    run(of(data, "train", tokenizer))
+    with pytest.raises(ConfigError, match="of another run: teacher_tokens differ"):
+        run(cut_shorter(data, tokenizer))
+
+
+def test_a_folder_of_something_else_is_neither_written_into_nor_removed(
+    teacher_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastformers.distillation.teacher_outputs.predict_logits", None)  # never called
+    work = tmp_path / "out.work"
+    (work / "teacher").mkdir(parents=True)
+    (work / "teacher" / "notes.txt").write_text("years of work")
+    message = r"out\.work holds no distill\.json, so it is no work folder: choose another path"
+    with pytest.raises(ConfigError, match=message):
+        ff.distill_folders(teacher_dir, teacher_dir, data, tmp_path / "out", layers=(0,), progress=False)
+    assert [path.name for path in work.rglob("*")] == ["teacher", "notes.txt"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_run_left_that_was_killed_early_is_gone_on_with(
+    teacher: Any, data: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, work = of(data, "train", tokenizer), tmp_path / "work"
+    config = DistillConfig(train=replace(FAST, epochs=1.0))
+    ff.distill(teacher, make_student(teacher, (0,)), train, config=config, work_dir=work)
+    (kept,) = (work / "teacher").iterdir()
+    (work / "distill.json").rename(work / f".distill.json-{'0a' * 6}")
+    (work / "teacher" / f".{kept.name}-{'1b' * 6}").write_bytes(b"half")
+    shutil.rmtree(work / "train")
+    monkeypatch.setattr("fastformers.distillation.teacher_outputs.predict_logits", None)
+    ff.distill(teacher, make_student(teacher, (0,)), train, config=config, work_dir=work)
+    assert (work / "distill.json").is_file()
+
+
+def test_the_work_folder_of_the_folder_here_is_beside_it(
+    teacher_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / ".work").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    config = DistillConfig(train=replace(FAST, max_steps=1))
+    ff.distill_folders(teacher_dir, teacher_dir, data, ".", layers=(0,), config=config, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "here"]
+
+
+def test_what_cannot_be_distilled_is_refused_before_the_teacher_runs(
+    teacher: Any, data: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastformers.distillation.teacher_outputs.predict_logits", None)  # never called
+    train, val = (of(data, split, tokenizer) for split in ("train", "val"))
+    unlabelled = [replace(example, label=None) for example in val.examples]
+    nameless = encode(unlabelled, tokenizer, val.task, max_length=16)
+    pruned = make_student(teacher, heads=2)
+    as_many_heads = DistillConfig(attention=1.0, attention_kind="probabilities", train=FAST)
+    no_such_layer = DistillConfig(hidden_states=1.0, layer_map=((0, 9),), train=FAST)
+    on_a_cpu = DistillConfig(train=replace(FAST, precision="float16"))
+    for student, config, scored, message in (
+        (pruned, as_many_heads, val, "equal numbers of heads"),
+        (pruned, no_such_layer, val, r"layer_map has \(0, 9\)"),
+        (pruned, on_a_cpu, val, "for GPUs"),
+        (pruned, DistillConfig(train=FAST), nameless, "of the validation set has no label"),
+        (make_student(teacher).half(), DistillConfig(train=FAST), val, r"call model\.float\(\) first"),
+    ):
+        with pytest.raises((ConfigError, UnsupportedModelError), match=message):
+            ff.distill(teacher, student, train, eval=scored, config=config)
+
+
+@pytest.mark.parametrize("student", ["teacher", "saved"])
+def test_students_saved_in_half_are_trained_in_float32(
+    student: str, trained: Any, data: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    task_file = TaskFile(custom_task(data), 16)
+    for name in ("teacher", "saved"):
+        save_model(deepcopy(trained).bfloat16(), tmp_path / name, tokenizer, task_file)
+    opened = open_student(
+        tmp_path / student, open_model(tmp_path / "teacher"), task_file.task, (0, 1), seed=0
+    )
+    assert {one.dtype for one in opened.model.parameters()} == {torch.float32}
+
+
 def test_a_damaged_note_in_a_work_folder_is_told_with_the_remedy(
     teacher: Any, data: Path, tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -258,12 +356,17 @@ def test_a_quantized_and_a_compiled_teacher_teach_too(teacher: Any, data: Path, 
     compiled = ff.compile(teacher, ff.CompileConfig(int8=None))
     quantized = deepcopy(teacher)
     ff.quantize_(quantized, ff.Int8Config(never_slower=False, equalize=False))
+    sizes = []
     for one in (compiled, quantized):
         student = make_student(teacher, (0,))
         before = distance(teacher, student, train)
         report = ff.distill(one, student, train, eval=train, config=DistillConfig(train=FAST))
         assert distance(teacher, student, train) < before
         assert report.teacher_score is not None
+        sizes.append(report.teacher)
+    assert sizes[0] == ModelSize(None, None)
+    assert str(sizes[0]) == ""
+    assert sizes[1].parameters == sum(parameter.numel() for parameter in teacher.parameters())
 
 
 def test_from_folder_to_folder_by_layers(teacher_dir: Path, data: Path, tmp_path: Path) -> None:

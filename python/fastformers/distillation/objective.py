@@ -18,7 +18,7 @@ from fastformers.config import DistillConfig
 from fastformers.distillation import losses
 from fastformers.distillation.inside import Inside, Wanted, head_count, run
 from fastformers.distillation.layer_map import LayerPairs, layer_pairs
-from fastformers.distillation.teacher_outputs import teacher_digest
+from fastformers.distillation.teacher_outputs import data_digest, teacher_digest
 from fastformers.distillation.token_types import TokenTypes
 from fastformers.errors import ConfigError, ShapeError
 from fastformers.files.digests import sha256_of
@@ -26,7 +26,7 @@ from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.model_digest import bytes_of
 from fastformers.tasks import EncodedExamples
 
-__all__ = ["DistillObjective"]
+__all__ = ["DistillObjective", "compared_layers"]
 
 _HIDDEN_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "mse": losses.mse_loss,
@@ -83,6 +83,7 @@ class DistillObjective(nn.Module):
         self.config = config
         self._regression = train.task.kind == "regression"
         self._teacher = (teacher,)  # in a tuple, so that it is no part of what is trained and saved
+        self._read = train if teacher_train is None else teacher_train
         self._types = TokenTypes.of(train, teacher_train if config.looks_at_tokens else None)
         self._layers_and_heads(student, teacher)
         self.projections = _projections(student, teacher, config)
@@ -111,7 +112,7 @@ class DistillObjective(nn.Module):
             return loss + self._of_tokens(student, teacher, batch["attention_mask"])
 
     def describe(self) -> dict[str, Any]:
-        """Returns what decides the loss, as JSON values: the config, but not how to train, and the teacher's digest.
+        """Returns what decides the loss, as JSON values: the config, but not how to train, the teacher and its tokens.
 
         A teacher that shows no state is known by its logits.
         """
@@ -120,6 +121,7 @@ class DistillObjective(nn.Module):
             **facts,
             "layer_pairs": [list(pair) for pair in self.pairs],
             "teacher": teacher_digest(self._teacher[0]) or sha256_of(bytes_of(self.logits)),
+            "teacher_tokens": data_digest(self._read),
         }
 
     def _of_logits(self, student: Tensor, example: Tensor) -> Tensor:
@@ -173,22 +175,12 @@ class DistillObjective(nn.Module):
     def _layers_and_heads(self, student: nn.Module, teacher: nn.Module) -> None:
         """Decides the layer pairs and what the forward passes must show."""
         config = self.config
-        self.pairs: LayerPairs = ()
+        self.pairs = compared_layers(student, teacher, config)
         self._wanted = (Wanted(), Wanted())
         if not config.looks_at_tokens:
             return
-        ours, theirs = parts_of(student), parts_of(teacher)
-        self.pairs = layer_pairs(config.layer_map, len(ours.layers), len(theirs.layers))
-        self._most_heads = max(head_count(theirs, layer) for _, layer in self.pairs)
-        probabilities = bool(config.attention) and config.attention_kind == "probabilities"
-        if probabilities:
-            for one, other in self.pairs:
-                heads = head_count(ours, one), head_count(theirs, other)
-                if heads[0] != heads[1]:
-                    raise ConfigError(
-                        f"attention probabilities need equal numbers of heads: layer {one} of the student has "
-                        f"{heads[0]}, layer {other} of the teacher {heads[1]}; use attention_kind='relations'"
-                    )
+        self._most_heads = max(head_count(parts_of(teacher), layer) for _, layer in self.pairs)
+        probabilities = _compares_probabilities(config)
         relations = bool(config.attention) and not probabilities
         hidden = bool(config.embeddings or config.hidden_states)
         self._wanted = (
@@ -206,6 +198,35 @@ class DistillObjective(nn.Module):
         if parameter is not None and parameter.device != device:
             teacher.to(device)
         return teacher
+
+
+def compared_layers(student: nn.Module, teacher: nn.Module, config: DistillConfig) -> LayerPairs:
+    """Returns the layers that losses of tokens compare, (student's, teacher's); none where no such loss is in use.
+
+    Args:
+        student: the student.
+        teacher: the teacher; neither is run.
+        config: which losses are in use, and the layer map.
+
+    Raises:
+        ConfigError, UnsupportedModelError: as :class:`DistillObjective`.
+    """
+    if not config.looks_at_tokens:
+        return ()
+    ours, theirs = parts_of(student), parts_of(teacher)
+    pairs = layer_pairs(config.layer_map, len(ours.layers), len(theirs.layers))
+    for one, other in pairs if _compares_probabilities(config) else ():
+        heads = head_count(ours, one), head_count(theirs, other)
+        if heads[0] != heads[1]:
+            raise ConfigError(
+                f"attention probabilities need equal numbers of heads: layer {one} of the student has "
+                f"{heads[0]}, layer {other} of the teacher {heads[1]}; use attention_kind='relations'"
+            )
+    return pairs
+
+
+def _compares_probabilities(config: DistillConfig) -> bool:
+    return bool(config.attention) and config.attention_kind == "probabilities"
 
 
 def _projections(student: nn.Module, teacher: nn.Module, config: DistillConfig) -> nn.ModuleDict:

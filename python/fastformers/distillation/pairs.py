@@ -3,18 +3,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from fastformers.answers import given_class_names
+from fastformers.answers import given_class_names, has_many_labels
 from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import PackedLinear
-from fastformers.tasks import EncodedExamples
+from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
 from fastformers.tasks.fitting import check_fits
+from fastformers.tasks.prediction import evaluating
 
 __all__ = ["check_pair"]
+
+_Differing = Literal["pieces", "numbers"]
+
+#: What differs between two tokenisations -> why losses of tokens cannot be computed.
+_DIFFERING: dict[_Differing, str] = {
+    "pieces": "cut these texts into different tokens, so hidden states and attention have no counterparts",
+    "numbers": (
+        "cut these texts into the same tokens, but number them differently, and for hidden states and attention the "
+        "teacher reads the student's numbers"
+    ),
+}
+_ONLY_LOGITS = (
+    "teacher and student cut texts into different tokens: only logits pass between them, which worked less well in the "
+    "paper (section 2) than within one tokenizer"
+)
 
 
 def check_pair(
@@ -23,6 +40,9 @@ def check_pair(
     config: DistillConfig,
     train: EncodedExamples,
     teacher_train: EncodedExamples | None = None,
+    *,
+    eval: EncodedExamples | None = None,
+    teacher_eval: EncodedExamples | None = None,
 ) -> tuple[str, ...]:
     """Refuses what cannot be distilled.
 
@@ -32,14 +52,17 @@ def check_pair(
         config: which losses are in use.
         train: the examples in the student's tokenisation.
         teacher_train: the same examples in the teacher's; ``None``: both models read the student's tokens.
+        eval: the examples that the student is scored on, in its tokenisation.
+        teacher_eval: those that the teacher is scored on, as it reads them.
 
     Returns:
         What a report should say about the pair; nothing where there is nothing to say.
 
     Raises:
-        ConfigError: the models answer other questions, the examples are not the same, or too long for a model, tokens
-            are compared that differ, hard labels are asked for and none is known, a
-            temperature is asked for that nothing reads, or the teacher is the student.
+        ConfigError: the models answer other questions, or give no logits; there are no examples, they are not the same
+            ones, or too long for a model; the student's tokens mean others to the teacher, or tokens are compared that
+            differ; hard labels are asked for and none is known, a temperature is asked for that nothing reads; or the
+            teacher is the student, or shares parameters with it.
         UnsupportedModelError: the student cannot be trained.
 
     Example:
@@ -47,43 +70,38 @@ def check_pair(
         ()
     """
     _check_student(teacher, student)
+    if not len(train):
+        raise ConfigError("the training set holds no examples")
     for role, model in (("teacher", teacher), ("student", student)):
         _check_outputs(role, model, train)
     _check_labels(teacher, student)
-    check_fits(student, train, role="student", advice="take the student's own tokenizer")
-    check_fits(
-        teacher,
-        train if teacher_train is None else teacher_train,
-        role="teacher",
-        advice="give the examples in the teacher's tokenisation too, teacher_train",
-    )
-    if config.hard_labels and not any("labels" in feature for feature in train):
+    read = train if teacher_train is None else teacher_train
+    _check_texts(student, teacher, train, read)
+    _check_texts(student, teacher, eval, teacher_eval)
+    _check_losses(config, train)
+    if teacher_train is None:
+        _check_same_words(teacher, student)
+    for role, model, encoded in (("teacher", teacher, read), ("student", student, train)):
+        _check_logits(role, model, encoded)
+    differing = None if teacher_train is None else _differing(train, teacher_train)
+    if differing is not None and config.looks_at_tokens:
         raise ConfigError(
-            f"hard_labels is {config.hard_labels}, and no example has a label: set hard_labels=0"
+            f"teacher and student {_DIFFERING[differing]}: set embeddings, hidden_states and attention to 0, or take a "
+            "student with the teacher's tokenizer"
         )
-    if config.temperature != 1.0 and train.task.kind == "regression":
-        raise ConfigError(
-            f"temperature is {config.temperature:g}, and {train.task.name} predicts numbers, which it does not soften: "
-            "set temperature=1"
-        )
-    other_tokens = teacher_train is not None and _tokens_differ(train, teacher_train)
-    if not other_tokens:
-        return ()
-    if config.looks_at_tokens:
-        raise ConfigError(
-            "teacher and student cut these texts into different tokens, so hidden states and attention have no "
-            "counterparts: set embeddings, hidden_states and attention to 0, or take a student with the teacher's "
-            "tokenizer"
-        )
-    return (
-        "teacher and student cut texts into different tokens: only logits pass between them, which worked less well in "
-        "the paper (section 2) than within one tokenizer",
-    )
+    return (_ONLY_LOGITS,) if differing == "pieces" else ()
 
 
 def _check_student(teacher: nn.Module, student: nn.Module) -> None:
     if teacher is student:
         raise ConfigError("teacher and student are the same object: copy the teacher, or use make_student")
+    theirs = {id(parameter) for parameter in teacher.parameters()}
+    shared = [name for name, parameter in student.named_parameters() if id(parameter) in theirs]
+    if shared:
+        raise ConfigError(
+            f"the student shares {shared[0]} with its teacher ({len(shared)} parameters in all), which would change "
+            "while the student learns: copy the teacher, or use make_student"
+        )
     if any(isinstance(module, PackedLinear) for module in student.modules()):
         raise UnsupportedModelError(
             "the student holds INT8 layers, which cannot be trained: distil first, quantize after"
@@ -97,10 +115,62 @@ def _check_outputs(role: str, model: nn.Module, train: EncodedExamples) -> None:
     found, task = config.get("num_labels"), train.task
     if found is not None and found != task.num_labels:
         raise ConfigError(f"the {role} gives {found} outputs; the task {task.name} has {task.num_labels}")
+    if has_many_labels(config.get("problem_type")):
+        raise ConfigError(
+            f"the {role} gives a text several labels at once ({config['problem_type']}); the task {task.name} has one "
+            "answer to each: take another model, or set problem_type in its config to what it was trained for"
+        )
     is_regression = config.get("problem_type") == "regression"
     if config.get("problem_type") is not None and is_regression != (task.kind == "regression"):
         raise ConfigError(
             f"the {role} was made for {config['problem_type']}; the task {task.name} is {task.kind}"
+        )
+
+
+def _check_texts(
+    student: nn.Module, teacher: nn.Module, ours: EncodedExamples | None, theirs: EncodedExamples | None
+) -> None:
+    if ours is not None:
+        check_fits(student, ours, role="student", advice="take the student's own tokenizer")
+    if theirs is not None:
+        advice = "give the examples in the teacher's tokenisation too, teacher_train and teacher_eval"
+        check_fits(teacher, theirs, role="teacher", advice=advice)
+
+
+def _check_losses(config: DistillConfig, train: EncodedExamples) -> None:
+    if config.hard_labels and not any("labels" in feature for feature in train):
+        raise ConfigError(
+            f"hard_labels is {config.hard_labels}, and no example has a label: set hard_labels=0"
+        )
+    if config.temperature != 1.0 and train.task.kind == "regression":
+        raise ConfigError(
+            f"temperature is {config.temperature:g}, and {train.task.name} predicts numbers, which it does not soften: "
+            "set temperature=1"
+        )
+
+
+def _check_same_words(teacher: nn.Module, student: nn.Module) -> None:
+    """Tables of different sizes are of different words: after pruning a vocabulary a number means another word."""
+    theirs, ours = (_config(model).get("vocab_size") for model in (teacher, student))
+    if theirs is not None and ours is not None and theirs != ours:
+        raise ConfigError(
+            f"the teacher knows {theirs} words, the student {ours}, and both are to read the student's tokens, whose "
+            "numbers may be other words to the teacher: give teacher_train, the examples in the teacher's tokenisation"
+        )
+
+
+def _check_logits(role: str, model: nn.Module, encoded: EncodedExamples) -> None:
+    """Runs one example: what a model puts out cannot be told from its class."""
+    parameter = next(model.parameters(), None)
+    batch = accepted_inputs(model, Collator(encoded.tokenizer)([encoded[0]]))
+    if parameter is not None:
+        batch = {name: tensor.to(parameter.device) for name, tensor in batch.items()}
+    with evaluating(model), torch.no_grad():
+        logits = getattr(model(**batch), "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise ConfigError(
+            f"the {role}, a {type(model).__name__}, gives no logits of shape [examples, outputs]: take a model with a "
+            "head that classifies texts"
         )
 
 
@@ -124,11 +194,13 @@ def _config(model: nn.Module) -> dict[str, Any]:
     config = getattr(model, "config", None)
     if config is None or isinstance(config, dict):
         return config or {}
-    return {name: getattr(config, name, None) for name in ("num_labels", "problem_type", "id2label")}
+    return {
+        name: getattr(config, name, None) for name in ("num_labels", "problem_type", "id2label", "vocab_size")
+    }
 
 
-def _tokens_differ(train: EncodedExamples, teacher_train: EncodedExamples) -> bool:
-    """Whether any text has other ids.
+def _differing(train: EncodedExamples, teacher_train: EncodedExamples) -> _Differing | None:
+    """What differs between two tokenisations of the same texts, if anything does.
 
     Raises:
         ConfigError: the examples are not the same ones.
@@ -143,6 +215,12 @@ def _tokens_differ(train: EncodedExamples, teacher_train: EncodedExamples) -> bo
                 f"example {ours.guid} of the student is {theirs.guid} of the teacher, with another text: "
                 "both must have the same examples in the same order"
             )
-    return any(
-        one["input_ids"] != other["input_ids"] for one, other in zip(train, teacher_train, strict=True)
-    )
+    ids = [
+        (one["input_ids"], other["input_ids"])
+        for one, other in zip(train, teacher_train, strict=True)
+        if one["input_ids"] != other["input_ids"]
+    ]
+    if not ids:
+        return None
+    words, their_words = (each.tokenizer.convert_ids_to_tokens for each in (train, teacher_train))
+    return "numbers" if all(words(one) == their_words(other) for one, other in ids) else "pieces"

@@ -16,15 +16,18 @@ class ModelSize:
 
     Attributes:
         layers: of the encoder; ``None`` where the family is not known.
-        parameters: trained numbers, embeddings included.
+        parameters: trained numbers, embeddings included, whether they are held as floats or as INT8; ``None`` where the
+            model does not show them.
     """
 
     layers: int | None
-    parameters: int
+    parameters: int | None
 
     def __str__(self) -> str:
-        layers = "" if self.layers is None else f"{self.layers} layers, "
-        return f"{layers}{self.parameters / 1e6:.1f} M parameters"
+        known = [] if self.layers is None else [f"{self.layers} layers"]
+        if self.parameters is not None:
+            known.append(f"{self.parameters / 1e6:.1f} M parameters")
+        return ", ".join(known)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class DistillReport:
             f"score     {self.metric}; learned from {self.examples} examples{unlabelled}",
             *(f"note      {note}" for note in self.notes),
         ]
-        return "\n".join(lines)
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def _points(score: float | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from fastformers.files.replaced_file import replace_file
 from fastformers.modules.model_digest import bytes_of, config_facts, module_digest
 from fastformers.tasks import EncodedExamples, predict_logits
 
-__all__ = ["teacher_digest", "teacher_logits"]
+__all__ = ["data_digest", "is_kept", "teacher_digest", "teacher_logits"]
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = b"fastformers teacher logits 1"
 _HEADER_BYTES = 4096
+#: A file of logits, or what a killed run wrote of one.
+_KEPT = re.compile(r"\.?teacher-[0-9a-f]{32}\.safetensors(-[0-9a-f]{12})?")
 
 
 def teacher_logits(
@@ -67,7 +70,7 @@ def teacher_logits(
     digest = None if cache_dir is None else teacher_digest(teacher)
     if cache_dir is None or digest is None:
         return compute()
-    key = hashlib.sha256(f"{digest} {_data_digest(encoded)}".encode()).digest()
+    key = hashlib.sha256(f"{digest} {data_digest(encoded)}".encode()).digest()
     return _kept(Path(cache_dir), key, (len(encoded), encoded.task.num_labels), compute)
 
 
@@ -80,7 +83,13 @@ def teacher_digest(teacher: nn.Module) -> str | None:
     return module_digest(teacher, config_facts(teacher)) if teacher.state_dict() else None
 
 
-def _data_digest(encoded: EncodedExamples) -> str:
+def is_kept(path: Path) -> bool:
+    """Whether a file's name is one that :func:`teacher_logits` gives."""
+    return _KEPT.fullmatch(path.name) is not None
+
+
+def data_digest(encoded: EncodedExamples) -> str:
+    """Returns the SHA-256 of a task's name and of all that a model reads of its examples, as hexadecimal digits."""
     digest = hashlib.sha256(f"{encoded.task.name} {len(encoded)}".encode())
     for feature in encoded:
         tokens = {name: value for name, value in feature.items() if name != "labels"}

@@ -7,6 +7,8 @@ both survive a kill: logits are kept in it, and so is the training's state.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from torch import nn
 
 from fastformers.config import DistillConfig
 from fastformers.distillation import DistillObjective, DistillReport, ModelSize, check_pair, teacher_logits
+from fastformers.distillation.objective import compared_layers
+from fastformers.distillation.teacher_outputs import is_kept
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
@@ -27,17 +31,20 @@ from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.modules import PackedLinear
 from fastformers.modules.encoder_names import parts_of, positions_of
+from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.recipes.distilling_data import PairData, pair_data
 from fastformers.recipes.model_folder import open_model, save_model
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, evaluate
 from fastformers.training import train_
-from fastformers.training.checks import device_of
+from fastformers.training.checks import check_run, device_of, precision_of
 
 __all__ = ["distill", "distill_folders"]
 
 _WORK_FILE = "distill.json"
+_HALF_WRITTEN = re.compile(rf"\.{re.escape(_WORK_FILE)}-[0-9a-f]{{12}}")
+_LOGITS = "teacher"
 _REPORT_FILE = "distill_report.json"
 
 
@@ -83,11 +90,18 @@ def distill(
         >>> report = ff.distill(teacher, student, train, eval=val)  # doctest: +SKIP
     """
     chosen = DistillConfig() if config is None else config
-    notes = check_pair(teacher, student, chosen, train, teacher_train)
+    scored = teacher_eval if teacher_train is not None else (teacher_eval or eval)
     work = None if work_dir is None else Path(work_dir)
+    # The teacher may run for hours: whatever can be refused is refused before.
+    notes = check_pair(teacher, student, chosen, train, teacher_train, eval=eval, teacher_eval=scored)
+    check_run(student, train, eval, chosen.train, needs_labels=False)
+    compared_layers(student, teacher, chosen)
+    precision_of(chosen.train, device_of(chosen.train))
+    if work is not None:
+        _check_work(work)
     device = _device_of(teacher, chosen)
     if cache_dir is None and work is not None:
-        cache_dir = work / "teacher"
+        cache_dir = work / _LOGITS
     answers = partial(
         teacher_logits,
         teacher,
@@ -98,7 +112,6 @@ def distill(
     )
     with _borrowed(teacher, device):
         logits = answers(train if teacher_train is None else teacher_train)
-        scored = teacher_eval if teacher_train is not None else (teacher_eval or eval)
         teacher_score = None if scored is None else _score(scored, answers(scored))
         objective = DistillObjective(student, teacher, train, logits, chosen, teacher_train)
         if work is not None:
@@ -180,8 +193,8 @@ def distill_folders(
         >>> ff.distill_folders("teacher", "teacher", "boolq", "student", layers=(0, 2, 4))  # doctest: +SKIP
     """
     chosen = DistillConfig() if config is None else config
-    target = Path(output)
-    check_place(target.absolute(), overwrite, MANIFEST)
+    target = Path(output).absolute()
+    check_place(target, overwrite, MANIFEST)
     teacher = open_model(teacher_dir)
     task_file = teacher.required_task()
     longest = task_file.max_length if max_length is None else max_length
@@ -199,7 +212,7 @@ def distill_folders(
         hidden=hidden,
     )
     data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, unlabelled)
-    work = target.absolute().with_name(f"{target.name}.work")
+    work = target.with_name(f"{target.name}.work")
     report = distill(
         teacher.model,
         student.model,
@@ -255,6 +268,26 @@ def _score(examples: EncodedExamples, logits: torch.Tensor) -> float:
     return evaluate(examples.task, examples.examples, logits.numpy())["score"]
 
 
+def _check_work(work: Path) -> None:
+    """Refuses a folder that no distillation made: it would be written into, and may be removed at the end.
+
+    A run that was killed early has left no note, but its teacher's logits, or half a note.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    if not os.path.lexists(work) or (work / _WORK_FILE).is_file():
+        return
+    if not work.is_dir() or not all(_is_left_over(path) for path in work.iterdir()):
+        raise ConfigError(f"{work} holds no {_WORK_FILE}, so it is no work folder: choose another path")
+
+
+def _is_left_over(path: Path) -> bool:
+    if path.name == _LOGITS and path.is_dir():
+        return all(is_kept(each) for each in path.iterdir())
+    return _HALF_WRITTEN.fullmatch(path.name) is not None
+
+
 def _claim(work: Path, facts: Mapping[str, Any]) -> None:
     """Writes down whose the work folder is, or checks that it is this run's.
 
@@ -279,8 +312,15 @@ def _claim(work: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _size(model: nn.Module) -> ModelSize:
+    """Of what a model shows: a compiled encoder shows neither layers nor weights."""
     try:
         layers = len(parts_of(model).layers)
     except UnsupportedModelError:
         layers = None
-    return ModelSize(layers, sum(parameter.numel() for parameter in model.parameters()))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    for module in model.modules():  # INT8 weights are buffers
+        if isinstance(module, PackedLinear):
+            parameters += module.in_features * module.out_features
+        elif isinstance(module, RowwiseEmbedding):
+            parameters += module.num_embeddings * module.embedding_dim
+    return ModelSize(layers, parameters or None)
