@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastformers import Int8Config, quantize_
+from fastformers import Int8Config, load_pretrained_torch, quantize_, save_pretrained
 from fastformers.distillation import teacher_digest, teacher_logits
 from fastformers.errors import NonFiniteError, ShapeError
 from fastformers.tasks import EncodedExamples, predict_logits
@@ -70,7 +70,21 @@ def with_relu(model: Any) -> nn.Module:
     return changed
 
 
-@pytest.mark.parametrize("change", [scaled, with_relu])
+def with_relu_in_its_modules_alone(model: Any) -> nn.Module:
+    for layer in model.bert.encoder.layer:
+        layer.intermediate.intermediate_act_fn = nn.ReLU()
+    changed: nn.Module = model
+    return changed
+
+
+def with_another_epsilon(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 0.5
+    return model
+
+
+@pytest.mark.parametrize("change", [scaled, with_relu, with_relu_in_its_modules_alone, with_another_epsilon])
 def test_a_changed_teacher_is_run_again(
     change: Callable[[nn.Module], nn.Module],
     build: Build,
@@ -137,6 +151,26 @@ def test_a_file_of_another_teacher_under_this_ones_name_is_not_believed(
     (path,), (other,) = (tmp_path / "one").iterdir(), (tmp_path / "other").iterdir()
     path.write_bytes(other.read_bytes())
     assert torch.equal(teacher_logits(build(), encoded, cache_dir=tmp_path / "one"), fresh)
+
+
+def test_a_teacher_saved_loaded_and_run_has_the_same_digest(
+    build: Build, family: str, encoded: EncodedExamples, tmp_path: Path
+) -> None:
+    teacher: Any = build(family)
+    digest = teacher_digest(teacher)
+    save_pretrained(teacher, tmp_path / "ours")
+    teacher.save_pretrained(tmp_path / "stock")
+    ours = load_pretrained_torch(tmp_path / "ours")
+    stock = type(teacher).from_pretrained(tmp_path / "stock").train()
+    teacher_logits(ours, encoded)
+    assert [teacher_digest(model) for model in (ours, stock)] == [digest, digest]
+
+
+def test_a_quantized_teacher_saved_and_loaded_has_the_same_digest(build: Build, tmp_path: Path) -> None:
+    teacher = build()
+    quantize_(teacher, Int8Config(never_slower=False, equalize=False))
+    save_pretrained(teacher, tmp_path / "int8")
+    assert teacher_digest(load_pretrained_torch(tmp_path / "int8")) == teacher_digest(teacher)
 
 
 def test_a_quantized_teacher_has_a_digest_of_its_own(build: Build) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A digest of what a model computes: its class, the facts that decide it, and its state, name by name."""
+"""A digest of what a model computes: its modules, the facts that decide it, and its state, name by name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ __all__ = ["bytes_of", "config_facts", "module_digest"]
 #: Facts of a transformers config that say nothing about what the model computes.
 _NO_FACTS = frozenset({"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"})
 
+#: Attributes of modules likewise: where a model came from, and what a training or a forward pass changes.
+_NO_ATTRIBUTES = frozenset({"training", "name_or_path", "gradient_checkpointing", "max_seq_len_cached"})
+
 
 def module_digest(module: nn.Module, facts: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of a module's class, of facts about it, and of its parameters and buffers, in hexadecimal.
+    """Returns the SHA-256 of a module, of facts about it, and of its parameters and buffers, in hexadecimal.
 
-    What INT8 layers do before and after their product is no part of their state, and in the digest, too.
+    Of every module in it the class counts, and its public numbers, texts and truth values, such as a norm's epsilon:
+    they decide the answers and need not be what the config says. What INT8 layers do before and after their product is
+    in the digest, too. It is the same in every process, and for a model that was saved and loaded.
 
     Args:
         module: anything with a state.
@@ -31,6 +36,8 @@ def module_digest(module: nn.Module, facts: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, part in module.named_modules():
+        kind = f"{type(part).__module__}.{type(part).__qualname__}"
+        digest.update(f"\n{name} {kind} {json.dumps(_attributes(part), sort_keys=True)}".encode())
         if isinstance(part, PackedLinear):
             digest.update(f"\n{name} {part.activation} {part.per_tensor}".encode())
     for name, value in module.state_dict().items():
@@ -39,6 +46,14 @@ def module_digest(module: nn.Module, facts: Mapping[str, Any]) -> str:
         digest.update(f"\n{name} {shape}\n".encode())
         digest.update(bytes_of(value) if is_tensor else repr(value).encode())
     return digest.hexdigest()
+
+
+def _attributes(module: nn.Module) -> dict[str, int | float | str]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, int | float | str) and not name.startswith("_") and name not in _NO_ATTRIBUTES
+    }
 
 
 def config_facts(model: nn.Module) -> dict[str, Any]:
