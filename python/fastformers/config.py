@@ -244,7 +244,7 @@ class PruneConfig(_Config):
         seed: of that draw, and of random scores.
 
     Raises:
-        ConfigError: a value is of the wrong type or out of range, or contradicts another one.
+        ConfigError: a value is of the wrong type or out of range, or contradicts another one, or nothing reads it.
 
     Example:
         >>> PruneConfig(heads=8, ffn=0.5).ranking
@@ -279,6 +279,7 @@ class PruneConfig(_Config):
             _require(self.ranking == "global", self, "macs", 'a budget only with ranking="global"')
             alone = self.heads is None and self.ffn is None
             _require(alone, self, "macs", "a budget only instead of heads and ffn")
+        _require_use(self, _BUDGETS_THAT_READ, "")
 
     @property
     def prunes(self) -> bool:
@@ -407,7 +408,7 @@ class DistillConfig(_Config):
         _require_choice(self, "attention_kind", AttentionKind)
         object.__setattr__(self, "layer_map", _layer_map(self))
         _require(isinstance(self.train, TrainConfig), self, "train", "a TrainConfig")
-        _require_use(self)
+        _require_use(self, _LOSSES_THAT_READ, " a weight above 0")
 
     @property
     def looks_at_tokens(self) -> bool:
@@ -549,26 +550,34 @@ def _names(config: Int8Config | Int8EmbeddingConfig) -> tuple[str, ...]:
     return names
 
 
+#: Choice of :class:`PruneConfig` -> the fields that read it.
+_BUDGETS_THAT_READ: Mapping[str, tuple[str, ...]] = {
+    "ranking": ("heads", "ffn", "macs"),
+    "ffn_multiple": ("ffn", "macs"),
+}
+
 #: Choice of :class:`DistillConfig` -> the losses that read it.
-_READ_BY: Mapping[str, tuple[str, ...]] = {
+_LOSSES_THAT_READ: Mapping[str, tuple[str, ...]] = {
     "layer_map": ("hidden_states", "attention"),
     "hidden_distance": ("embeddings", "hidden_states"),
     "attention_kind": ("attention",),
 }
 
 
-def _require_use(config: DistillConfig) -> None:
-    """A choice that no loss reads would be ignored without a word.
+def _require_use(
+    config: PruneConfig | DistillConfig, read_by: Mapping[str, tuple[str, ...]], what: str
+) -> None:
+    """A choice that nothing reads would be ignored without a word.
 
     Raises:
         ConfigError: such a choice is not its default.
     """
-    for name, losses in _READ_BY.items():
+    for name, readers in read_by.items():
         default = next(one.default for one in fields(config) if one.name == name)
-        if getattr(config, name) != default and not any(getattr(config, loss) for loss in losses):
+        if getattr(config, name) != default and not any(getattr(config, reader) for reader in readers):
             raise ConfigError(
-                f"DistillConfig.{name} is {getattr(config, name)!r}, and nothing reads it: give "
-                f"{' or '.join(losses)} a weight above 0, or leave {name} out"
+                f"{type(config).__name__}.{name} is {getattr(config, name)!r}, and nothing reads it: give "
+                f"{' or '.join(readers)}{what}, or leave {name} out"
             )
 
 

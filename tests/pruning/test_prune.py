@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -191,6 +192,13 @@ class Untouched:
         assert all(torch.equal(after[name], self._before[name]) for name in after)
         assert all(parameter.grad is None for parameter in self._model.parameters())
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in own_modules(self._model))
+
+
+def test_a_share_that_rounds_to_all_neurons_is_told(make_model: Make) -> None:
+    config = ff.PruneConfig(heads=2, ffn=0.5, ffn_multiple=16, scores="magnitude")
+    assert not ff.prune_(make_model("bert"), config).notes
+    (note,) = ff.prune_(make_model("bert"), replace(config, ffn_multiple=64)).notes
+    assert "all neurons stayed: ffn=0.5, rounded to a multiple of ffn_multiple=64" in note
 
 
 def own_modules(model: nn.Module) -> list[nn.Module]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import fastformers as ff
+from fastformers.errors import ConfigError
 from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.layer_shapes import shapes_of
 from fastformers.pruning.scores import LayerScores, score_units
@@ -109,6 +110,44 @@ def test_every_example_counts_alone_whatever_the_batches(
         scored(model, [together(examples[:4]), together(examples[4:])], scores), alone, ROTATED_IN_FLOAT32
     )
     closest(scored(model, [together(examples)], scores), alone, ROTATED_IN_FLOAT32)
+
+
+@pytest.mark.parametrize("scores", ["first_order", "activation"])
+def test_feed_forward_networks_fed_in_parts_score_the_same(
+    make_model: Make, examples: Batches, together: Callable[..., Any], scores: Any
+) -> None:
+    model = make_model("bert", chunk_size_feed_forward=1).double()
+    whole = make_model("bert").double()
+    batches = [together(examples[:2]), together(examples[2:])]
+    closest(scored(model, batches, scores), scored(whole, batches, scores), IN_FLOAT64)
+    assert {layer.chunk_size_feed_forward for layer in model.bert.encoder.layer} == {1}
+
+
+@pytest.mark.parametrize("scores", ["first_order", "activation"])
+def test_batches_without_a_row_for_each_example_are_refused(
+    make_model: Make, examples: Batches, together: Callable[..., Any], scores: Any
+) -> None:
+    model, batch = make_model("bert"), together(examples)
+    one_text = {"input_ids": torch.tensor([5, 6, 7]), "labels": torch.tensor(1)}
+    for wrong, words in (
+        (one_text, r"of shape \[examples, tokens\]; got one of shape \[3\]"),
+        ({**batch, "labels": batch["labels"][:1]}, r"labels of a batch has shape \[1\], and input_ids \[6, "),
+        ({**batch, "labels": torch.tensor(1)}, r"labels of a batch has shape \[\]"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            scored(model, [wrong], scores)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_of_any_whole_dtype_and_empty_batches_are_read(
+    make_model: Make, examples: Batches, together: Callable[..., Any], dtype: torch.dtype
+) -> None:
+    model, batch = make_model("bert").double(), together(examples)
+    narrow = {**batch, "labels": batch["labels"].to(dtype)}
+    empty = {name: value[:0] for name, value in batch.items()}
+    closest(scored(model, [empty, narrow, empty]), scored(model, [batch]), IN_FLOAT64)
+    with pytest.raises(ConfigError, match="data holds no examples"):
+        scored(model, [empty])
 
 
 def test_gradients_of_opposite_sign_do_not_cancel(make_model: Make, examples: Batches) -> None:

@@ -145,6 +145,21 @@ def test_values_out_of_range_are_refused(options: dict[str, Any], words: str) ->
         ff.PruneConfig(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"heads": 2, "ffn_multiple": 8},
+            "ffn_multiple is 8, and nothing reads it: give ffn or macs, or leave",
+        ),
+        ({"ranking": "global"}, "ranking is 'global', and nothing reads it: give heads or ffn or macs"),
+    ],
+)
+def test_choices_that_nothing_reads_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        ff.PruneConfig(**options)
+
+
 def test_a_config_goes_through_plain_values() -> None:
     config = ff.PruneConfig(heads=3, ffn=0.5, ffn_multiple=8)
     assert ff.PruneConfig.from_dict(config.to_dict()) == config

@@ -253,3 +253,14 @@ def test_merges_that_lead_to_a_piece_stay() -> None:
     first, second = cut["post_processor"]["processors"]
     assert (first["sep"][1], second["special_tokens"]["<x>"]["ids"]) == (5, [5])
     assert content["padding"]["pad_id"] == 9  # type: ignore[index]
+
+
+@pytest.mark.parametrize("wrong", [None, ("a", "b", "c"), ["the"], ("a", None), 3])
+def test_what_is_neither_a_text_nor_a_pair_is_refused(make_model: Make, wrong: Any) -> None:
+    tokenizer = made(word_pieces)
+    model = make_model("bert", vocab_size=len(tokenizer), pad_token_id=0)
+    with pytest.raises(ConfigError, match=r"texts\[1\] is .*, must be a text or a pair of texts"):
+        ff.prune_vocabulary_(model, tokenizer, ["the", wrong])
+    with pytest.raises(ConfigError, match="texts is one text, must be a list of texts"):
+        ff.prune_vocabulary_(model, tokenizer, TEXTS[0])
+    assert model.config.vocab_size == len(tokenizer)

@@ -124,6 +124,27 @@ def test_wrong_requests_write_nothing(folder: Path, data: Path, tmp_path: Path) 
         prune_folder(folder, tmp_path / "taken", data, HALF, overwrite=True)
 
 
+def test_a_split_that_nothing_reads_is_refused(folder: Path, data: Path, tmp_path: Path) -> None:
+    by_magnitude = ff.PruneConfig(heads=2, scores="magnitude")
+    for config, layers in ((by_magnitude, None), (None, (0,))):
+        with pytest.raises(ConfigError, match="split is 'val', and nothing reads data"):
+            prune_folder(folder, tmp_path / "out", data, config, split="val", layers=layers)
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_longer_than_the_model_are_refused(
+    checkpoint: Path, tokenizer: Any, data: Path, tmp_path: Path
+) -> None:
+    task = custom_task(data)
+    save_model(build_model(task, checkpoint), tmp_path / "model", tokenizer, TaskFile(task, max_length=64))
+    rows = [{"text": " ".join(WORDS * 3), "label": label} for label in "ab"]
+    (tmp_path / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "val.jsonl").write_text((tmp_path / "train.jsonl").read_text())
+    with pytest.raises(ConfigError, match="a text has 44 tokens, the model has positions for 32"):
+        prune_folder(tmp_path / "model", tmp_path / "out", tmp_path, HALF)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_pruned_folder_is_quantized_with_its_task(folder: Path, data: Path, tmp_path: Path) -> None:
     prune_folder(folder, tmp_path / "pruned", data, HALF)
     config = ff.Int8Config(never_slower=False)

@@ -17,6 +17,7 @@ from fastformers.cli.app import app
 from fastformers.errors import FormatError, UnsupportedModelError
 from fastformers.recipes.compile_folder import compile_folder
 from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.pruning import prune_folder
 from fastformers.recipes.quantizing import quantize_folder
 
 TEXTS = ["the cat sat on the mat", "dog", "who ran because of the bank of the river so not money good bad"]
@@ -105,6 +106,17 @@ def test_texts_are_cut_where_the_folder_cuts_them(tmp_path: Path, tiny_checkpoin
     assert any(
         "cut at 5 tokens: set tokenizer.model_max_length = 5" in n for n in ff.compile(folder, FLOAT32).notes
     )
+
+
+def test_a_pruned_copy_says_that_pooling_is_left_out(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    kinds = ("Transformer", "Pooling")
+    folder = sentence_folder(tiny_checkpoint, tmp_path / "model", kinds, {"pooling_mode": "mean"})
+    config = ff.PruneConfig(heads=1, scores="magnitude")
+    (note,) = prune_folder(folder, tmp_path / "pruned", None, config).notes
+    assert note.startswith("modules.json of the folder is not carried along")
+    assert prune_folder(tiny_checkpoint, tmp_path / "plain", None, config).notes == ()
+    report = json.loads((tmp_path / "pruned" / "pruning.json").read_text())
+    assert report["notes"] == [note]
 
 
 def test_what_a_folder_does_to_texts_before_is_told(tmp_path: Path, tiny_checkpoint: Path) -> None:

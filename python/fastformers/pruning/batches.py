@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastformers.config import PruneConfig
 from fastformers.errors import ConfigError
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
+from fastformers.tasks.fitting import check_fits
 
 __all__ = ["Data", "drawn", "losses_of", "scoring_batches"]
 
@@ -36,21 +37,18 @@ def scoring_batches(
         (inputs by name, labels or None). Examples whose labels are not one number each come alone.
 
     Raises:
-        ConfigError: there is no data, or it is neither of the two.
+        ConfigError: there is no data, or it is neither of the two, or a text is too long for the model.
     """
     if data is None:
         raise ConfigError(
             f'scores="{config.scores}" look at examples: pass data=, or choose scores="magnitude"'
         )
+    if isinstance(data, EncodedExamples):
+        check_fits(model, data)
     device = next(model.parameters()).device
     left = config.max_examples
     for batch in _batches(data, config):
-        if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
-            raise ConfigError(
-                "data must yield mappings with a tensor input_ids of shape [examples, tokens]; got "
-                f"{type(batch).__name__}"
-            )
-        tensors = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
+        tensors = {name: value.to(device) for name, value in _tensors_of(batch).items()}
         for part in _rows_apart({name: value[:left] for name, value in tensors.items()}):
             yield accepted_inputs(model, part), part.get("labels")
         left -= len(tensors["input_ids"])
@@ -76,6 +74,32 @@ def _batches(data: Data, config: PruneConfig) -> Iterator[Mapping[str, Any]]:
         yield collate([data[chosen[place]] for place in batch])
 
 
+def _tensors_of(batch: Any) -> dict[str, Tensor]:
+    """The tensors of a batch, with whole labels as int64.
+
+    Raises:
+        ConfigError: it is no mapping, lacks token ids, or has not a row of everything for each example.
+    """
+    found = batch if isinstance(batch, Mapping) else {}
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    ids = tensors.get("input_ids")
+    if ids is None or ids.dim() < 2:
+        got = type(batch).__name__ if ids is None else f"one of shape {list(ids.shape)}"
+        raise ConfigError(
+            f"data must yield mappings with a tensor input_ids of shape [examples, tokens]; got {got}"
+        )
+    for name, value in tensors.items():
+        if value.dim() == 0 or len(value) != len(ids):
+            raise ConfigError(
+                f"{name} of a batch has shape {list(value.shape)}, and input_ids {list(ids.shape)}: give a row, or a "
+                "label, for each example"
+            )
+    labels = tensors.get("labels")
+    if labels is not None and not labels.is_floating_point():
+        tensors["labels"] = labels.long()
+    return tensors
+
+
 def _by_length(lengths: list[int]) -> Iterator[list[int]]:
     """Places in batches of like length, longest first, none of more tokens than one pass should have."""
     batch: list[int] = []
@@ -91,6 +115,8 @@ def _by_length(lengths: list[int]) -> Iterator[list[int]]:
 def _rows_apart(batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """The batch itself, or its examples alone where the loss of each cannot be told from the labels' shape."""
     labels = batch.get("labels")
+    if not len(batch["input_ids"]):
+        return
     if labels is None or labels.dim() == 1:
         yield batch
         return

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fastformers.modules.encoder_names import EncoderNames, EncoderParts
 from fastformers.modules.layer_shapes import LayerShape, layer_shape
 
-__all__ = ["LayerMasks", "unit_masks", "watched_inputs"]
+__all__ = ["LayerMasks", "unchunked", "unit_masks", "watched_inputs"]
 
 
 class LayerMasks:
@@ -77,6 +77,23 @@ def unit_masks(parts: EncoderParts) -> Iterator[list[LayerMasks]]:
             handles.append(up.register_forward_hook(mask.on_up))
             handles.append(down.register_forward_pre_hook(mask.on_down))
         yield masks
+
+
+@contextmanager
+def unchunked(model: nn.Module) -> Iterator[None]:
+    """Feeds whole texts through feed-forward networks while the block runs, where the config says to feed parts.
+
+    Hooks would see the parts: their tokens cannot be told from padding.
+    """
+    name = "chunk_size_feed_forward"
+    before = [(module, getattr(module, name)) for module in model.modules() if getattr(module, name, 0)]
+    try:
+        for module, _ in before:
+            setattr(module, name, 0)
+        yield
+    finally:
+        for module, size in before:
+            setattr(module, name, size)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def describe_pruning(
     if kept is None:
         kept = [KeptUnits(tuple(range(s.heads)), tuple(range(s.intermediate))) for s in before]
     hidden, gated = hidden_size(parts), parts.names.gated
-    layers = (
+    layers = tuple(
         LayerReport(shape.heads, units.heads, shape.intermediate, len(units.ffn))
         for shape, units in zip(before, kept, strict=True)
     )
@@ -99,12 +99,21 @@ def describe_pruning(
         family=parts.names.name,
         config=config,
         examples=examples,
-        layers=tuple(layers),
+        layers=layers,
         parameters_before=parameters_before,
         parameters=_parameters(model),
         macs_before=sum(shape.linear_macs(hidden, gated) for shape in before),
         macs=sum(shape.linear_macs(hidden, gated) for shape in shapes_in(parts)),
-        notes=(shared,) if parts.names.shared_heads else (),
+        notes=((shared,) if parts.names.shared_heads else ()) + _rounded_up(config, layers),
+    )
+
+
+def _rounded_up(config: PruneConfig | None, layers: Sequence[LayerReport]) -> tuple[str, ...]:
+    if config is None or not isinstance(config.ffn, float) or any(one.ffn < one.ffn_before for one in layers):
+        return ()
+    return (
+        f"all neurons stayed: ffn={config.ffn:g}, rounded to a multiple of ffn_multiple={config.ffn_multiple} and at "
+        f"least min_ffn={config.min_ffn}, is all of them",
     )
 
 

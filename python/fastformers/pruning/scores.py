@@ -27,7 +27,7 @@ from fastformers.modules.activations import activation_name
 from fastformers.modules.encoder_names import EncoderNames, EncoderParts
 from fastformers.modules.layer_shapes import LayerShape, shapes_in
 from fastformers.pruning.batches import Data, losses_of, scoring_batches
-from fastformers.pruning.hooks import LayerMasks, unit_masks, watched_inputs
+from fastformers.pruning.hooks import LayerMasks, unchunked, unit_masks, watched_inputs
 from fastformers.tasks.prediction import evaluating
 
 __all__ = ["LayerScores", "UnitScores", "score_units"]
@@ -71,13 +71,13 @@ def score_units(
         data: what they are computed on, where they look at data.
 
     Raises:
-        ConfigError: data or labels are needed and missing, or a label is refused.
+        ConfigError: data or labels are needed and missing, or refused.
         NonFiniteError: a loss or a score is not finite.
 
     Example:
         >>> score_units(model, parts_of(model), PruneConfig(scores="magnitude")).layers[0].heads  # doctest: +SKIP
     """
-    with evaluating(model):
+    with evaluating(model), unchunked(model):
         found = _METHODS[config.scores](model, parts, config, data)
     for number, layer in enumerate(found.layers):
         for kind, scores in (("heads", layer.heads), ("neurons", layer.ffn)):

@@ -50,14 +50,16 @@ def prune_vocabulary_(model: nn.Module, tokenizer: Any, texts: Iterable[Text], *
         The new tokenizer, of the same class.
 
     Raises:
-        ConfigError: there are no texts, ``min_count`` is less than 1, or the tokenizer is not the model's. The model is
-            as before, whatever is raised.
+        ConfigError: there are no texts, one is neither text nor pair, ``min_count`` is less than 1, or the tokenizer
+            is not the model's. The model is as before, whatever is raised.
         UnsupportedModelError: the family, the head or the kind of tokenizer is not covered.
 
     Example:
         >>> tokenizer = ff.prune_vocabulary_(model, tokenizer, texts)  # doctest: +SKIP
     """
     parts = parts_of(model)
+    if isinstance(texts, str):
+        raise ConfigError("texts is one text, must be a list of texts, or of pairs of them")
     given = list(texts)
     _check(model, parts, tokenizer, given, min_count)
     counts = Counter(id_ for ids in _encoded(tokenizer, given) for id_ in ids)
@@ -79,6 +81,9 @@ def _check(model: Any, parts: EncoderParts, tokenizer: Any, texts: Sequence[Text
         raise ConfigError(f"min_count is {min_count!r}, must be a whole number from 1")
     if not texts:
         raise ConfigError("there are no texts: the vocabulary keeps the pieces of the texts given")
+    wrong = next((place for place, text in enumerate(texts) if not _is_text(text)), None)
+    if wrong is not None:
+        raise ConfigError(f"texts[{wrong}] is {texts[wrong]!r}, must be a text or a pair of texts")
     if not getattr(tokenizer, "is_fast", False):
         raise UnsupportedModelError(
             f"{type(tokenizer).__name__} is no fast tokenizer: only those are covered"
@@ -95,6 +100,11 @@ def _check(model: Any, parts: EncoderParts, tokenizer: Any, texts: Sequence[Text
             f"{type(model).__name__} has a head over the vocabulary, which is not covered: prune the encoder or a "
             "model with another head"
         )
+
+
+def _is_text(text: object) -> bool:
+    is_pair = isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(one, str) for one in text)
+    return isinstance(text, str) or is_pair
 
 
 def _words(parts: EncoderParts) -> nn.Embedding:

@@ -18,6 +18,7 @@ from fastformers.pruning import PruneReport, describe_pruning, drop_layers_, pru
 from fastformers.pruning.batches import drawn
 from fastformers.pruning.vocabulary import Text
 from fastformers.recipes.model_folder import OpenedModel, open_model, save_model
+from fastformers.recipes.sentence_folder import left_pooling_note
 from fastformers.tasks import EncodedExamples, load_examples
 from fastformers.tasks.task import Split
 
@@ -60,8 +61,8 @@ def prune_folder(
         What was kept, saved as ``pruning.json`` beside the model.
 
     Raises:
-        ConfigError: nothing is to be pruned, data or task are missing, the output's place is taken, or a value is
-            refused.
+        ConfigError: nothing is to be pruned, data or task are missing, a text is too long for the model, the output's
+            place is taken, or a value is refused.
         FormatError: the model or the data are damaged.
         UnsupportedModelError, NonFiniteError: as :func:`fastformers.prune_`.
 
@@ -71,6 +72,12 @@ def prune_folder(
     chosen = PruneConfig() if config is None else config
     if not chosen.prunes and layers is None and vocabulary_texts is None:
         raise ConfigError("nothing is to be pruned: give heads, ffn, macs, layers or a vocabulary")
+    reads_data = chosen.prunes and chosen.scores in _LOOK_AT_DATA
+    if split != "train" and not reads_data:
+        raise ConfigError(
+            f"split is {split!r}, and nothing reads data: leave it out, or prune heads or neurons by the scores "
+            f"{' or '.join(_LOOK_AT_DATA)}"
+        )
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
     task_file = opened.task_file
@@ -82,7 +89,7 @@ def prune_folder(
     report = _unpruned(opened.model)
     if chosen.prunes:
         data = None
-        if chosen.scores in _LOOK_AT_DATA:
+        if reads_data:
             task_file = opened.required_task()
             data = _data(opened, data_dir, split, chosen)
         report = prune_(opened.model, chosen, data)
@@ -92,6 +99,7 @@ def prune_folder(
         pieces = len(tokenizer)
         tokenizer = prune_vocabulary_(opened.model, tokenizer, vocabulary_texts)
         notes.append(f"vocabulary: {pieces:,} -> {len(tokenizer):,} pieces")
+    notes += left_pooling_note(Path(folder))
     report = replace(
         report,
         parameters_before=before.parameters_before,
