@@ -92,6 +92,14 @@ def test_a_compile_stage_is_float32_or_int8_with_its_options() -> None:
             {},
             "float32 = true leaves nothing for rounding, max_texts to change",
         ),
+        (
+            [{**TRAIN, "name": "report.json"}],
+            {},
+            "name is 'report.json', and a run writes a file or a folder",
+        ),
+        ([{**TRAIN, "name": "Stages.JSON"}], {}, "reserved are: report.json, .* and names that end in .work"),
+        ([{**TRAIN, "name": "teacher.work"}], {}, "name is 'teacher.work', and a run writes"),
+        ([], {"stage": ["a"]}, "stage 1 is 'a', must be a table: write \\[\\[stage\\]\\]"),
         ([TRAIN], {"recipe": {"seed": -1}}, "seed is -1; allowed: 0 to 4294967295"),
         ([TRAIN], {"recipe": {"max_length": 0}}, "max_length is 0; allowed: 3 to"),
         (
@@ -122,6 +130,9 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
         read_recipe(tmp_path / "absent.toml")
     (tmp_path / "a.toml").write_text("[recipe\n")
     with pytest.raises(FormatError, match="not TOML"):
+        read_recipe(tmp_path / "a.toml")
+    (tmp_path / "a.toml").write_text(f"a = {'[' * 5000}{']' * 5000}\n")
+    with pytest.raises(FormatError, match=r"a\.toml is nested too deep"):
         read_recipe(tmp_path / "a.toml")
     with pytest.raises(ConfigError, match="neither a file nor one of the ready recipes: boolq"):
         find_recipe("bolq")
@@ -224,6 +235,17 @@ def test_candidates_share_stages_and_add_only_what_they_need() -> None:
 def test_a_search_table_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SearchSpace.of(parse(search={**SEARCH, **change}))
+
+
+@pytest.mark.parametrize(
+    "name", ["2-layers", "4-layers-h50-f100-weights", "2-layers-h50-f100", "4-layers-int8"]
+)
+def test_a_search_does_not_share_its_stages_names_with_the_recipe(name: str) -> None:
+    stage = {**TRAIN, "name": name}
+    with pytest.raises(ConfigError, match=f"makes a stage '{name}' of its own.*rename the recipe's"):
+        SearchSpace.of(parse(TRAIN, stage, search=SEARCH))
+    with pytest.raises(ConfigError, match=f"makes a stage '{name}' of its own"):
+        SearchSpace.of(parse(models={**MODELS, name: "other"}, search=SEARCH))
 
 
 def test_a_recipe_without_a_search_table_cannot_be_searched() -> None:

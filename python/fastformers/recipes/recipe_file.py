@@ -57,6 +57,9 @@ __all__ = ["Recipe", "Stage", "parse_recipe", "read_recipe", "read_toml"]
 
 _MOST_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+#: What a run writes beside the stages' folders, whatever the file system makes of capitals.
+_RESERVED_NAMES = ("report.json", "report.png", "search.json", "search_times.json", "stages.json")
+_RESERVED_SUFFIX = ".work"
 _TABLES = ("recipe", "models", "stage", "search")
 _RECIPE_FIELDS: dict[str, type] = {
     "task": str,
@@ -100,6 +103,7 @@ class Recipe:
         truncation: as :func:`fastformers.tasks.encode` takes it.
         seed: of every stage that does not name its own.
         search: the ``[search]`` table as it stands.
+        named: fields of ``[recipe]`` that the file gives; the others have their defaults.
     """
 
     stages: tuple[Stage, ...]
@@ -111,6 +115,7 @@ class Recipe:
     truncation: Truncation = "keep_question"
     seed: int = 42
     search: Mapping[str, Any] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
 
     def with_paths(self, data: Path | None, models: Mapping[str, Path]) -> Recipe:
         """Puts in what the caller gave, and checks that nothing is missing.
@@ -160,13 +165,15 @@ def read_toml(file: Path) -> dict[str, Any]:
     """Reads a TOML file.
 
     Raises:
-        FormatError: it is missing, too large or no TOML.
+        FormatError: it is missing, too large, nested too deep or no TOML.
     """
     raw = read_plain_file(file, _MOST_BYTES)
     try:
         content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FormatError(f"{file} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise FormatError(f"{file} is nested too deep: a recipe has tables of values and lists") from error
     return content
 
 
@@ -203,6 +210,7 @@ def parse_recipe(content: Mapping[str, Any], folder: Path) -> Recipe:
         models,
         data=data,
         search=_located_texts(_table(content, "search"), folder),
+        named=frozenset(general),
         **rest,
     )
 
@@ -212,6 +220,10 @@ def _stages(tables: Any, models: Mapping[str, Path | None], folder: Path) -> tup
         raise ConfigError("the recipe has no [[stage]]: one or more are needed")
     stages: list[Stage] = []
     for number, table in enumerate(tables, start=1):
+        if not isinstance(table, Mapping):
+            raise ConfigError(
+                f"stage {number} is {table!r}, must be a table: write [[stage]] above its fields"
+            )
         known = [*models, *(stage.name for stage in stages)]
         stages.append(_stage(f"stage {number}", table, known, folder))
     return tuple(stages)
@@ -222,6 +234,11 @@ def _stage(place: str, table: Mapping[str, Any], known: list[str], folder: Path)
     name, kind_name = (_text(place, options, key) for key in ("name", "kind"))
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{place}: name is {name!r}; letters, digits, '.', '_' and '-' make a name")
+    if name.casefold() in _RESERVED_NAMES or name.casefold().endswith(_RESERVED_SUFFIX):
+        raise ConfigError(
+            f"{place}: name is {name!r}, and a run writes a file or a folder of its own there; reserved are: "
+            f"{', '.join(_RESERVED_NAMES)} and names that end in {_RESERVED_SUFFIX}"
+        )
     if name in known:
         raise ConfigError(f"{place}: the name {name!r} is taken by an earlier stage or a model")
     if kind_name not in KINDS:

@@ -133,7 +133,7 @@ def make_plan(
     found: Recipe = read_recipe(find_recipe(path))
     given = {name: Path(folder) for name, folder in (models or {}).items()}
     plan = plan_recipe(found.with_paths(None if data is None else Path(data), given), Path(output))
-    check_stages(plan)
+    check_stages(plan.recipe, plan.task)
     return plan
 
 
@@ -236,8 +236,8 @@ def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> N
             overwrite=True,
             task=found.task,
             regression=found.regression,
-            max_length=found.max_length,
-            truncation=found.truncation,
+            max_length=found.max_length if "max_length" in found.named else None,
+            truncation=found.truncation if "truncation" in found.named else None,
             seed=found.seed,
             progress=progress,
         ),

@@ -47,8 +47,9 @@ class Context:
         overwrite: replace what an earlier run left there.
         task: short name; empty for the user's own files.
         regression: own labels are numbers.
-        max_length: tokens after which texts are cut.
-        truncation: as for :func:`fastformers.tasks.encode`.
+        max_length: tokens after which texts are cut; ``None`` where the recipe names no length: as a model that is
+            taken up says, and 256 for others.
+        truncation: as for :func:`fastformers.tasks.encode`; ``None`` likewise.
         seed: of the recipe.
         progress: show it.
     """
@@ -60,8 +61,8 @@ class Context:
     overwrite: bool
     task: str
     regression: bool
-    max_length: int
-    truncation: Truncation
+    max_length: int | None
+    truncation: Truncation | None
     seed: int
     progress: bool
 
@@ -205,12 +206,20 @@ def _distill(options: Options, context: Context) -> Mapping[str, Any]:
         context.data,
         context.output,
         config=_seeded(options, context),
+        max_length=_length_for(context.inputs["teacher"], context),
         cache_dir=context.logits,
         overwrite=context.overwrite,
         progress=context.progress,
         **options.arguments,
     )
     return report.to_dict()
+
+
+def _length_for(teacher: Path, context: Context) -> int | None:
+    """The length that students of a teacher are trained with: its own where it says one, which has been checked."""
+    from fastformers.tasks import TASK_FILE
+
+    return None if (teacher / TASK_FILE).exists() else context.max_length
 
 
 def _prune(options: Options, context: Context) -> Mapping[str, Any]:

@@ -59,6 +59,17 @@ class Candidate:
             return self.whole_name
         return f"{self.whole_name}-h{round(100 * self.heads)}-f{round(100 * self.ffn)}"
 
+    @property
+    def weights_name(self) -> str:
+        """Name of the stage that takes heads and neurons out, before it is trained again."""
+        return f"{self.pruned_name}-weights"
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """Names of the stages that make it."""
+        pruned = (self.weights_name, self.pruned_name) if self.is_pruned else ()
+        return (self.whole_name, *pruned, self.name)
+
 
 def layers_kept(depth: int, of: int) -> list[int]:
     """Layers a student of some depth keeps: spread evenly, the last one among them.
@@ -135,7 +146,19 @@ class SearchSpace:
                 f"[search] two students would both be called {twice!r}, and share a folder: shares of heads and of ffn "
                 "must differ by a hundredth or more"
             )
+        space._check_names(recipe)
         return space
+
+    def _check_names(self, recipe: Recipe) -> None:
+        """Refuses a recipe with a stage or a model called as a student's stage would be: both share a folder."""
+        taken = {*recipe.models, *(stage.name for stage in recipe.stages)}
+        made = (name for candidate in self.candidates() for name in candidate.stage_names)
+        clash = next((name for name in made if name in taken), None)
+        if clash is not None:
+            raise ConfigError(
+                f"[search] makes a stage {clash!r} of its own, and the recipe has a stage or a model of that name: "
+                "rename the recipe's"
+            )
 
     def candidates(self) -> Iterator[Candidate]:
         """Yields every student of the space."""
@@ -167,8 +190,8 @@ class SearchSpace:
             last = candidate.pruned_name
             pruning = {"heads": candidate.heads, "ffn": candidate.ffn}
             shares = {name: share for name, share in pruning.items() if share < 1}
-            stages.append(_stage(f"{last}-weights", "prune", {"model": whole}, shares))
-            inputs = {"teacher": whole, "student": f"{last}-weights"}
+            stages.append(_stage(candidate.weights_name, "prune", {"model": whole}, shares))
+            inputs = {"teacher": whole, "student": candidate.weights_name}
             stages.append(_stage(last, "distill", inputs, self.training))
         stages.append(_stage(candidate.name, "compile", {"model": last}, {"float32": not candidate.int8}))
         return replace(recipe, stages=tuple(stages))
