@@ -35,6 +35,7 @@ def row(number: int, score: float, speedup: float) -> RecipeRow:
         megabytes=1.0,
         seconds=1.0,
         cached=False,
+        scored=10,
     )
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +21,13 @@ from fastformers.recipes import estimate, recipe_run, recipe_search
 from fastformers.recipes.compile_folder import saved_notes
 from fastformers.recipes.estimate import size_of_folder
 from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.one_run import only_run
 from fastformers.recipes.recipe_plan import Ledger
 from fastformers.recipes.recipe_run import describe_plan, make_plan
 from fastformers.recipes.recipe_stages import KINDS
 from fastformers.recipes.search_space import SearchSpace
 from fastformers.recipes.speed import Timed, time_models
-from fastformers.tasks import predict_logits
+from fastformers.tasks import get_task, predict_logits
 from fastformers.training.schedule import plan_of
 
 one_torch_thread = torch_threads.one_torch_thread
@@ -265,6 +268,63 @@ def test_a_large_ledger_is_read_again(tmp_path: Path) -> None:
     assert Ledger(tmp_path).entry("stage")["answers"] == answers
 
 
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ({"t": 3}, "t is not what a run notes"),
+        ({"t": {"key": "k", "metrics": 3}}, r"t\.metrics is not"),
+        ({"t": {"before": 3}}, r"t\.before is not"),
+    ],
+)
+def test_a_damaged_ledger_is_told_in_words(tmp_path: Path, content: dict[str, Any], wrong: str) -> None:
+    (tmp_path / "stages.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(FormatError, match=rf"stages\.json is damaged: {wrong}.*delete the file"):
+        Ledger(tmp_path)
+
+
+def test_what_a_killed_attempt_spent_until_its_last_checkpoint_is_added_up(tmp_path: Path) -> None:
+    ledger, work = Ledger(tmp_path), tmp_path / "stage.work"
+    ledger.begin("stage", "key", work)
+    assert (ledger.begun("stage"), ledger.spent("stage")) == ("key", 0.0)
+    work.mkdir()
+    (work / "checkpoint").touch()
+    for seconds in (100.0, 30.0):
+        started = ledger.entry("stage")["started"]
+        for path in (work, work / "checkpoint"):
+            os.utime(path, (started + seconds, started + seconds))
+        ledger.begin("stage", "key", work)
+    assert ledger.spent("stage") == pytest.approx(130.0, abs=0.01)
+    ledger.begin("stage", "another", work)
+    assert ledger.spent("stage") == 0.0
+
+
+def test_the_seconds_of_a_stage_count_what_was_spent_before_a_kill(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ledger, "spent", lambda self, name: 1000.0)
+    report = setting.run(TWO_STAGES)
+    assert all(1000 < row.seconds < 2000 for row in report.rows)
+
+
+def test_two_runs_do_not_share_an_output_folder(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    (setting.folder / "out").mkdir()
+    with (
+        only_run(setting.folder / "out"),
+        pytest.raises(ConfigError, match=r"another run is using .*out: wait"),
+    ):
+        setting.run(TWO_STAGES)
+    assert setting.ran == []
+    with only_run(setting.folder / "out"):  # the first one has ended
+        pass
+
+    def without_locks(*_: Any) -> None:
+        raise OSError("not supported")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    with only_run(setting.folder / "out"):
+        pass
+
+
 def test_another_folder_in_the_way_is_left_alone(setting: Setting) -> None:
     (setting.folder / "out" / "teacher").mkdir(parents=True)
     (setting.folder / "out" / "teacher" / "letter.txt").write_text("mine")
@@ -308,6 +368,69 @@ def test_changed_data_runs_everything_again(setting: Setting, tmp_path: Path) ->
     assert setting.ran == STAGES
 
 
+def test_other_names_of_the_labels_run_everything_again(setting: Setting, tmp_path: Path) -> None:
+    path = setting.folder / "r.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    keys = []
+    for data, names in (("data", ("bad", "good")), ("renamed", ("fault", "praise"))):
+        (tmp_path / data).mkdir()
+        for split in ("train.jsonl", "val.jsonl"):
+            rows = map(json.loads, (setting.data / split).read_text(encoding="utf-8").splitlines())
+            named = [{**row, "label": names[row["label"] == "good"]} for row in rows]
+            (tmp_path / data / split).write_text("\n".join(map(json.dumps, named)), encoding="utf-8")
+        plan = make_plan(path, tmp_path / "out", data=tmp_path / data, models={"base": setting.base})
+        keys.append([planned.key for planned in plan.stages])
+    assert not {*keys[0]} & {*keys[1]}
+
+
+def test_a_quantized_stage_whose_layers_are_chosen_by_time_is_of_its_processor(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, last = setting.folder / "r.toml", RECIPE.index('[[stage]]\nname = "fast"')
+    path.write_text(RECIPE[:last] + RECIPE[last:].replace("compile", "quantize"), encoding="utf-8")
+    keys = []
+    for isa in ("reference", "avx2"):
+        monkeypatch.setattr("fastformers.kernels.active_isa", lambda isa=isa: isa)
+        plan = make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
+        keys.append({planned.stage.name: planned.key for planned in plan.stages})
+    same = [name for name in keys[0] if keys[0][name] == keys[1][name]]
+    assert same == STAGES[:4]  # "int8" has never_slower = false
+
+
+def test_examples_that_lose_a_span_are_counted_neither_as_learned_nor_as_scored(
+    setting: Setting, tmp_path: Path
+) -> None:
+    folder = tmp_path / "superglue" / "WiC"
+    folder.mkdir(parents=True)
+    for split, rows in (("train", 8), ("val", 6)):
+        lines = []
+        for index in range(rows):
+            first = f"{'the ' * (14 if index < 2 else 2)}bank money"
+            start = first.index("bank")
+            spans = {"start1": start, "end1": start + 4, "start2": 4, "end2": 8, "word": "bank"}
+            texts = {"sentence1": first, "sentence2": "the bank sat"}
+            lines.append(
+                json.dumps({**texts, **spans, "idx": index, "label": index % 2 == 0, "version": 1.1})
+            )
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    setting.data = folder.parent
+    text = RECIPE[: RECIPE.index('[[stage]]\nname = "student"')]
+    text = text.replace("max_length = 24", 'task = "wic"\nmax_length = 16').replace(
+        "epochs = 6", "epochs = 1"
+    )
+    report = setting.run(text)
+    assert [row.scored for row in report.rows] == [4]
+    assert report.examples == (8, 6)
+    told = str(report)
+    assert (
+        "note: teacher: 2 of 6 validation examples lost a marked span to the cut and are not scored" in told
+    )
+    assert (
+        "note: teacher: 2 of 8 training examples lost a marked span to the cut and are not learned from"
+        in told
+    )
+
+
 def test_a_plan_is_made_without_writing_anything(setting: Setting) -> None:
     path = setting.folder / "r.toml"
     path.write_text(RECIPE)
@@ -334,9 +457,11 @@ def test_layers_that_are_not_there_are_told_before_anything_runs(setting: Settin
     assert setting.ran == []
 
 
-def test_the_baseline_is_padded_to_no_more_than_the_models_positions(tiny_checkpoint: Path) -> None:
+def test_the_baseline_is_padded_to_what_the_model_has_positions_for_and_no_less_than_a_text_has(
+    tiny_checkpoint: Path,
+) -> None:
     model = open_model(tiny_checkpoint).model
-    assert [recipe_run._padded_length(model, wanted) for wanted in (24, 256)] == [24, 32]
+    assert [recipe_run._padded_length(model, wanted, 9) for wanted in (5, 24, 256)] == [9, 24, 32]
 
 
 @pytest.mark.parametrize(
@@ -352,6 +477,33 @@ def test_the_baseline_is_padded_to_no_more_than_the_models_positions(tiny_checkp
             "stage 'student': the student is its own teacher: give layers, heads, .* activation",
         ),
         ("heads = 0.5\nffn = 0.5", "", "stage 'smaller': nothing is to be pruned"),
+        ("layers = [1, 3]", "hidden = 33", "stage 'student': hidden is 33, must be a multiple of 16"),
+        ("layers = [1, 3]", "hidden = 80", "stage 'student': hidden is 80, and the model .* is 64 wide"),
+        (
+            'kind = "compile"\nmodel = "smaller"',
+            'kind = "compile"\nmodel = "int8"\nfloat32 = true',
+            "stage 'fast': model is 'int8', whose layers are INT8: float32 = true does not bring them back",
+        ),
+        (
+            'kind = "compile"\nmodel = "smaller"',
+            'kind = "compile"\nmodel = "int8"\nrounding = "compensated"',
+            "stage 'fast': model is 'int8', .* stay as they are: rounding would change nothing",
+        ),
+        (
+            'kind = "compile"\nmodel = "smaller"',
+            'kind = "prune"\nmodel = "int8"\nheads = 1',
+            "stage 'fast': model is 'int8', whose layers are INT8 and cannot be pruned",
+        ),
+        (
+            'kind = "compile"\nmodel = "smaller"',
+            'kind = "train"\nmodel = "int8"',
+            "stage 'fast': model is 'int8', whose layers are INT8 and cannot be trained",
+        ),
+        (
+            'kind = "quantize"\nmodel = "smaller"\nnever_slower = false',
+            'kind = "compile"\nmodel = "smaller"\n[[stage]]\nname = "x"\nkind = "compile"\nmodel = "int8"',
+            "stage 'x': model is 'int8', which is compiled and cannot be compiled",
+        ),
     ],
 )
 def test_what_a_stage_cannot_do_is_told_before_anything_runs(
@@ -360,6 +512,112 @@ def test_what_a_stage_cannot_do_is_told_before_anything_runs(
     with pytest.raises(ConfigError, match=message):
         setting.run(RECIPE.replace(before, after))
     assert setting.ran == []
+
+
+GIVEN = """
+[recipe]
+{recipe}
+[models]
+base = ""
+[[stage]]
+name = "cut"
+kind = "distill"
+teacher = "base"
+student = "base"
+layers = [1, 3]
+max_steps = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def of_24_tokens(tiny_checkpoint: Path, own_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for the data of these tests whose texts are cut after 24 tokens."""
+    folder = tmp_path_factory.mktemp("given") / "model"
+    config = ff.TrainConfig(max_steps=1)
+    ff.train(tiny_checkpoint, own_data, folder, max_length=24, config=config, progress=False)
+    return folder
+
+
+def write_task(folder: Path, copy: Path, **changes: Any) -> Path:
+    """A copy of a model's folder with another ``task.json``."""
+    shutil.copytree(folder, copy)
+    content = json.loads((copy / "task.json").read_text(encoding="utf-8"))
+    (copy / "task.json").write_text(json.dumps({**content, **changes}), encoding="utf-8")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"task": "boolq", "labels": list(get_task("boolq").labels)}, r"boolq \(True, False\)"),
+        ({"labels": ["bad", "good", "so"]}, r"custom \(bad, good, so\)"),
+        ({"labels": ["bad", "best"]}, r"custom \(bad, best\)"),
+    ],
+)
+def test_a_given_model_answers_the_recipes_task_or_nothing_runs(
+    setting: Setting, of_24_tokens: Path, changes: dict[str, Any], found: str
+) -> None:
+    setting.base = write_task(of_24_tokens, setting.folder / "other", **changes)
+    expected = (
+        rf"stage 'cut': teacher 'base' in .*other is a model for {found}, .* is for custom \(bad, good\)"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        setting.run(GIVEN.format(recipe=""))
+    for kind in ("prune", "quantize", "compile"):
+        stage = f'[models]\nbase = ""\n[[stage]]\nname = "s"\nkind = "{kind}"\nmodel = "base"\n'
+        with pytest.raises(ConfigError, match=f"stage 's': model 'base' in .* is a model for {found}"):
+            setting.run(stage + ("heads = 0.5\n" if kind == "prune" else ""))
+    assert setting.ran == []
+
+
+def test_a_given_model_with_the_same_labels_in_another_order_is_taken(
+    setting: Setting, of_24_tokens: Path
+) -> None:
+    setting.base = write_task(of_24_tokens, setting.folder / "other", labels=["good", "bad"])
+    path = setting.folder / "r.toml"
+    path.write_text(GIVEN.format(recipe=""), encoding="utf-8")
+    make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            "max_length = 5",
+            "cuts texts after 24 tokens, and .recipe. max_length is 5: write max_length = 24, or",
+        ),
+        ("max_length = 30", "cuts texts after 24 tokens, and .recipe. max_length is 30"),
+        (
+            'truncation = "longest_first"',
+            "cuts texts by 'keep_question', and .* truncation is 'longest_first'",
+        ),
+    ],
+)
+def test_a_length_that_a_given_model_contradicts_is_refused(
+    setting: Setting, of_24_tokens: Path, named: str, message: str
+) -> None:
+    setting.base = of_24_tokens
+    with pytest.raises(ConfigError, match=f"stage 'cut': teacher 'base' in .* {message}"):
+        setting.run(GIVEN.format(recipe=named))
+    assert setting.ran == []
+
+
+def test_a_model_with_fewer_positions_than_the_recipes_length_is_taken(
+    setting: Setting, of_24_tokens: Path
+) -> None:
+    setting.base = write_task(of_24_tokens, setting.folder / "other", max_length=32)
+    path = setting.folder / "r.toml"
+    path.write_text(GIVEN.format(recipe="max_length = 256"), encoding="utf-8")
+    make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
+
+
+def test_a_given_model_keeps_its_length_where_the_recipe_names_none(
+    setting: Setting, of_24_tokens: Path
+) -> None:
+    setting.base = of_24_tokens
+    report = setting.run(GIVEN.format(recipe=""))
+    task = json.loads((setting.folder / "out" / "cut" / "task.json").read_text(encoding="utf-8"))
+    assert (task["max_length"], report.rows[0].scored) == (24, 40)
 
 
 def test_units_are_counted_from_stage_to_stage(setting: Setting) -> None:

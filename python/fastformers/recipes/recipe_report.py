@@ -54,6 +54,7 @@ class RecipeRow:
         megabytes: of the weights on disk.
         seconds: the stage took when it ran.
         cached: it did not run now.
+        scored: validation examples that the score is of.
     """
 
     name: str
@@ -68,6 +69,7 @@ class RecipeRow:
     megabytes: float
     seconds: float
     cached: bool
+    scored: int
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,15 @@ class RecipeReport:
     Attributes:
         task: name.
         metric: what the score is the mean of.
-        examples: in the training and in the validation set.
+        examples: in the training and in the validation set; how many of the latter a row's score is of, it says
+            itself.
         padded: time of a text in ms and speed-up of the first stage's model padded to the recipe's length, or to
             as many tokens as the model has positions for: below 1.
         rows: one a stage, in order.
         recipe: name of the file.
         seed: of the recipe.
-        machine: processor and number of threads timed with, for people.
+        machine: processor and kernels timed with, for people; one thread everywhere.
+        notes: what a reader of the scores should know.
     """
 
     task: str
@@ -94,6 +98,7 @@ class RecipeReport:
     recipe: str
     seed: int
     machine: str
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON values."""
@@ -138,6 +143,7 @@ class RecipeReport:
                 "ms/text: one text at a time on one thread, not padded, tokenizing not counted;",
                 f"faster: than {first}; over padded: than {first} with every text padded "
                 f"({self.padded[0].median:.1f} ms). {self.machine}",
+                *(f"note: {note}" for note in self.notes),
             )
         )
 

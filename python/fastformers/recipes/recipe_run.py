@@ -22,6 +22,7 @@ from fastformers.files.strict_json import json_bytes
 from fastformers.modules.encoder_names import positions_of
 from fastformers.recipes.estimate import Estimate, estimate_plan
 from fastformers.recipes.model_folder import OpenedModel, open_model
+from fastformers.recipes.one_run import only_run
 from fastformers.recipes.plan_checks import check_stages
 from fastformers.recipes.recipe_file import Recipe, read_recipe
 from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_recipe
@@ -38,6 +39,7 @@ __all__ = [
     "describe_plan",
     "make_plan",
     "recipe",
+    "run_locked",
     "run_stages",
     "save_report",
 ]
@@ -167,13 +169,15 @@ class StageResult:
         planned: the stage.
         metrics: of the task, on the validation set.
         answers: to the validation set.
-        seconds: the stage took when it ran.
+        seconds: the stage took when it ran; of a run that was killed, until its last checkpoint.
+        notes: examples that it left out.
     """
 
     planned: PlannedStage
     metrics: dict[str, float]
     answers: list[int | float]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[StageResult]:
@@ -184,7 +188,17 @@ def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
         output: folder of the results; exists.
         tell: takes one line a stage.
         progress: stages show their own.
+
+    Raises:
+        ConfigError: another run is using the folder, or one that the recipe did not make is in the way.
+        FastformersError: as the stages.
     """
+    with only_run(output):
+        return run_locked(plan, output, tell=tell, progress=progress)
+
+
+def run_locked(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[StageResult]:
+    """:func:`run_stages` for a caller that keeps others out of the folder, by :func:`.one_run.only_run`."""
     ledger = Ledger(output)
     teachers = {planned.stage.inputs.get("teacher") for planned in plan.stages}
     results = []
@@ -195,14 +209,29 @@ def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
             _run(plan, planned, ledger, progress)
         entry = ledger.result(name)
         if "metrics" not in entry:
-            tell(f"{name}: scoring on {len(plan.val)} examples")
+            tell(f"{name}: scoring on the validation set")
             cache = output / _LOGITS if name in teachers else None
             opened = open_model(planned.folder)
             scored = score_model(opened, _validation(plan, opened), cache_dir=cache)
             entry = {**entry, "metrics": scored.metrics, "answers": scored.answers}
             ledger.note(name, entry)
-        results.append(StageResult(planned, entry["metrics"], entry["answers"], entry["seconds"]))
+        notes = _left_out(plan, planned, entry)
+        results.append(StageResult(planned, entry["metrics"], entry["answers"], entry["seconds"], notes))
     return results
+
+
+def _left_out(plan: Plan, planned: PlannedStage, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a stage did not learn from or answer, in words: examples that lost a marked span to the cut."""
+    counts = {"validation": (len(plan.val), len(entry["answers"]), "scored")}
+    if planned.stage.kind in ("train", "distill"):
+        given = len(plan.train) + len(planned.further)
+        counts["training"] = (given, int(entry["report"].get("examples", given)), "learned from")
+    return tuple(
+        f"{planned.stage.name}: {given - used} of {given} {name} examples lost a marked span to the cut and are not "
+        f"{done}"
+        for name, (given, used, done) in counts.items()
+        if used < given
+    )
 
 
 def _validation(plan: Plan, opened: OpenedModel) -> Sequence[Example]:
@@ -217,14 +246,14 @@ def _validation(plan: Plan, opened: OpenedModel) -> Sequence[Example]:
 def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> None:
     stage, found = planned.stage, plan.recipe
     assert found.data is not None
-    noted = ledger.entry(stage.name)
-    if planned.folder.exists() and not noted:
+    if planned.folder.exists() and not ledger.entry(stage.name):
         raise ConfigError(
             f"{planned.folder} exists and was not made by this recipe: move it away, or choose another output folder"
         )
-    if noted.get("begun") != planned.key:  # checkpoints of a run that this one does not go on with
-        shutil.rmtree(planned.folder.with_name(f"{stage.name}{_WORK_SUFFIX}"), ignore_errors=True)
-    ledger.begin(stage.name, planned.key)
+    work = planned.folder.with_name(f"{stage.name}{_WORK_SUFFIX}")
+    if ledger.begun(stage.name) != planned.key:  # checkpoints of a run that this one does not go on with
+        shutil.rmtree(work, ignore_errors=True)
+    ledger.begin(stage.name, planned.key, work)
     start = time.perf_counter()
     report = KINDS[stage.kind].run(
         stage.options,
@@ -242,7 +271,7 @@ def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> N
             progress=progress,
         ),
     )
-    seconds = time.perf_counter() - start
+    seconds = ledger.spent(stage.name) + time.perf_counter() - start
     ledger.note(stage.name, {"key": planned.key, "seconds": seconds, "report": dict(report)})
 
 
@@ -264,6 +293,7 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
             megabytes=(result.planned.folder / _WEIGHTS).stat().st_size / _BYTES_PER_MB,
             seconds=result.seconds,
             cached=result.planned.cached,
+            scored=len(result.answers),
         )
         for result in results
     )
@@ -276,12 +306,16 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
         recipe=name,
         seed=plan.recipe.seed,
         machine=f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}",
+        notes=tuple(note for result in results for note in result.notes),
     )
 
 
-def _padded_length(model: Any, wanted: int) -> int:
-    """What the paper's baseline pads to here: a recipe's length may be more than the model has positions for."""
-    return min(wanted, positions_of(model) or wanted)
+def _padded_length(model: Any, wanted: int, longest: int) -> int:
+    """What the paper's baseline pads to here: the recipe's length, but as many tokens as the longest text has.
+
+    A recipe's length may be more than the model has positions for; and a given model may cut texts later than it.
+    """
+    return max(longest, min(wanted, positions_of(model) or wanted))
 
 
 def _changed(result: StageResult, answers: Mapping[str, list[int | float]]) -> float | None:
@@ -303,5 +337,6 @@ def _time(plan: Plan, results: Sequence[StageResult]) -> dict[str, Speed]:
         lengths = lengths or encoded.lengths
         models[result.planned.stage.name] = Timed(opened.model, encoded)
         if len(models) == 1:
-            padded = Timed(opened.model, encoded, _padded_length(opened.model, plan.recipe.max_length))
+            length = _padded_length(opened.model, plan.recipe.max_length, max(encoded.lengths))
+            padded = Timed(opened.model, encoded, length)
     return time_models({**models, _PADDED: padded}, lengths)
