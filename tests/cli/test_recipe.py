@@ -56,6 +56,77 @@ def test_a_file_that_is_no_toml_is_a_bad_file(capsys: pytest.CaptureFixture[str]
     assert "not TOML" in err
 
 
+RECIPE = """
+[recipe]
+max_length = 16
+[models]
+base = ""
+[[stage]]
+name = "teacher"
+kind = "train"
+model = "base"
+max_steps = 1
+[search]
+teacher = "teacher"
+student = "base"
+depth = [1]
+trials = 1
+max_steps = 1
+"""
+
+
+@pytest.fixture
+def tiny_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The command line that runs a recipe with a search, up to its options."""
+    monkeypatch.setattr("fastformers.recipes.speed._MOST_ROUNDS", 3)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    save_checkpoint(tmp_path / "base", word_pieces(["good", "bad"]), **sizes)
+    (tmp_path / "data").mkdir()
+    rows = [json.dumps({"text": label, "label": label}) for label in ("good", "bad") * 4]
+    for split in ("train", "val"):
+        (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "r.toml").write_text(RECIPE, encoding="utf-8")
+    given = ("--data", str(tmp_path / "data"), "--model", f"base={tmp_path / 'base'}")
+    return "recipe", "run", str(tmp_path / "r.toml"), "-o", str(tmp_path / "out"), *given
+
+
+def test_a_dry_run_writes_nothing_and_prints_text_or_one_json_object(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_recipe: tuple[str, ...]
+) -> None:
+    status, out, _ = run(capsys, *tiny_recipe, "--dry-run")
+    assert (status, "8 training and 8 validation examples" in out) == (ExitCode.OK, True)
+    _, out, _ = run(capsys, *tiny_recipe, "--dry-run", "--json")
+    plan = json.loads(out)
+    assert [(stage["name"], stage["cached"]) for stage in plan["stages"]] == [("teacher", False)]
+    assert plan["seconds"] == sum(stage["seconds"] for stage in plan["stages"])
+    _, out, _ = run(capsys, *tiny_recipe, "--dry-run", "--max-drop", "1", "--json")
+    found = json.loads(out)
+    assert (found["students"], found["timed"], found["trained"]) == (1, 1, 1)
+    assert [stage["name"] for stage in found["longest"]["stages"]] == ["teacher", "1-layers", "1-layers-int8"]
+    _, out, _ = run(capsys, *tiny_recipe, "--dry-run", "--target-speedup", "2")
+    assert "that is the longest of 1 students; at most 1 are timed" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_refuses_what_the_search_would(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_recipe: tuple[str, ...]
+) -> None:
+    (tmp_path / "r.toml").write_text(RECIPE.replace("depth = [1]", "depth = [9]"), encoding="utf-8")
+    status, _, err = run(capsys, *tiny_recipe, "--dry-run", "--max-drop", "1")
+    assert status == ExitCode.USAGE
+    assert "depth has 9" in err
+
+
+def test_a_search_within_its_budgets_and_one_that_misses_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_recipe: tuple[str, ...]
+) -> None:
+    status, out, _ = run(capsys, *tiny_recipe, "--max-drop", "100", "--json")
+    assert (status, json.loads(out)["chosen"]) == (ExitCode.OK, "1-layers-int8")
+    status, _, err = run(capsys, *tiny_recipe, "--target-speedup", "1000000")
+    assert status == ExitCode.GATE_FAILED
+    assert "target_speedup 1e+06 cannot be met" in err
+
+
 def test_a_model_folder_is_compiled_to_one_that_runs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

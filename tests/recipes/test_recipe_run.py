@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,15 +16,16 @@ import torch
 import torch_threads
 
 import fastformers as ff
-from fastformers.errors import ConfigError, FormatError, GateError
+from fastformers.errors import ConfigError, FormatError, GateError, NonFiniteError
 from fastformers.measuring import Spread
 from fastformers.recipes import estimate, recipe_run, recipe_search
 from fastformers.recipes.compile_folder import saved_notes
+from fastformers.recipes.dry_run import describe_plan, describe_search
 from fastformers.recipes.estimate import size_of_folder
 from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.one_run import only_run
-from fastformers.recipes.recipe_plan import Ledger
-from fastformers.recipes.recipe_run import describe_plan, make_plan
+from fastformers.recipes.recipe_plan import Ledger, Plan, plan_recipe
+from fastformers.recipes.recipe_run import make_plan
 from fastformers.recipes.recipe_stages import KINDS
 from fastformers.recipes.search_space import SearchSpace
 from fastformers.recipes.speed import Timed, time_models
@@ -435,7 +437,7 @@ def test_a_plan_is_made_without_writing_anything(setting: Setting) -> None:
     path = setting.folder / "r.toml"
     path.write_text(RECIPE)
     plan = make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
-    text = describe_plan(plan)
+    text = str(describe_plan(plan))
     assert not (setting.folder / "out").exists()
     assert all(name in text for name in STAGES)
     assert "96 training and 40 validation examples" in text
@@ -445,7 +447,8 @@ def test_a_plan_is_made_without_writing_anything(setting: Setting) -> None:
     after = describe_plan(
         make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
     )
-    assert after.count("cached") == len(STAGES)
+    assert str(after).count("cached") == len(STAGES)
+    assert after.seconds == 0
 
 
 def test_layers_that_are_not_there_are_told_before_anything_runs(setting: Setting) -> None:
@@ -798,7 +801,7 @@ def test_a_search_times_the_activation_that_is_trained(setting: Setting) -> None
         plan = recipe_run.make_plan(
             path, setting.folder / "out", data=setting.data, models={"base": setting.base}
         )
-        found = recipe_search._Search(plan, SearchSpace.of(plan.recipe), setting.folder, 1.0, None, False)
+        found = recipe_search._Search(plan, SearchSpace.of(plan.recipe), 4, setting.folder, 1.0, None, False)
         assert (found._teacher.model.config.hidden_act, found._student.model.config.hidden_act) == expected
 
 
@@ -831,18 +834,136 @@ def test_a_budget_that_is_met_exactly_is_met_whatever_floats_make_of_it() -> Non
     point = recipe_search.SearchPoint(
         candidate, student, teacher - student, Spread(2.0, 2.0, 2.0, 3), "folder", 1.0, 4, 64
     )
-    found._points, found._speeds = {candidate: point}, {candidate: point.speedup}
+    found._points, found._timings, found._failed = {candidate: point}, {}, {}
     found._max_drop, found._target, found._teacher_score = 1.0, None, teacher
     found._plan = SimpleNamespace(task=SimpleNamespace(name="copa", main_metric="accuracy"))  # type: ignore[assignment]
     assert found._report().chosen == candidate.name
 
 
-def test_a_search_says_what_it_would_do(setting: Setting) -> None:
+def plan_of_search(setting: Setting, text: str) -> Plan:
     path = setting.folder / "s.toml"
-    path.write_text(RECIPE + SEARCH, encoding="utf-8")
-    plan = recipe_run.make_plan(
-        path, setting.folder / "out", data=setting.data, models={"base": setting.base}
-    )
-    text = recipe_search.describe_search(plan)
-    assert "the largest of 4 students; at most 3 are trained" in text
-    assert "4-layers" in text
+    path.write_text(text, encoding="utf-8")
+    return make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
+
+
+def test_a_search_says_what_it_would_do(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_matmul_rate", lambda: 1e9)
+    plan = plan_of_search(setting, RECIPE + SEARCH)
+    text = str(describe_search(plan))
+    assert "the longest of 4 students; at most 3 are timed, each in about 21 s" in text
+    assert "at most 3 are trained, each in about" in text
+    assert "4-layers-h100-f50-weights" in text  # trained twice
+    found = describe_search(plan, target_speedup=2.0)
+    assert (found.students, found.timed, found.trained) == (4, 4, 3)
+    space = SearchSpace.of(plan.recipe)
+    for candidate in space.candidates():
+        each = plan_recipe(space.recipe_for(plan.recipe, candidate, 4), setting.folder / "out")
+        estimates = estimate.estimate_plan(each)
+        own = sum(estimates[name].seconds for name in candidate.stage_names)
+        assert own <= found.seconds_to_train * 1.001
+    shared = sum(stage.seconds for stage in found.longest.stages if stage.name in ("teacher",))
+    assert found.seconds == pytest.approx(4 * 21 + 3 * found.seconds_to_train + shared)
+    assert not (setting.folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("depth = [4, 1]", "depth = [9, 1]", "depth has 9, and 'base', .* has 4 layers"),
+        (
+            'student = "base"',
+            'student = "teacher"',
+            "depth has 4, all layers of 'teacher'.*be its own teacher",
+        ),
+    ],
+)
+def test_students_that_cannot_be_made_are_refused_before_anything_is_timed(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, before: str, after: str, message: str
+) -> None:
+    monkeypatch.setattr(recipe_search, "_Search", None)
+    table = SEARCH.replace(before, after)
+    with pytest.raises(ConfigError, match=rf"\[search\] {message}"):
+        describe_search(plan_of_search(setting, RECIPE + table))
+    with pytest.raises(ConfigError, match=rf"\[search\] {message}"):
+        search(setting, table, max_drop=1.0)
+
+
+QUICK = """
+[recipe]
+max_length = 24
+[models]
+base = ""
+[[stage]]
+name = "teacher"
+kind = "train"
+model = "base"
+max_steps = 1
+[search]
+teacher = "teacher"
+student = "base"
+depth = [2, 1]
+trials = 2
+max_steps = 1
+"""
+
+
+def quick_search(setting: Setting, **budgets: Any) -> Any:
+    path = setting.folder / "q.toml"
+    path.write_text(QUICK, encoding="utf-8")
+    given: dict[str, Any] = {"data": setting.data, "models": {"base": setting.base}}
+    return ff.search(path, setting.folder / "out", **given, **budgets)
+
+
+def test_a_student_that_cannot_be_trained_is_left_out_and_the_search_goes_on(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def diverging(options: Any, context: Any) -> Any:
+        if context.output.name in diverge:
+            raise NonFiniteError("the loss is nan")
+        return distil.run(options, context)
+
+    distil, diverge = KINDS["distill"], {"2-layers"}
+    monkeypatch.setitem(KINDS, "distill", replace(distil, run=diverging))
+    report = quick_search(setting, max_drop=100.0)
+    assert report.failed == {"2-layers-int8": "the loss is nan"}
+    assert [point.candidate.name for point in report.points] == ["1-layers-int8"]
+    assert report.chosen == "1-layers-int8"
+    assert "note: 2-layers-int8 could not be trained: the loss is nan" in str(report)
+    assert "student 2-layers-int8 is left out: the loss is nan" in capsys.readouterr().out
+    diverge.add("1-layers")
+    shutil.rmtree(setting.folder / "out" / "1-layers")
+    with pytest.raises(
+        GateError, match=r"none of the 2 students .* could be trained; 1-layers-int8: the loss is nan"
+    ):
+        quick_search(setting, max_drop=100.0)
+    monkeypatch.setitem(KINDS, "train", replace(KINDS["train"], run=lambda *_: diverging(None, context)))
+    context = SimpleNamespace(output=Path("2-layers"))
+    shutil.rmtree(setting.folder / "out" / "teacher")
+    with pytest.raises(NonFiniteError):  # the teacher's failure is that of all
+        quick_search(setting, max_drop=100.0)
+
+
+def test_a_search_that_is_run_again_goes_by_the_times_it_took(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = quick_search(setting, max_drop=100.0, progress=False)
+    slowest = min(point.speedup.median for point in first.points)
+    setting.ran.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(recipe_search, "time_models", None)
+        again = quick_search(setting, max_drop=100.0, target_speedup=slowest, progress=False)
+        assert (again.points, again.too_slow, again.chosen) == (first.points, {}, first.chosen)
+        assert setting.ran == []
+        patched.setattr("fastformers.kernels.active_isa", lambda: "another")
+        with pytest.raises(TypeError):  # times of another processor are not this one's
+            quick_search(setting, max_drop=100.0, progress=False)
+    (setting.folder / "out" / "search_times.json").write_text("{", encoding="utf-8")
+    assert {point.candidate for point in quick_search(setting, max_drop=100.0, progress=False).points} == {
+        point.candidate for point in first.points
+    }
+
+
+def test_a_search_and_a_run_do_not_share_an_output_folder(setting: Setting) -> None:
+    (setting.folder / "out").mkdir()
+    with only_run(setting.folder / "out"), pytest.raises(ConfigError, match="another run is using"):
+        quick_search(setting, max_drop=1.0)

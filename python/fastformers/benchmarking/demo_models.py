@@ -14,7 +14,8 @@ from fastformers._optional import DISTRIBUTION
 from fastformers.benchmarking.demo_data import DemoTickets, load_demo_tickets
 from fastformers.errors import MissingExtraError
 from fastformers.files.replaced_file import replace_file
-from fastformers.recipes.recipe_run import Tell, describe_plan, make_plan, run_stages
+from fastformers.recipes.dry_run import describe_plan
+from fastformers.recipes.recipe_run import Tell, make_plan, run_stages
 
 __all__ = ["MODEL_NAME", "DemoModels", "find_model", "make_models"]
 
@@ -72,7 +73,7 @@ def make_models(base: Path, folder: Path, tell: Tell, recipe: Path | None = None
     path = recipe or Path(str(files("fastformers") / _RECIPE))
     plan = make_plan(path, folder / "models", data=data, models={"base": base})
     cached = all(planned.cached for planned in plan.stages)
-    tell(f"All models are in {folder} from an earlier run." if cached else describe_plan(plan))
+    tell(f"All models are in {folder} from an earlier run." if cached else str(describe_plan(plan)))
     (folder / "models").mkdir(exist_ok=True)
     results = run_stages(plan, folder / "models", tell=tell, progress=True)
     names = [result.planned.stage.name for result in results]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastformers.cli.options import JsonReport, data_option
-from fastformers.cli.reports import print_report
+from fastformers.cli.reports import print_plan, print_report
 from fastformers.errors import ConfigError
 
 __all__ = ["recipe_app"]
@@ -70,13 +70,17 @@ def run(
 
     for module in ("torch", "transformers", "accelerate", "matplotlib"):
         require(module, "train", "recipe run")
+    from fastformers.recipes import dry_run as planning
     from fastformers.recipes import recipe_run, recipe_search
 
     models = dict(_pair(text) for text in model or ())
     searching = max_drop is not None or target_speedup is not None
     if dry_run:
         plan = recipe_run.make_plan(recipe, output, data=data, models=models)
-        typer.echo(recipe_search.describe_search(plan) if searching else recipe_run.describe_plan(plan))
+        print_plan(
+            planning.describe_search(plan, target_speedup) if searching else planning.describe_plan(plan),
+            as_json=as_json,
+        )
         return
     if searching:
         found = recipe_search.search(

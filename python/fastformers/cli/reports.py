@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["print_report"]
+__all__ = ["print_plan", "print_report"]
 
 
 def print_report(report: Any, output: Path, *, as_json: bool) -> None:
@@ -21,3 +21,13 @@ def print_report(report: Any, output: Path, *, as_json: bool) -> None:
         as_json: one JSON object instead, and nothing else.
     """
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
+
+
+def print_plan(plan: Any, *, as_json: bool) -> None:
+    """Prints what a verb would do.
+
+    Args:
+        plan: prints as text, and has ``to_dict()``.
+        as_json: one JSON object instead, and nothing else.
+    """
+    typer.echo(json.dumps(plan.to_dict(), indent=2) if as_json else str(plan))

@@ -24,7 +24,7 @@ from fastformers.recipes.recipe_plan import Plan, PlannedStage
 from fastformers.tasks import Example
 from fastformers.training.schedule import plan_of
 
-__all__ = ["Estimate", "Size", "estimate_plan", "size_of_folder"]
+__all__ = ["CONVERTING_SECONDS", "Estimate", "Size", "estimate_plan", "size_of_folder"]
 
 _CHARACTERS_PER_TOKEN = 4.3
 _SPECIAL_TOKENS = 2.5
@@ -32,7 +32,8 @@ _SPECIAL_TOKENS = 2.5
 _EFFICIENCY = 0.45
 #: A backward pass multiplies twice what a forward pass does.
 _TRAINING_PASSES = 3.0
-_CONVERTING_SECONDS = 15.0
+#: To quantize or to compile a model, whatever its size.
+CONVERTING_SECONDS = 15.0
 _RATE_SECONDS = 0.2
 _NAMES = {"layers": LAYERS, "hidden": HIDDEN, "intermediate": INTERMEDIATE}
 
@@ -100,7 +101,7 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
         if teacher is not None and teacher not in heard:
             heard.add(teacher)
             multiplications += read["teacher"].macs * texts.train
-        fixed = _CONVERTING_SECONDS if stage.kind in ("quantize", "compile") else 0.0
+        fixed = CONVERTING_SECONDS if stage.kind in ("quantize", "compile") else 0.0
         found[stage.name] = Estimate(multiplications / rate + fixed, size)
         sizes[stage.name] = size
     return found

@@ -20,7 +20,6 @@ from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.modules.encoder_names import positions_of
-from fastformers.recipes.estimate import Estimate, estimate_plan
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.recipes.one_run import only_run
 from fastformers.recipes.plan_checks import check_stages
@@ -36,7 +35,6 @@ __all__ = [
     "PICTURE",
     "REPORT",
     "StageResult",
-    "describe_plan",
     "make_plan",
     "recipe",
     "run_locked",
@@ -56,9 +54,6 @@ _WORK_SUFFIX = ".work"
 #: Folder of teachers' logits, beside the stages' folders; no stage can have this name.
 _LOGITS = ".teacher-logits"
 _BYTES_PER_MB = 1e6
-
-#: Unit, its seconds, and the time from which the next one is used.
-_UNITS = (("s", 1.0, 90.0), ("min", 60.0, 7200.0), ("h", 3600.0, float("inf")))
 
 Tell = Callable[[str], None]
 
@@ -137,28 +132,6 @@ def make_plan(
     plan = plan_recipe(found.with_paths(None if data is None else Path(data), given), Path(output))
     check_stages(plan.recipe, plan.task)
     return plan
-
-
-def _duration(seconds: float) -> str:
-    unit, length = next((u, n) for u, n, most in _UNITS if seconds < most)
-    return f"{seconds / length:.0f} {unit}"
-
-
-def describe_plan(plan: Plan) -> str:
-    """Returns the plan as text: each stage, what it reads, and about how long it will take here."""
-    estimates = estimate_plan(plan)
-    lines = [f"{plan.task.name}: {len(plan.train)} training and {len(plan.val)} validation examples"]
-    width = max(len(planned.stage.name) for planned in plan.stages)
-    total = 0.0
-    for planned in plan.stages:
-        estimate: Estimate = estimates[planned.stage.name]
-        seconds = 0.0 if planned.cached else estimate.seconds
-        total += seconds
-        reads = ", ".join(f"{role} {source}" for role, source in planned.stage.inputs.items())
-        took = "cached" if planned.cached else f"about {_duration(seconds)}"
-        lines.append(f"  {planned.stage.name.ljust(width)}  {planned.stage.kind:<8}  {took:<16}  {reads}")
-    lines.append(f"about {_duration(total)} in all, by a measured matmul rate and the multiplications to do")
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True)

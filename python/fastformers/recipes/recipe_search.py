@@ -9,46 +9,49 @@ proposals come from optuna, and stages are cached as in any recipe: two students
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from fastformers import kernels
+from fastformers import __version__, kernels
 from fastformers._optional import require
 from fastformers.config import CompileConfig, PruneConfig
 from fastformers.distillation import make_student
-from fastformers.errors import ConfigError, GateError
+from fastformers.errors import ConfigError, FastformersError, GateError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.measuring import Spread
-from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.layer_shapes import LayerShape, shapes_of
 from fastformers.pruning import prune_
 from fastformers.recipes import compiling
-from fastformers.recipes.estimate import estimate_plan
 from fastformers.recipes.model_folder import OpenedModel, open_for_task
-from fastformers.recipes.recipe_plan import Plan, plan_recipe
+from fastformers.recipes.one_run import only_run
+from fastformers.recipes.recipe_plan import Plan, digest_of, digest_of_folder, plan_recipe
 from fastformers.recipes.recipe_report import table
-from fastformers.recipes.recipe_run import describe_plan, make_plan, run_stages
-from fastformers.recipes.recipe_stages import SHAPING
-from fastformers.recipes.search_space import Candidate, SearchSpace, layers_kept
+from fastformers.recipes.recipe_run import StageResult, make_plan, run_locked
+from fastformers.recipes.search_checks import check_search, starting_checkpoint
+from fastformers.recipes.search_space import (
+    PROPOSALS_PER_TRIAL,
+    SECONDS_TO_TIME,
+    Candidate,
+    SearchSpace,
+    layers_kept,
+)
+from fastformers.recipes.search_times import SearchTimes, Timing
 from fastformers.recipes.speed import Timed, time_models
 from fastformers.tasks import TaskFile
 
-__all__ = ["SEARCH", "SearchPoint", "SearchReport", "describe_search", "search"]
+__all__ = ["SEARCH", "SearchPoint", "SearchReport", "search"]
 
 SEARCH = "search.json"
 
 _SCHEMA = "fastformers-search/1"
 _TEXTS_TO_TIME = 32
-_SECONDS_TO_TIME = 6.0
 #: Points of a score: 100 x 0.59 - 100 x 0.58 is a little more than 1 in floats, and a budget of 1 allows it.
 _ROUNDING = 1e-9
-#: Proposals in all, per student trained: most proposals of a narrow budget are too slow, and cost seconds.
-_PROPOSALS_PER_TRIAL = 8
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class SearchReport:
         points: students trained, fastest first.
         too_slow: names of proposals that were timed and not trained, with their speed-ups.
         chosen: name of the student that meets the budgets, the fastest if there are several.
+        failed: names of students that could not be made or trained, with the reasons.
     """
 
     task: str
@@ -103,6 +107,7 @@ class SearchReport:
     points: tuple[SearchPoint, ...]
     too_slow: Mapping[str, float]
     chosen: str
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON values."""
@@ -127,6 +132,7 @@ class SearchReport:
             f"{len(self.too_slow)} timed and too slow",
             table(("student", "", "score", "points", "faster", ""), rows),
             "points and faster: against the teacher, one text at a time on one thread, not padded",
+            *(f"note: {name} could not be trained: {reason}" for name, reason in self.failed.items()),
         ]
         return "\n".join(lines)
 
@@ -156,10 +162,11 @@ def search(
         The frontier and the chosen student; also saved as ``search.json``, which ``fastformers plot`` draws.
 
     Raises:
-        GateError: no student meets the budgets; says which one cannot be met, and what came closest. The report is
-            saved all the same.
+        GateError: no student meets the budgets; says which one cannot be met, and what came closest; or none could be
+            trained, and why. The report is saved all the same.
         ConfigError, FormatError, MissingExtraError: as :func:`fastformers.recipe`; neither budget is given, or one is
-            out of range.
+            out of range; or a student of the space cannot be made.
+        FastformersError: the teacher cannot be trained.
 
     Example:
         >>> ff.search("boolq", "out", data="superglue", models=folders, max_drop=1.0)  # doctest: +SKIP
@@ -172,29 +179,14 @@ def search(
             raise ConfigError(f"{name} is {budget!r}; allowed: a finite number from {least:g}")
     plan = make_plan(path, output, data=data, models=models)
     space = SearchSpace.of(plan.recipe)
+    layers = check_search(plan.recipe, space, plan.task)
     Path(output).mkdir(parents=True, exist_ok=True)
-    run = _Search(plan, space, Path(output), max_drop, target_speedup, progress)
-    report = run.run()
-    replace_file(Path(output) / SEARCH, json_bytes(report.to_dict()))
+    with only_run(Path(output)):
+        report = _Search(plan, space, layers, Path(output), max_drop, target_speedup, progress).run()
+        replace_file(Path(output) / SEARCH, json_bytes(report.to_dict()))
     if not report.chosen:
         raise GateError(_what_cannot_be_met(report))
     return report
-
-
-def describe_search(plan: Plan) -> str:
-    """Returns what a search would do, as text: the teacher's stages, the space, and at most how long it takes."""
-    space = SearchSpace.of(plan.recipe)
-    candidates = list(space.candidates())
-    largest = space.recipe_for(plan.recipe, max(candidates), max(space.depth))
-    longest = plan_recipe(largest, Path(plan.stages[0].folder.parent))
-    seconds = sum(estimate.seconds for estimate in estimate_plan(longest).values())
-    return "\n".join(
-        (
-            describe_plan(longest),
-            f"that is the largest of {len(candidates)} students; at most {space.trials} are trained, each in about "
-            f"{seconds / 60:.0f} min or less",
-        )
-    )
 
 
 class _Search:
@@ -204,35 +196,51 @@ class _Search:
         self,
         plan: Plan,
         space: SearchSpace,
+        layers: int,
         output: Path,
         max_drop: float | None,
         target_speedup: float | None,
         progress: bool,
     ) -> None:
-        self._plan, self._space, self._output = plan, space, output
+        self._plan, self._space, self._layers, self._output = plan, space, layers, output
         self._max_drop, self._target = max_drop, target_speedup
         self._progress = progress
-        own = space.training.get("activation")
-        self._teacher = self._untrained(*self._checkpoint("teacher", space.teacher, None))
-        self._student = self._untrained(*self._checkpoint("student", space.student, own))
-        self._layers = len(parts_of(self._student.model).layers)
-        for depth in space.depth:
-            layers_kept(depth, self._layers)
-        self._speeds: dict[Candidate, Spread] = {}
-        self._milliseconds: dict[Candidate, float] = {}
-        self._shapes: dict[Candidate, LayerShape] = {}
+        teacher, activation = starting_checkpoint(plan.recipe, "teacher", space.teacher)
+        student, inherited = starting_checkpoint(plan.recipe, "student", space.student)
+        activations = activation, space.training.get("activation") or inherited
+        self._teacher = self._untrained(teacher, activations[0])
+        self._student = self._untrained(student, activations[1])
+        self._times = SearchTimes(output, self._timed((teacher, student), activations))
+        self._timings: dict[Candidate, Timing] = {}
         self._points: dict[Candidate, SearchPoint] = {}
+        self._failed: dict[Candidate, str] = {}
         self._teacher_score: float | None = None
+
+    def _timed(self, folders: Sequence[Path], activations: Sequence[str | None]) -> str:
+        """Names all that times depend on but a student's shape."""
+        found = self._plan.recipe
+        return digest_of(
+            [
+                [digest_of_folder(folder) for folder in folders],
+                activations,
+                [self._plan.task.name, self._plan.task.labels, found.max_length, found.truncation],
+                digest_of(self._plan.val),
+                [_machine(), __version__],
+            ]
+        )
 
     def run(self) -> SearchReport:
         candidates = list(self._space.candidates())
         fastest, largest = min(candidates, key=_work), max(candidates, key=_work)
         for candidate in (fastest, largest):
-            if len(self._points) < self._space.trials:
+            if not self._is_full():
                 self._try(candidate)
-        if self._target is None or self._speed(fastest).median >= self._target:
+        if self._target is None or fastest in self._failed or self._speed(fastest).median >= self._target:
             self._propose(candidates)
         return self._report()
+
+    def _is_full(self) -> bool:
+        return len(self._points) + len(self._failed) >= self._space.trials
 
     def _propose(self, candidates: Sequence[Candidate]) -> None:
         """Lets optuna propose students until enough are trained or all have been tried."""
@@ -244,8 +252,8 @@ class _Search:
         choices = {name: sorted({getattr(each, name) for each in candidates}) for name in _FIELDS}
         for known in self._points.values():
             study.enqueue_trial({name: getattr(known.candidate, name) for name in _FIELDS})
-        for _ in range(_PROPOSALS_PER_TRIAL * self._space.trials):
-            if len(self._points) >= self._space.trials or len(self._speeds) == len(candidates):
+        for _ in range(PROPOSALS_PER_TRIAL * self._space.trials):
+            if self._is_full() or len({*self._timings, *self._failed}) == len(candidates):
                 break
             trial = study.ask()
             candidate = Candidate(
@@ -259,58 +267,85 @@ class _Search:
 
     def _try(self, candidate: Candidate) -> SearchPoint | None:
         """Times a student and, where it is fast enough, trains it; known ones cost nothing."""
-        speed = self._speed(candidate)
-        if self._target is not None and speed.median < self._target:
+        if candidate in self._failed:
             return None
+        try:
+            speed = self._speed(candidate)
+            if self._target is not None and speed.median < self._target:
+                return None
+        except FastformersError as error:
+            return self._left_out(candidate, error)
         if candidate not in self._points:
-            self._points[candidate] = self._train(candidate, speed)
+            teacher = self._taught()  # whose failure is that of all students
+            try:
+                self._points[candidate] = self._train(candidate, teacher)
+            except FastformersError as error:
+                return self._left_out(candidate, error)
         return self._points[candidate]
 
-    def _train(self, candidate: Candidate, speed: Spread) -> SearchPoint:
+    def _left_out(self, candidate: Candidate, error: FastformersError) -> None:
+        """Notes that a student cannot be made: the others can."""
+        self._failed[candidate] = str(error)
+        self._tell(f"student {candidate.name} is left out: {error}")
+
+    def _taught(self) -> float:
+        """The teacher's score; makes what all students need first."""
+        if self._teacher_score is None:
+            shared = self._plan.stages[: self._space.shared_stages(self._plan.recipe)]
+            results = self._run(replace(self._plan, stages=shared))
+            scores = {result.planned.stage.name: result.metrics["score"] for result in results}
+            self._teacher_score = scores[self._space.teacher]
+        return self._teacher_score
+
+    def _train(self, candidate: Candidate, teacher: float) -> SearchPoint:
         recipe = self._space.recipe_for(self._plan.recipe, candidate, self._layers)
-        plan = plan_recipe(recipe, self._output)
-        self._tell(f"student {candidate.name}: {speed.median:.1f} times as fast as the teacher")
-        results = run_stages(plan, self._output, tell=self._tell, progress=self._progress)
-        scores = {result.planned.stage.name: result.metrics["score"] for result in results}
-        teacher, score = scores[self._space.teacher], scores[candidate.name]
-        self._teacher_score = teacher
+        timing = self._timings[candidate]
+        self._tell(f"student {candidate.name}: {timing.speedup.median:.1f} times as fast as the teacher")
+        last = self._run(plan_recipe(recipe, self._output))[-1]
+        score = last.metrics["score"]
         self._tell(f"student {candidate.name}: {score:.1f}, teacher {teacher:.1f}")
-        folder = str(results[-1].planned.folder)
-        shape = self._shapes[candidate]
         return SearchPoint(
             candidate,
             score,
             teacher - score,
-            speed,
-            folder,
-            self._milliseconds[candidate],
-            shape.heads,
-            shape.intermediate,
+            timing.speedup,
+            str(last.planned.folder),
+            timing.milliseconds,
+            timing.heads,
+            timing.ffn,
         )
 
-    def _speed(self, candidate: Candidate) -> Spread:
-        if candidate not in self._speeds:
-            teacher, student = self._teacher, self._student
-            texts = self._plan.val[:: max(1, len(self._plan.val) // _TEXTS_TO_TIME)][:_TEXTS_TO_TIME]
-            encoded = student.encode(texts)
-            fast = self._cut(candidate)
-            timed = {
-                "teacher": Timed(teacher.model, teacher.encode(texts)),
-                "student": Timed(fast, encoded),
-            }
-            milliseconds, speedup = time_models(timed, encoded.lengths, _SECONDS_TO_TIME)["student"]
-            self._speeds[candidate], self._milliseconds[candidate] = speedup, milliseconds.median
-        return self._speeds[candidate]
+    def _run(self, plan: Plan) -> list[StageResult]:
+        return run_locked(plan, self._output, tell=self._tell, progress=self._progress)
 
-    def _cut(self, candidate: Candidate) -> nn.Module:
-        """A compiled encoder of the candidate's shape, its weights of no use."""
+    def _speed(self, candidate: Candidate) -> Spread:
+        if candidate not in self._timings:
+            known = self._times.get(candidate)
+            if known is None:
+                known = self._time(candidate)
+                self._times.keep(candidate, known)
+            self._timings[candidate] = known
+        return self._timings[candidate].speedup
+
+    def _time(self, candidate: Candidate) -> Timing:
+        teacher, student = self._teacher, self._student
+        texts = self._plan.val[:: max(1, len(self._plan.val) // _TEXTS_TO_TIME)][:_TEXTS_TO_TIME]
+        encoded = student.encode(texts)
+        fast, shape = self._cut(candidate)
+        timed = {"teacher": Timed(teacher.model, teacher.encode(texts)), "student": Timed(fast, encoded)}
+        milliseconds, speedup = time_models(timed, encoded.lengths, SECONDS_TO_TIME)["student"]
+        return Timing(milliseconds.median, speedup, shape.heads, shape.intermediate)
+
+    def _cut(self, candidate: Candidate) -> tuple[nn.Module, LayerShape]:
+        """A compiled encoder of the candidate's shape, its weights of no use, and the shape of its layers."""
         model = make_student(self._student.model, layers=layers_kept(candidate.depth, self._layers))
         if candidate.is_pruned:
             shares = {name: share for name in ("heads", "ffn") if (share := getattr(candidate, name)) < 1}
             prune_(model, PruneConfig(scores="random", **shares))
-        self._shapes[candidate] = shapes_of(model)[0]  # shares leave every layer alike
+        shape = shapes_of(model)[0]  # shares leave every layer alike
         config = CompileConfig() if candidate.int8 else CompileConfig(int8=None)
-        return compiling.compile(model, config, tokenizer=self._student.tokenizer if candidate.int8 else None)
+        tokenizer = self._student.tokenizer if candidate.int8 else None
+        return compiling.compile(model, config, tokenizer=tokenizer), shape
 
     def _untrained(self, folder: Path, activation: str | None) -> OpenedModel:
         """The model of a checkpoint with the task's head, before any stage has run."""
@@ -319,22 +354,6 @@ class _Search:
         if activation is not None:
             opened = replace(opened, model=make_student(opened.model, activation=activation))
         return replace(opened, task_file=TaskFile(self._plan.task, found.max_length, found.truncation))
-
-    def _checkpoint(self, role: str, name: str, activation: str | None) -> tuple[Path, str | None]:
-        """The checkpoint that a model begins as, followed back through the stages that train it, and its activation."""
-        stages = {stage.name: stage for stage in self._plan.recipe.stages}
-        while name in stages:
-            stage = stages[name]
-            if stage.kind not in ("train", "distill") or stage.options.arguments.keys() & {*SHAPING}:
-                raise ConfigError(
-                    f"[search] {role} goes back to stage {name!r}, which changes the shape of its model: a search "
-                    "needs one that only trains"
-                )
-            activation = activation or stage.options.arguments.get("activation")
-            name = stage.inputs["student" if stage.kind == "distill" else "model"]
-        folder = self._plan.recipe.models[name]
-        assert folder is not None
-        return folder, activation
 
     def _report(self) -> SearchReport:
         points = sorted(self._points.values(), key=lambda point: -point.speedup.median)
@@ -347,20 +366,21 @@ class _Search:
         if self._max_drop is None:  # among those fast enough, the most accurate
             fits.sort(key=lambda point: point.drop)
         slow = {
-            candidate.name: speed.median
-            for candidate, speed in self._speeds.items()
-            if candidate not in self._points
+            candidate.name: timing.speedup.median
+            for candidate, timing in self._timings.items()
+            if candidate not in self._points and candidate not in self._failed
         }
         return SearchReport(
             task=self._plan.task.name,
             metric=self._plan.task.main_metric,
-            machine=f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}",
+            machine=_machine(),
             teacher_score=self._teacher_score,
             max_drop=self._max_drop,
             target_speedup=self._target,
             points=marked,
             too_slow=slow,
             chosen=fits[0].candidate.name if fits else "",
+            failed={candidate.name: reason for candidate, reason in self._failed.items()},
         )
 
     def _tell(self, line: str) -> None:
@@ -371,9 +391,13 @@ class _Search:
 _FIELDS = ("depth", "heads", "ffn", "int8")
 
 
+def _machine() -> str:
+    return f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}"
+
+
 def _work(candidate: Candidate) -> tuple[float, bool]:
     """Orders candidates by their multiplications, INT8 before float32."""
-    return candidate.depth * (candidate.heads + 2 * candidate.ffn), not candidate.int8
+    return candidate.work, not candidate.int8
 
 
 def _on_frontier(point: SearchPoint, points: Sequence[SearchPoint]) -> bool:
@@ -385,6 +409,9 @@ def _on_frontier(point: SearchPoint, points: Sequence[SearchPoint]) -> bool:
 
 
 def _what_cannot_be_met(report: SearchReport) -> str:
+    if not report.points and report.failed:
+        name, reason = next(iter(report.failed.items()))
+        return f"none of the {len(report.failed)} students that were tried could be trained; {name}: {reason}"
     if not report.points:
         name, speed = max(report.too_slow.items(), key=lambda item: item[1])
         return (

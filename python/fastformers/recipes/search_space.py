@@ -12,7 +12,12 @@ from fastformers.errors import ConfigError
 from fastformers.recipes.recipe_file import Recipe, Stage
 from fastformers.recipes.recipe_stages import KINDS
 
-__all__ = ["Candidate", "SearchSpace", "layers_kept"]
+__all__ = ["PROPOSALS_PER_TRIAL", "SECONDS_TO_TIME", "Candidate", "SearchSpace", "layers_kept"]
+
+#: Proposals in all, per student trained: most proposals of a narrow budget are too slow, and cost seconds.
+PROPOSALS_PER_TRIAL = 8
+#: What a proposal and its teacher are timed for, beside each other.
+SECONDS_TO_TIME = 6.0
 
 _DEFAULTS: Mapping[str, Any] = {"heads": [1.0], "ffn": [1.0], "int8": [True], "trials": 12}
 #: What a distillation takes and a search does not: shapes that its timing knows nothing of.
@@ -41,6 +46,11 @@ class Candidate:
     def name(self) -> str:
         """E.g. ``"3-layers-h75-f50-int8"``; also the name of its last stage."""
         return f"{self.pruned_name}-{'int8' if self.int8 else 'float32'}"
+
+    @property
+    def work(self) -> float:
+        """Multiplications for a token, in a unit that only orders candidates."""
+        return self.depth * (self.heads + 2 * self.ffn)
 
     @property
     def is_pruned(self) -> bool:
@@ -165,6 +175,11 @@ class SearchSpace:
         for shape in product(self.depth, self.heads, self.ffn, self.int8):
             yield Candidate(*shape)
 
+    def shared_stages(self, recipe: Recipe) -> int:
+        """Returns how many of a recipe's stages every student needs: those up to the teacher, and to the student."""
+        needed = (self.teacher, self.student)
+        return 1 + max(place for place, stage in enumerate(recipe.stages) if stage.name in needed)
+
     def recipe_for(self, recipe: Recipe, candidate: Candidate, layers: int) -> Recipe:
         """Returns a recipe whose last stage is the candidate, and whose stages other candidates share where they can.
 
@@ -173,14 +188,7 @@ class SearchSpace:
             candidate: the student.
             layers: of what students are cut from.
         """
-        before = max(
-            (
-                place
-                for place, stage in enumerate(recipe.stages)
-                if stage.name in (self.teacher, self.student)
-            ),
-        )
-        stages = [*recipe.stages[: before + 1]]
+        stages = [*recipe.stages[: self.shared_stages(recipe)]]
         kept = {} if candidate.depth == layers else {"layers": layers_kept(candidate.depth, layers)}
         whole = candidate.whole_name
         inputs = {"teacher": self.teacher, "student": self.student}
