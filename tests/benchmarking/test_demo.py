@@ -236,6 +236,8 @@ def test_printed_report_holds_the_figures_and_fits(report: DemoReport, width: in
         assert figure in text
     words = " ".join(text.split())
     assert "400 of 423 held out, as many as fit in the time, 16 classes, 7 to 128 tokens" in words
+    quick = dataclasses.replace(report, texts={**report.texts, "quick": 1})
+    assert "400 of 423 held out, as --quick asks, 16 classes" in " ".join(printed(quick, width).split())
     assert "answers 101 times as many texts as the first" in words
     assert "one standard error is 2.1 points" in words
     assert "INT8 changed 0.5 % of the student's answers" in words

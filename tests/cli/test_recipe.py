@@ -11,6 +11,7 @@ from command_line import exit_status
 from tiny_models import save_checkpoint, word_pieces
 
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.config import Int8Config
 from fastformers.files.fields import MANIFEST
 
 
@@ -156,6 +157,7 @@ def test_a_model_folder_is_compiled_to_one_that_runs(
 def test_rounding_and_embeddings_are_chosen_when_compiling(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    from fastformers.recipes.quantizing import quantize_folder
     from fastformers.runtime.artefact_folder import read_artefact
 
     sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
@@ -171,6 +173,17 @@ def test_rounding_and_embeddings_are_chosen_when_compiling(
     assert [tensors["embeddings.word"].dtype for tensors in held] == ["float32", "int8"]
     name = next(each for each in held[0] if each.endswith("up.weight"))
     assert (held[0][name] != held[1][name]).any()
+    quantize_folder(tmp_path / "model", tmp_path / "int8", Int8Config(never_slower=False))
+    arguments = ("compile", str(tmp_path / "int8"), "--pooling", "mean", "-o", str(tmp_path / "of-int8"))
+    for option, named in (
+        (("--rounding", "compensated"), "rounding 'compensated'"),
+        (("--float32",), "float32 layers"),
+    ):
+        status, _, err = run(capsys, *arguments, *option)
+        assert status == ExitCode.USAGE
+        assert f"are INT8 and stay as they are, and {named} would change nothing" in " ".join(err.split())
+    status, _, _ = run(capsys, *arguments)
+    assert status == ExitCode.OK
     arguments = ("compile", str(tmp_path / "model"), "--float32", "--rounding", "compensated", "-o", "x")
     status, _, err = run(capsys, *arguments)
     assert status == ExitCode.USAGE

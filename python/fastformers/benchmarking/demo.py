@@ -124,6 +124,7 @@ def _measure(
         method=_METHOD,
         texts={
             "measured": count,
+            "quick": int(quick),
             "held_out": len(texts),
             "trained": len(models.tickets.train),
             "classes": len(models.tickets.labels),

@@ -61,8 +61,8 @@ class DemoReport:
         schema: version of this layout.
         model: name of the pretrained encoder.
         method: how the rows were measured, in words.
-        texts: number of texts ``measured`` and ``trained`` on, ``classes``; ``shortest``, ``median`` and ``longest``
-            in tokens.
+        texts: number of texts ``measured`` and ``trained`` on; ``quick``, 1 where few were asked for; ``classes``;
+            ``shortest``, ``median`` and ``longest`` in tokens.
         rows: in the order in which each builds on the one before.
         training_seconds: of all stages, when they ran.
         cached: all stages were there from an earlier run.

@@ -71,7 +71,8 @@ def show(console: Console, report: DemoReport, json_path: Path, picture_path: Pa
 def _how_many(texts: dict[str, int]) -> str:
     if texts["measured"] == texts["held_out"]:
         return f"all {texts['held_out']} held out"
-    return f"{texts['measured']} of {texts['held_out']} held out, as many as fit in the time"
+    why = "as --quick asks" if texts.get("quick") else "as many as fit in the time"
+    return f"{texts['measured']} of {texts['held_out']} held out, {why}"
 
 
 def _table(report: DemoReport) -> Table:

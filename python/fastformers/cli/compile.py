@@ -53,7 +53,10 @@ def compile_model(
     overwrite: Overwrite = False,
     as_json: JsonReport = False,
 ) -> None:
-    """Compile the model in DIR into a native encoder with INT8 layers and save it in OUT."""
+    """Compile the model in DIR into a native encoder with INT8 layers and save it in OUT.
+
+    Layers that are INT8 already stay as they are: --rounding and --float32 are refused for them.
+    """
     require("torch", "torch", "compile")
     require("transformers", "torch", "compile")
     import fastformers as ff
