@@ -94,6 +94,22 @@ class TestWithFbgemm:
     def _needs_fbgemm(self) -> None:
         pytest.importorskip("fbgemm_gpu", reason="the extra fbgemm (fbgemm-gpu-cpu) is not installed")
 
+    @pytest.mark.parametrize("added", ["forward hooks", "a forward of its own"])
+    def test_a_table_that_does_more_than_its_class_stays(self, added: str) -> None:
+        model = make()
+        table: Any = model.get_submodule(WORDS)
+        if added == "forward hooks":
+            table.register_forward_hook(lambda module, inputs, output: output * 5)
+        else:
+            stock = table.forward
+            table.forward = lambda given: stock(given) * 5
+        before = answers(model)
+        report = ff.quantize_embeddings_(model)
+        assert [each.reason for each in report.tables if each.name == WORDS] == [
+            f"it has {added}, which a swap would lose"
+        ]
+        assert torch.equal(answers(model), before)
+
     def test_the_word_table_is_swapped_and_the_bytes_are_counted(self) -> None:
         model = make()
         report = ff.quantize_embeddings_(model)

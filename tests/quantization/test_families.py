@@ -125,6 +125,9 @@ def test_an_activation_with_hooks_is_not_fused() -> None:
     activation = nn.ReLU()
     activation.register_forward_hook(lambda *_: None)
     assert activation_of(activation) is None
+    patched = nn.ReLU()
+    patched.forward = lambda x: x  # type: ignore[method-assign, assignment] # as adapters do
+    assert activation_of(patched) is None
 
 
 @pytest.mark.parametrize(("package", "name"), FUSIONS, ids=lambda part: part.rpartition(".")[2])

@@ -110,6 +110,12 @@ def test_layers_that_their_parent_reads_or_that_are_special_stay_float() -> None
     hooked = nn.Sequential(nn.Linear(40, 40))
     hooked[0].register_forward_hook(lambda *_: None)
     assert reasons(hooked) == {"0": "it has forward hooks, which a swap would lose"}
+    patched = nn.Sequential(nn.Linear(40, 40))
+    original = patched[0].forward
+    patched[0].forward = lambda x: original(x) + 1  # type: ignore[method-assign] # as adapters do
+    assert reasons(patched) == {"0": "it has a forward of its own, which a swap would lose"}
+    patched[0].forward = original  # type: ignore[method-assign] # as what undoes it does
+    assert reasons(patched) == {"0": None}
     assert reasons(nn.Sequential(nn.Linear(31, 33))) == {"0": "too small (1023 weights)"}
 
 

@@ -149,6 +149,19 @@ def test_hooks() -> None:
 
 
 @pytest.mark.parametrize(
+    "path", ["output.dense", "output.LayerNorm", "output.dropout", "intermediate.intermediate_act_fn"]
+)
+def test_a_forward_that_was_replaced_on_the_object(path: str) -> None:
+    model = bert()
+    module = model.get_submodule(f"encoder.layer.1.{path}")
+    stock = module.forward
+    module.forward = lambda *inputs, **options: stock(*inputs, **options)
+    refused(model, rf"encoder\.layer\.1\.{path} has a forward of its own")
+    module.forward = stock
+    assert translate(model).plan.hidden == 24
+
+
+@pytest.mark.parametrize(
     "path", ["dropout", "bert.embeddings.dropout", "bert.encoder.layer.1.output.dropout"]
 )
 def test_what_stands_where_dropout_was_must_do_nothing(path: str) -> None:

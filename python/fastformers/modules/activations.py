@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fastformers.encoder_plan import Activation
+from fastformers.modules.added_calls import added_call
 
 __all__ = ["activation_name"]
 
@@ -37,12 +38,12 @@ _FUNCTIONS: tuple[tuple[object, Activation], ...] = (
 
 
 def activation_name(value: object) -> Activation | None:
-    """Names a module or function; None for one that is not known or does more (a module with hooks).
+    """Names a module or function; None for one that is not known or does more (hooks, a replaced forward).
 
     Args:
         value: whatever a model applies to a linear layer's output.
     """
-    if isinstance(value, nn.Module) and (value._forward_hooks or value._forward_pre_hooks):
+    if isinstance(value, nn.Module) and added_call(value) is not None:
         return None
     if type(value) is nn.GELU:
         return "gelu" if value.approximate == "none" else "gelu_tanh"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fastformers.config import Int8EmbeddingConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.modules.added_calls import added_call
 from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 
 __all__ = ["EmbeddingsReport", "TableReport", "quantize_embeddings_"]
@@ -164,6 +165,9 @@ def _reason(
         return "it has 8 bits already"
     if any(fnmatchcase(name, pattern) for pattern in config.exclude):
         return "excluded"
+    added = added_call(module)
+    if added is not None:
+        return f"it has {added}, which a swap would lose"
     if module.num_embeddings < config.min_rows:
         return f"it has fewer than {config.min_rows:,} rows (min_rows)"
     if type(module) is not nn.Embedding or module.max_norm is not None:

@@ -14,6 +14,7 @@ from fastformers.config import Int8Config
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.kernels import Activation
 from fastformers.modules import PackedLinear
+from fastformers.modules.added_calls import added_call
 from fastformers.quantization.families import activation_of, fusable_activation, is_head, reads_weight_of
 
 __all__ = ["LayerPlan", "Site", "encoder_prefix", "plan_layers"]
@@ -167,8 +168,9 @@ def _reason_to_stay(
         return f"{type(linear).__name__} is not a plain nn.Linear"
     if linear.weight.device.type == "cpu" and linear.weight.data_ptr() in shared:
         return "its weight is shared with another module"
-    if linear._forward_hooks or linear._forward_pre_hooks:
-        return "it has forward hooks, which a swap would lose"
+    added = added_call(linear)
+    if added is not None:
+        return f"it has {added}, which a swap would lose"
     if linear.weight.numel() < LEAST_WEIGHTS:
         return f"too small ({linear.weight.numel()} weights)"
     return None

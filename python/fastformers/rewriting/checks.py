@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from fastformers.errors import UnsupportedModelError
+from fastformers.modules.added_calls import has_own_forward
 from fastformers.rewriting.family import Family, Head
 
 __all__ = ["attribute", "check_classes", "check_model", "child", "unsupported"]
@@ -147,6 +148,10 @@ def _check_hooks(module: nn.Module, name: str) -> None:
             raise unsupported(
                 f"{name} has forward hooks, which a compiled encoder would not call: remove them"
             )
+    if has_own_forward(module):
+        raise unsupported(
+            f"{name} has a forward of its own, which a compiled encoder would not call: remove it"
+        )
 
 
 def _check_dropout(module: nn.Module, name: str) -> None:
