@@ -213,5 +213,6 @@ def empty_like_kind(array: Any, shape: tuple[int, ...], dtype: str = "float32") 
     """An uninitialised array of ``shape``: a tensor when ``array`` is one, else a NumPy array."""
     if is_torch(array):
         torch_module = sys.modules["torch"]
-        return torch_module.empty(shape, dtype=getattr(torch_module, dtype))
+        # Not on torch's default device: the kernels write to an address.
+        return torch_module.empty(shape, dtype=getattr(torch_module, dtype), device="cpu")
     return aligned_empty(shape, dtype)

@@ -488,7 +488,13 @@ def linear_quantized(
     residual: Array | None = None,
     threads: int | None = None,
 ) -> Any:
-    """:func:`linear` on rows that are quantized already; returns float32, shape [M, N]."""
+    """:func:`linear` on rows that are quantized already; returns float32, shape [M, N].
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: rows of another K than the weight's, or an argument that does not fit.
+    """
+    if rows.depth != weight.depth:  # both may be padded to the same width
+        raise ShapeError(f"rows have K = {rows.depth}, the weight has {weight.depth}")
     q = _quantized_matrix(rows.q, weight)
     scales_address, _scales = vector_of(rows.scales, "scales", q.rows)
     zeros_address, _zeros = vector_of(rows.zero_points, "zero_points", q.rows, "int32")

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastformers import kernels
+from fastformers._arrays import empty_like_kind
 from fastformers.errors import (
     ConfigError,
     DeviceError,
@@ -179,6 +180,13 @@ CALLS: dict[str, tuple[Callable[[], Any], type[FastformersError], list[str]]] = 
         DtypeError,
         ["q must be uint8", "int8"],
     ),
+    "linear_quantized: another K that is padded to the same width": (
+        lambda: kernels.linear_quantized(
+            kernels.quantize_rows(X[:, :17]), kernels.pack(np.ones((10, 20), np.float32))
+        ),
+        ShapeError,
+        ["K = 17", "20"],
+    ),
     "linear_quantized: too few zero points": (
         lambda: kernels.linear_quantized(
             kernels.QuantizedRows(np.zeros((2, 20), np.uint8), BIAS[:2], np.zeros(1, np.int32), 20),
@@ -264,3 +272,13 @@ def test_a_good_call_works_after_refused_ones(selected_isa: str) -> None:
         with pytest.raises(error):
             kernels.linear(**{"x": X, "weight": packed, "bias": BIAS, **changes})
     assert np.all(np.abs(kernels.linear(X, packed, BIAS) - 20) < 1e-4)
+
+
+def test_results_are_on_the_cpu_whatever_torchs_default_device_is() -> None:
+    x, weight = torch.from_numpy(X), kernels.pack(np.ones((10, 20), np.float32))
+    with torch.device("meta"):
+        made = empty_like_kind(x, (4, 10))
+        assert made.device.type == "cpu"  # looked at first: to write to another one would end the process
+        found = kernels.linear(x, weight, per_tensor=True)
+    assert found.device.type == "cpu"
+    assert bool(torch.isfinite(found).all())
