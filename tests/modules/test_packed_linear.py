@@ -205,6 +205,24 @@ def test_threads_at_once_give_the_same_bits(layer: PackedLinear) -> None:
     assert all(torch.equal(y, expected[place % 8]) for place, y in enumerate(found))
 
 
+def test_is_called_by_keyword_as_a_float_layer_is(layer: PackedLinear) -> None:
+    x = torch.randn(2, 78)
+    assert torch.equal(layer(input=x), layer(x))
+
+
+def test_a_bias_and_factors_that_were_taken_away_are_not_applied(make_linear: Make) -> None:
+    linear = make_linear(78, 17)
+    x = torch.randn(3, 78)
+    with torch.no_grad():
+        bare = PackedLinear.from_linear(linear)(x) - linear.bias
+    layer = PackedLinear.from_linear(linear, factors=torch.full((78,), 2.0))
+    layer(x)
+    layer.bias = None
+    assert torch.allclose(layer(x), bare, atol=0.05)
+    layer.input_factors = None
+    assert torch.allclose(layer(x), bare / 2, atol=0.05)
+
+
 def test_describes_itself(layer: PackedLinear) -> None:
     text = repr(layer)
     for part in ("in_features=78", "out_features=17", "bias=True", "activation=gelu", f"isa={layer.isa}"):
@@ -221,6 +239,7 @@ def test_describes_itself(layer: PackedLinear) -> None:
         (torch.tensor(1.0), errors.ShapeError, "dimension"),
         (torch.empty(2, 78, device="meta"), errors.DeviceError, "meta"),
         (torch.randn(2, 78).to_sparse(), errors.DeviceError, "sparse"),
+        (torch._neg_view(torch.randn(2, 78)), errors.DtypeError, r"resolve_neg\(\)"),
         (np.ones((2, 78), np.float32), errors.DtypeError, "ndarray"),
     ],
 )

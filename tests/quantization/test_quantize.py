@@ -128,6 +128,23 @@ def test_layers_the_examples_do_not_reach_stay_float(plain_inputs: list[Tensor])
     assert report.layers[1].reason == "not reached by the calibration examples"
 
 
+def test_a_layer_that_is_called_by_keyword(plain_inputs: list[Tensor]) -> None:
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(40, 40)
+
+        def forward(self, x: Tensor) -> Any:
+            return self.inner(input=x)
+
+    model = Keyword().eval()
+    before = model(plain_inputs[0])
+    report = ff.quantize_(model, ff.Int8Config(never_slower=False), texts=plain_inputs)
+    assert report.layers[0].decision == "int8"
+    assert report.layers[0].sqnr_db is not None
+    assert torch.allclose(model(plain_inputs[0]), before, atol=0.1)
+
+
 def test_twice_changes_nothing_the_second_time(plain: nn.Sequential, plain_inputs: list[Tensor]) -> None:
     first = ff.quantize_(plain, SWAP_ALL, texts=plain_inputs)
     layers, expected = list(plain), plain(plain_inputs[0])

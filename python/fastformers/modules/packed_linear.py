@@ -126,12 +126,12 @@ class PackedLinear(PackedStorage):
         self.per_tensor = bool(per_tensor)
         self._hold(canonical)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Applies the layer.
 
         Args:
-            x: float32 tensor on the CPU, shape [..., K]; no row at all gives an empty result. Rows with unit last
-                stride and even spacing are read in place, others are copied first.
+            input: float32 tensor on the CPU, shape [..., K]; no row at all gives an empty result. Rows with unit last
+                stride and even spacing are read in place, others are copied first. Named as in ``nn.Linear``.
 
         Returns:
             New float32 tensor of shape [..., N]. A row that holds NaN or infinity gives a row of NaN.
@@ -140,6 +140,7 @@ class PackedLinear(PackedStorage):
             DtypeError, DeviceError, ShapeError: the input is refused; says why.
             IsaError: the instruction set was changed after packing; see :meth:`repack`.
         """
+        x = input
         if type(x) is not Tensor or is_compiling() or is_traced() is not None:
             return self._forward_dispatched(x)
         shape = x.shape
@@ -151,6 +152,7 @@ class PackedLinear(PackedStorage):
             or not shape
             or shape[-1] != depth
             or not x.is_contiguous()
+            or x.is_neg()
         ):
             rows = matrix_of(x, "x", columns=depth)  # raises, or finds the rows of a strided view
             x, stride = rows.owner, rows.stride
@@ -160,9 +162,9 @@ class PackedLinear(PackedStorage):
         if count == 0:
             return out
         bias, factors = self._parameters["bias"], self._buffers["input_factors"]
-        if (bias is not None and bias.data_ptr() != self._bias_address) or (
-            factors is not None and factors.data_ptr() != self._factors_address
-        ):
+        if (0 if bias is None else bias.data_ptr()) != self._bias_address or (
+            0 if factors is None else factors.data_ptr()
+        ) != self._factors_address:
             self._bind_vectors()
         try:
             _core.linear(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fastformers.errors import CalibrationError
+from fastformers.quantization.inputs import input_of_call
 
 __all__ = ["LayerObservation", "observe"]
 
@@ -72,11 +73,11 @@ class _Observer:
         self._last: tuple[Tensor, Tensor, str] | None = None
         self._leader: dict[str, str] = {}
 
-    def hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        """A forward pre-hook that looks at the layer's input."""
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        """A forward pre-hook, with keywords, that looks at the layer's input."""
 
-        def look(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            self._look(name, arguments[0])
+        def look(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+            self._look(name, input_of_call(arguments, options))
 
         return look
 
@@ -174,7 +175,10 @@ def observe(
     """
     listed = list(batches)
     observer = _Observer(linears, want_hessian, max_sample_rows, len(listed))
-    handles = [linear.register_forward_pre_hook(observer.hook(name)) for name, linear in linears.items()]
+    handles = [
+        linear.register_forward_pre_hook(observer.hook(name), with_kwargs=True)
+        for name, linear in linears.items()
+    ]
     try:
         with torch.no_grad():
             for done, batch in enumerate(listed):

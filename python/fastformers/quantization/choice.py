@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from fastformers.config import Int8Config
+from fastformers.quantization.inputs import input_of_call
 from fastformers.quantization.memory import return_freed_pages
 from fastformers.quantization.plan import LayerPlan
 from fastformers.quantization.progress import ProgressCallback
@@ -40,14 +41,16 @@ def counted_rows(plans: list[LayerPlan]) -> Iterator[dict[str, list[int]]]:
     counts: dict[str, list[int]] = {}
 
     def counter(name: str) -> Any:
-        def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            x = arguments[0]
+        def count(module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+            x = input_of_call(arguments, options)
             counts.setdefault(name, []).append(x.numel() // max(1, x.shape[-1]))
 
         return count
 
     hooks = [
-        plan.linear.register_forward_pre_hook(counter(plan.name)) for plan in plans if plan.linear is not None
+        plan.linear.register_forward_pre_hook(counter(plan.name), with_kwargs=True)
+        for plan in plans
+        if plan.linear is not None
     ]
     try:
         yield counts

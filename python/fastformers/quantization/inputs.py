@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fastformers.config import Int8Config
 from fastformers.errors import CalibrationError
 
-__all__ = ["LEAST_TEXTS", "Batch", "Examples", "bundled_texts", "collect_examples"]
+__all__ = ["LEAST_TEXTS", "Batch", "Examples", "bundled_texts", "collect_examples", "input_of_call"]
 
 #: Fewer texts than this say too little about a model's activations.
 LEAST_TEXTS = 8
@@ -54,6 +54,12 @@ class Examples:
     batches: tuple[Batch, ...]
     count: int
     origin: str
+
+
+def input_of_call(arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
+    """Returns what a linear layer was called with: by position, or as ``input=``."""
+    found: Tensor = arguments[0] if arguments else options["input"]
+    return found
 
 
 def bundled_texts() -> list[str]:
