@@ -27,6 +27,13 @@ class Says(nn.Module):
         return self.output
 
 
+class Echo(nn.Module):
+    """Returns its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 def record(
     output: Any, rows: int, mask: Tensor | None = None, positions: tuple[int, ...] | None = None
 ) -> Answers:
@@ -125,6 +132,59 @@ def test_the_encoders_output_is_looked_at_below_a_head() -> None:
 def test_outputs_without_numbers_are_refused(output: Any) -> None:
     with pytest.raises(errors.CalibrationError, match="cannot compare outputs"):
         record(output, 3)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_one_score_of_any_torch_model_is_compared_by_its_order(shape: tuple[int, ...]) -> None:
+    def say(*scores: float) -> Tensor:
+        return torch.tensor(scores).reshape(shape)
+
+    found = compare_answers(record(say(1, 2, 3, 4), 4), record(say(1, 3, 2.5, 9), 4))
+    assert found.disagreement == pytest.approx(1 / 6)
+    assert found.disagreement_of == "the order of two texts' scores"
+
+
+def test_logits_in_a_plain_dict_are_the_answer() -> None:
+    def say(logits: Tensor) -> dict[str, Tensor]:
+        return {"hidden": torch.ones(3, 2), "logits": logits}
+
+    found = compare_answers(record(say(torch.eye(3)), 3), record(say(torch.eye(3)[[0, 2, 2]]), 3))
+    assert found.disagreement == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("BertForSequenceClassification", "the class with the largest logit"),
+        ("BertForQuestionAnswering", "the class with the largest logit"),
+        ("BertForMultipleChoice", "the class with the largest logit"),
+        ("BertModel", "the nearest other text"),
+    ],
+)
+def test_a_model_that_returns_tuples_has_the_same_answers(name: str, of: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(**sizes, intermediate_size=32, max_position_embeddings=32)
+    model = getattr(transformers, name)(config).eval()
+    ids = torch.randint(1, 50, (4, 3, 6) if "Choice" in name else (4, 6))
+    examples = Examples((Batch({"input_ids": ids}, (0, 1, 2, 3), None),), 4, "made up")
+    with_names = record_answers(model, examples)
+    model.config.return_dict = False
+    found = compare_answers(with_names, record_answers(model, examples))
+    assert (found.disagreement, found.disagreement_of) == (0, of)
+
+
+def test_outputs_that_are_not_one_for_each_example_are_refused() -> None:
+    with pytest.raises(errors.CalibrationError, match=r"shape \[5, 2\] for 3 examples.*first dimension"):
+        record(torch.ones(5, 3, 2), 3)
+    with pytest.raises(errors.CalibrationError, match=r"shape \[4, 3\] for 8 examples"):
+        record(torch.ones(4, 3), 8)
+
+
+def test_outputs_of_several_sizes_are_refused() -> None:
+    batches = tuple(Batch({"x": torch.zeros(2, size)}, (size, size + 1), None) for size in (5, 7))
+    with pytest.raises(errors.CalibrationError, match="5 to 7 numbers an example"):
+        record_answers(Echo(), Examples(batches, 4, "made up"))
 
 
 def test_outputs_that_are_not_finite_are_refused() -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,17 +71,24 @@ def record_answers(
         progress: called with (batches done, batches).
 
     Raises:
-        CalibrationError: the model fails on the examples, or its answers are not finite.
+        CalibrationError: the model fails on the examples, its answers are not finite, or they are not one for each
+            example and of one size.
     """
     rows: dict[int, tuple[Tensor, Tensor | None]] = {}
     for done, batch in enumerate(examples.batches, start=1):
         hidden, logits = _run(model, batch)
-        embedded = _embed(hidden, batch.mask)
+        embedded = _by_example(_embed(hidden, batch.mask), logits, len(batch.positions), type(model).__name__)
         for row, position in enumerate(batch.positions):
             rows[position] = (embedded[row], None if logits is None else _choice(logits, row, batch.mask))
         if progress is not None:
             progress(done, len(examples.batches))
     ordered = [rows[position] for position in sorted(rows)]
+    widths = sorted({embedding.numel() for embedding, _ in ordered})
+    if len(widths) > 1:
+        raise CalibrationError(
+            f"the outputs of {type(model).__name__} have {widths[0]} to {widths[-1]} numbers an example, which cannot "
+            "be compared with each other: give example inputs of one shape"
+        )
     embeddings = torch.stack([embedding for embedding, _ in ordered])
     if not bool(torch.isfinite(embeddings).all()):
         raise CalibrationError(
@@ -130,11 +137,24 @@ def _run(model: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor] | None]:
         if hook is not None:
             hook.remove()
     hidden = _first_tensor(kept[0] if kept else output)
-    return hidden, _logits(output)
+    return hidden, _logits(output, has_head=hook is not None)
+
+
+def _by_example(embedded: Tensor, logits: list[Tensor] | None, examples: int, name: str) -> Tensor:
+    """One row per example; a model of multiple choice has as many rows for each as there are choices."""
+    odd = next((part for part in logits or () if part.dim() == 0 or part.shape[0] != examples), None)
+    if odd is None and embedded.shape[0] % examples == 0:
+        return embedded.reshape(examples, -1)
+    shape = list((embedded if odd is None else odd).shape)
+    raise CalibrationError(
+        f"{name} puts out shape {shape} for {examples} examples: they must lie along the first dimension of its inputs "
+        "and of its outputs"
+    )
 
 
 def _first_tensor(output: Any) -> Tensor:
-    found = getattr(output, "last_hidden_state", output)
+    named = _field(output, "last_hidden_state")
+    found = output if named is None else named
     if isinstance(found, Mapping):
         found = tuple(found.values())
     if isinstance(found, tuple | list):
@@ -146,12 +166,28 @@ def _first_tensor(output: Any) -> Tensor:
     return found.float()
 
 
-def _logits(output: Any) -> list[Tensor] | None:
-    if isinstance(output, Tensor):  # any torch model: the largest of a row of outputs is its answer
-        return [output] if output.dim() == 2 and output.shape[1] > 1 else None
-    names = ("start_logits", "end_logits") if hasattr(output, "start_logits") else ("logits",)
-    found = [getattr(output, name, None) for name in names]
+def _logits(output: Any, has_head: bool) -> list[Tensor] | None:
+    if isinstance(
+        output, Tensor
+    ):  # any torch model: the largest of a row of outputs is its answer, or its only one
+        return [output] if output.dim() in (1, 2) else None
+    names = ("logits",) if _field(output, "start_logits") is None else ("start_logits", "end_logits")
+    found = [_field(output, name) for name in names]
+    if has_head and found == [None] and isinstance(output, tuple | list):
+        return _first_logits(output)
     return [logits for logits in found if isinstance(logits, Tensor)] or None
+
+
+def _first_logits(output: Sequence[Any]) -> list[Tensor] | None:
+    """Of a model of transformers with ``return_dict=False``: the logits come first, of spans both ends."""
+    scores = [part for part in output if isinstance(part, Tensor) and part.is_floating_point()]
+    spans = len(scores) > 1 and scores[0].dim() == 2 and scores[0].shape == scores[1].shape
+    return scores[: 2 if spans else 1] or None
+
+
+def _field(output: Any, name: str) -> Any:
+    """What an output, an object or a mapping, calls by this name; None for nothing."""
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
 
 
 def _embed(hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -159,6 +195,8 @@ def _embed(hidden: Tensor, mask: Tensor | None) -> Tensor:
     if hidden.dim() == 3 and mask is not None and mask.shape == hidden.shape[:2]:
         weights = mask.unsqueeze(-1).float()
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+    if hidden.dim() < 2:
+        return hidden.reshape(-1, 1)
     return hidden.mean(1) if hidden.dim() == 3 else hidden.flatten(1)
 
 
