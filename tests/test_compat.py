@@ -57,6 +57,13 @@ def test_modules_are_chosen_by_name(model: nn.Sequential) -> None:
     assert packed(ff.compat.quantize_dynamic(model, {nn.Linear: 1, "0.2": None})) == ["0.0", "2"]
 
 
+def test_a_block_used_in_several_places_goes_by_any_of_its_names() -> None:
+    block = nn.Sequential(nn.Linear(40, 40))
+    model = nn.Sequential(block, block, nn.Linear(40, 30))
+    assert packed(ff.compat.quantize_dynamic(model, {"1"})) == ["0.0"]
+    assert packed(ff.compat.quantize_dynamic(model, {nn.Linear: 1, "1": None})) == ["2"]
+
+
 def test_no_calibration_and_no_timing_takes_place(
     model: nn.Sequential, monkeypatch: pytest.MonkeyPatch
 ) -> None:

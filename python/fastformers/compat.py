@@ -33,7 +33,8 @@ def quantize_dynamic(
 ) -> nn.Module:
     """Replaces ``nn.Linear`` layers by INT8 ones, as ``torch.ao.quantization.quantize_dynamic`` did.
 
-    No calibration and no timing takes place: every plain linear named is swapped, the head included.
+    No calibration and no timing takes place: every plain linear named is swapped, the head included; what
+    :func:`fastformers.quantize_` never swaps stays float (fewer than 1,024 weights, shared weights, hooks).
     :func:`fastformers.quantize_` gives more faithful results from a few texts.
 
     Args:
@@ -71,9 +72,8 @@ def quantize_dynamic(
     _check_names(model, names)
     model = model if inplace else copy.deepcopy(model)
     plans = [plan for plan in plan_layers(model, config) if plan.reason is None]
-    wanted = [
-        plan for plan in plans if everywhere or _named(plan, [key for key in names if spec[key] is not None])
-    ]
+    inside = _modules_in(model, [key for key in names if spec[key] is not None])
+    wanted = [plan for plan in plans if everywhere or id(plan.linear) in inside]
     check_layers(wanted)
     _swap(model, wanted)
     return model
@@ -91,7 +91,7 @@ def _as_mapping(spec: Iterable[type | str] | Mapping[type | str, Any] | None) ->
 
 
 def _check_names(model: nn.Module, names: Iterable[str]) -> None:
-    known = dict(model.named_modules())
+    known = dict(model.named_modules(remove_duplicate=False))
     for name in names:
         if name not in known:
             raise ConfigError(
@@ -99,8 +99,9 @@ def _check_names(model: nn.Module, names: Iterable[str]) -> None:
             )
 
 
-def _named(plan: LayerPlan, names: Iterable[str]) -> bool:
-    return any(f"{site.name}.".startswith(f"{name}.") for site in plan.sites for name in names)
+def _modules_in(model: nn.Module, names: Iterable[str]) -> frozenset[int]:
+    """Modules by id, with all inside them: one that is used in several places has a name in each."""
+    return frozenset(id(inner) for name in names for inner in model.get_submodule(name).modules())
 
 
 def _swap(model: nn.Module, plans: list[LayerPlan]) -> None:

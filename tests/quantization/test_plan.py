@@ -84,6 +84,34 @@ def test_a_layer_used_in_several_places_is_one_layer_and_not_fused() -> None:
     assert reasons(model, exclude=("blocks",)) == {"first": "excluded"}
 
 
+def test_a_block_used_in_several_places_is_excluded_by_any_of_its_names() -> None:
+    block = nn.Sequential(nn.Linear(40, 40))
+    model = nn.ModuleList([block, block, nn.Sequential(nn.Linear(40, 40))])
+    for pattern in ("0", "1", "1.0", "1.*"):
+        assert reasons(model, exclude=(pattern,)) == {"0.0": "excluded", "2.0": None}
+
+
+class Wrapper(nn.Module):
+    """Passes attributes on to the model inside, as adapters' and torch.compile's wrappers do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inner"), name)
+
+
+def test_the_encoder_of_a_wrapped_model_is_no_head(make_model: Callable[..., Any]) -> None:
+    plain = make_model("bert", "AutoModelForSequenceClassification")
+    wrapped = {name.removeprefix("inner."): why for name, why in reasons(Wrapper(plain)).items()}
+    assert wrapped == reasons(plain)
+    assert None in wrapped.values()
+
+
 class ReadsWeight(nn.Module):
     """Named and built like the feed-forward block of T5."""
 

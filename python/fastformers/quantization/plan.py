@@ -80,9 +80,7 @@ def plan_layers(model: nn.Module, config: Int8Config) -> list[LayerPlan]:
         raise UnsupportedModelError(
             f"{type(model).__name__} holds no nn.Linear: there is nothing to quantize"
         )
-    excluded = _excluded_names(
-        [name for name, _ in model.named_modules(remove_duplicate=False)], config.exclude
-    )
+    excluded = _excluded_modules(model, config.exclude)
     shared = _shared_weights(model)
     prefix = encoder_prefix(model)
     return [_plan_layer(module, found, excluded, shared, prefix, config) for module, found in sites]
@@ -93,7 +91,9 @@ def encoder_prefix(model: nn.Module) -> str | None:
     prefix = getattr(model, "base_model_prefix", None)
     if not isinstance(prefix, str) or not prefix:
         return None
-    return prefix if isinstance(getattr(model, prefix, None), nn.Module) else None
+    encoder = getattr(model, prefix, None)
+    # Wrappers pass attributes of the model inside on, and its modules have longer names in them.
+    return next((name for name, module in model.named_modules() if name and module is encoder), None)
 
 
 def _sites_of_linears(model: nn.Module) -> list[tuple[nn.Linear | PackedLinear, tuple[Site, ...]]]:
@@ -106,15 +106,17 @@ def _sites_of_linears(model: nn.Module) -> list[tuple[nn.Linear | PackedLinear, 
     return [(child, tuple(sites)) for child, sites in found.values()]
 
 
-def _excluded_names(names: list[str], patterns: Iterable[str]) -> frozenset[str]:
-    excluded: set[str] = set()
+def _excluded_modules(model: nn.Module, patterns: Iterable[str]) -> frozenset[int]:
+    """Modules by id, with all inside them: one that is used in several places has a name in each."""
+    named = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    excluded: set[int] = set()
     for pattern in patterns:
-        matched = [name for name in names if name and (name == pattern or fnmatchcase(name, pattern))]
+        matched = [name for name in named if name == pattern or fnmatchcase(name, pattern)]
         if not matched:
-            close = get_close_matches(pattern, names, n=3, cutoff=0.5)
+            close = get_close_matches(pattern, named, n=3, cutoff=0.5)
             hint = f"close matches: {', '.join(close)}" if close else "print(model) lists the names"
             raise ConfigError(f"exclude holds {pattern!r}, which matches no module of the model; {hint}")
-        excluded.update(matched)
+        excluded.update(id(inner) for name in matched for inner in named[name].modules())
     return frozenset(excluded)
 
 
@@ -132,7 +134,7 @@ def _shared_weights(model: nn.Module) -> frozenset[int]:
 def _plan_layer(
     module: nn.Linear | PackedLinear,
     sites: tuple[Site, ...],
-    excluded: frozenset[str],
+    excluded: frozenset[int],
     shared: frozenset[int],
     prefix: str | None,
     config: Int8Config,
@@ -152,14 +154,14 @@ def _plan_layer(
 def _reason_to_stay(
     linear: nn.Linear,
     sites: tuple[Site, ...],
-    excluded: frozenset[str],
+    excluded: frozenset[int],
     shared: frozenset[int],
     prefix: str | None,
     config: Int8Config,
 ) -> str | None:
+    if id(linear) in excluded:
+        return "excluded"
     for site in sites:
-        if any(ancestor in excluded for ancestor in _name_and_ancestors(site.name)):
-            return "excluded"
         if reads_weight_of(site.parent, site.attribute):
             return f"its weight is read directly by {type(site.parent).__name__}"
         if not config.include_head and is_head(site.name, prefix):
@@ -174,11 +176,6 @@ def _reason_to_stay(
     if linear.weight.numel() < LEAST_WEIGHTS:
         return f"too small ({linear.weight.numel()} weights)"
     return None
-
-
-def _name_and_ancestors(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _plan_fusion(plan: LayerPlan) -> None:
