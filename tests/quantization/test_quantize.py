@@ -41,9 +41,12 @@ def test_with_texts_and_tokenizer(make_model: Make, tokenizer: Any, texts: list[
     assert query.input_factors is not None
 
 
-def test_siblings_share_their_factors(make_model: Make, token_ids: list[dict[str, Tensor]]) -> None:
+@pytest.mark.parametrize("rounding", ["nearest", "compensated"])
+def test_siblings_share_their_factors(
+    make_model: Make, token_ids: list[dict[str, Tensor]], rounding: Any
+) -> None:
     model = make_model("bert")
-    ff.quantize_(model, SWAP_ALL, texts=token_ids)
+    ff.quantize_(model, ff.Int8Config(never_slower=False, rounding=rounding), texts=token_ids)
     attention = model.encoder.layer[0].attention
     assert torch.equal(attention.self.query.input_factors, attention.self.key.input_factors)
     assert torch.equal(attention.self.query.input_factors, attention.self.value.input_factors)

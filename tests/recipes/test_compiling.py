@@ -149,6 +149,29 @@ def test_model_with_int8_layers_is_taken_as_it_is(
         ff.compile(model, texts=[batch])
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_compensated_rounding_leaves_no_layer_float(
+    make_model: Callable[..., Any], batch: dict[str, Tensor], family: str
+) -> None:
+    fast = ff.compile(make_model(family), ff.Int8Config(rounding="compensated"), texts=[batch])
+    assert fast.notes == ()
+    kinds = {fast.tensors[f"layers.{number}.qkv.weight"].dtype for number in range(3)}
+    assert kinds == {np.dtype(np.int8)}
+
+
+@pytest.mark.parametrize(
+    "asked", [{"rounding": "compensated"}, {"max_disagreement": 0.0}, {"exclude": ("encoder.layer.1",)}]
+)
+def test_what_would_be_asked_of_int8_layers_in_vain_is_refused(
+    make_model: Callable[..., Any], asked: dict[str, Any]
+) -> None:
+    model = make_model("bert")
+    ff.quantize_(model, ff.Int8Config(never_slower=False))
+    with pytest.raises(errors.ConfigError, match=f"{next(iter(asked))} .*INT8 already"):
+        ff.compile(model, ff.Int8Config(**asked))
+    assert ff.compile(model, ff.Int8Config(threads=1)).report is None
+
+
 def test_int8_config_alone_says_how_layers_are_quantized(make_model: Callable[..., Any]) -> None:
     fast = ff.compile(make_model("bert"), ff.Int8Config(exclude=("encoder.layer.0",), never_slower=True))
     kinds = [fast.tensors[f"layers.{number}.qkv.weight"].dtype for number in range(3)]

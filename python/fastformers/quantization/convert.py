@@ -96,12 +96,12 @@ class Converter:
         budget = self._bytes * _HESSIANS_SHARE
         group: list[LayerPlan] = []
         taken = 0
-        for plan in plans:
-            needed = 4 * plan.shape[1] ** 2
+        for siblings in _runs_of_siblings(plans):
+            needed = 4 * siblings[0].shape[1] ** 2  # one Hessian: they mostly see one tensor
             if group and taken + needed > budget:
                 yield group
                 group, taken = [], 0
-            group.append(plan)
+            group.extend(siblings)
             taken += needed
         if group:
             yield group
@@ -192,6 +192,20 @@ def stays_float(plan: LayerPlan, reason: str, choice: Choice | None = None) -> L
     return LayerReport(
         plan.name, plan.shape, "float", reason, timings=timings, float_bytes=4 * columns * depth
     )
+
+
+def _runs_of_siblings(plans: list[LayerPlan]) -> list[list[LayerPlan]]:
+    """Neighbours that may read the same input, in lists that stay together: apart, they could not share factors."""
+    runs: list[list[LayerPlan]] = []
+    for plan in plans:
+        last = runs[-1][-1] if runs else None
+        parent = plan.sites[0].parent
+        near = last is not None and last.sites[0].parent is parent and last.shape[1] == plan.shape[1]
+        if near and not isinstance(parent, nn.Sequential | nn.ModuleList):
+            runs[-1].append(plan)
+        else:
+            runs.append([plan])
+    return runs
 
 
 def _siblings(group: list[LayerPlan], observations: dict[str, LayerObservation]) -> list[list[LayerPlan]]:

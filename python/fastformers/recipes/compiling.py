@@ -24,6 +24,9 @@ from fastformers.rewriting import Encoder, check_supported, translate
 
 __all__ = ["compile"]
 
+#: Fields of Int8Config that decide what layers become, or whether they may.
+_ASKED = ("equalize", "rounding", "exclude", "include_head", "max_disagreement")
+
 
 def compile(
     model: nn.Module | str | Path,
@@ -36,7 +39,8 @@ def compile(
     """Makes an encoder that computes what the model computes, natively, with INT8 linear layers.
 
     The model is not changed, not even its parameters' order in memory; the encoder shares the memory of those it
-    keeps float32. A model that holds INT8 layers (:func:`fastformers.quantize_`) is taken as it is.
+    keeps float32. A model that holds INT8 layers (:func:`fastformers.quantize_`) is taken as it is, and what an
+    :class:`fastformers.Int8Config` asks beyond its defaults is refused then.
 
     Args:
         model: a transformers encoder of a known family, bare or with a head for sequence classification, token
@@ -128,6 +132,7 @@ def _quantized(
                 "the model's layers are INT8 already" if packed else "int8=None leaves every layer float32"
             )
             raise ConfigError(f"texts are for calibration, and nothing is quantized: {reason}")
+        _refuse_vain_options(config.int8)
         return model, None
     int8 = replace(config.int8, never_slower=False)
     if not isinstance(model, SpanClassifier):
@@ -137,6 +142,17 @@ def _quantized(
     twin = copy.copy(model)
     twin._modules = {**model._modules, "encoder": encoder}
     return twin, report
+
+
+def _refuse_vain_options(int8: Int8Config | None) -> None:
+    """Refuses what was asked of a quantization that does not take place; a gate, above all, would not be one."""
+    default = Int8Config()
+    asked = [] if int8 is None else [name for name in _ASKED if getattr(int8, name) != getattr(default, name)]
+    if asked:
+        raise ConfigError(
+            f"{', '.join(asked)} of Int8Config would change nothing: the model's layers are INT8 already. Leave it "
+            "out, or compile the float model"
+        )
 
 
 def _configuration(model: nn.Module) -> dict[str, Any]:
