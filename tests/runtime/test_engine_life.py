@@ -162,6 +162,34 @@ def test_error_in_a_callback_does_not_stop_later_answers(
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_sys_exit_in_a_callback_does_not_stop_later_answers(
+    make_slow_engine: MakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make_slow_engine(instances=1)
+    future = engine.submit(LONG_TEXT)
+    future.add_done_callback(lambda _: sys.exit(3))  # before it is done: it runs on the engine's thread
+    assert future.result(timeout=60)
+    assert engine.submit("w2").result(timeout=60)
+    assert "SystemExit" in caplog.text
+
+
+def test_interrupted_submission_does_not_stop_later_answers(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(instances=1)
+    submit = engine._submit
+
+    def interrupted(*arguments: Any) -> None:
+        submit(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.submit("w1")
+    assert engine.submit("w2").result(timeout=60)
+
+
 def test_close_completes_what_waits(make_slow_engine: MakeEngine) -> None:
     engine = make_slow_engine(instances=1)
     futures = [engine.submit(LONG_TEXT) for _ in range(3)]

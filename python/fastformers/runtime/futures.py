@@ -8,16 +8,20 @@ all at once and sets their futures. It starts with the first request and ends wi
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from fastformers.errors import ForkError
 from fastformers.kernels import InstancePool, Ticket
 
 __all__ = ["CompletionThread", "EngineFuture"]
+
+_LOGGER = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 Submit = Callable[[int], Ticket]
@@ -28,7 +32,7 @@ class EngineFuture(Future[Answer], Generic[Answer]):
     """A :class:`concurrent.futures.Future` that also knows that it cannot be completed in a forked child.
 
     ``cancel()`` takes the request out of the queue when no instance has begun it. Done-callbacks run on the engine's
-    completion thread: keep them short.
+    completion thread: keep them short. What one raises is logged and stops nothing, ``SystemExit`` included.
     """
 
     def __init__(self) -> None:
@@ -114,12 +118,21 @@ class CompletionThread:
             del finished, ticket  # else the last answers would live until the next ones come
 
     def _complete(self, ticket: Ticket) -> None:
-        future, finish, _keep_alive = self._open.pop(ticket.tag)
+        opened = self._open.pop(ticket.tag, None)
+        if opened is None:  # Ctrl-C came between queueing it and noting so: nobody has its future
+            return
+        future, finish, _keep_alive = opened
         if not future.set_running_or_notify_cancel():
             return
         try:
             answer = finish(ticket.result())
         except Exception as error:  # whatever it is belongs to the one who waits, not to this thread
-            future.set_exception(error)
+            settle = partial(future.set_exception, error)
         else:
-            future.set_result(answer)
+            settle = partial(future.set_result, answer)
+        try:
+            settle()
+        except BaseException:
+            # Of a callback: futures log errors themselves, but sys.exit() would end this thread, and with it all
+            # later answers.
+            _LOGGER.exception("a callback of %r ended with an exception that is no error", future)
