@@ -19,6 +19,7 @@ from fastformers.errors import ConfigError, FormatError, GateError, MissingExtra
 from fastformers.export.builder import GraphBuilder
 from fastformers.export.encoder_graph import write_encoder
 from fastformers.export.linear_nodes import Linears, with_folded_factors
+from fastformers.export.parity import compare, require_within
 from fastformers.export.session import open_session, session_options
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.recipes import compiling
@@ -378,3 +379,24 @@ def test_the_check_gives_texts_as_ort_model_does_whatever_the_tokenizer_would_do
     model = make_model("roberta", "classification")  # one type of tokens, and the tokenizer tells two
     report = ff.export_onnx(model, tmp_path / "out", tokenizer=own)
     assert report.checked["logits"]["max_abs"] < 1e-4
+
+
+def _compared(name: str, found: np.ndarray, wanted: np.ndarray, mask: np.ndarray) -> Any:
+    return compare([{"attention_mask": mask}], [{name: found}], [{name: wanted}])
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_a_nan_in_any_row_is_within_nothing(row: int) -> None:
+    wanted = np.zeros((3, 4, 5), np.float32)
+    found = wanted.copy()
+    found[row, 0, 0] = np.nan
+    with pytest.raises(GateError, match="largest difference of nan"):
+        require_within(_compared("x", found, wanted, np.ones((3, 4), np.int64)), "fp32", lambda: "")
+
+
+def test_logits_of_as_many_classes_as_tokens_are_compared_whole() -> None:
+    wanted, mask = np.zeros((2, 4), np.float32), np.array([[1, 1, 1, 0], [1, 1, 1, 1]])
+    found = wanted.copy()
+    found[0, 3] = 9
+    assert _compared("logits", found, wanted, mask)["logits"].max_abs == 9
+    assert _compared("start_logits", found, wanted, mask)["start_logits"].max_abs == 0  # of padding
