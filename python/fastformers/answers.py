@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
     Attributes:
         label: its name (``id2label`` of the model), or ``"LABEL_i"`` where the model names none.
         score: its probability: softmax, or the sigmoid of its own logit where a text may have several labels
-            (``problem_type="multi_label_classification"``). Of a model with one output, the output itself.
+            (``problem_type="multi_label_classification"``). Of any other model with one output, the output itself.
     """
 
     label: str
@@ -139,7 +139,7 @@ def predictions(
 ) -> list[Prediction]:
     """Labels and scores of logits, [n, C], C >= 1; ``many_labels``: each label has a probability of its own."""
     names = labels if labels is not None else [f"LABEL_{i}" for i in range(logits.shape[1])]
-    if logits.shape[1] == 1:
+    if logits.shape[1] == 1 and not many_labels:
         return [Prediction(names[0], float(value)) for value in logits[:, 0]]
     scores = (sigmoid if many_labels else softmax)(logits)
     best = logits.argmax(axis=1)
@@ -154,7 +154,9 @@ def relevance(logits: NDArray[np.float32], *, many_labels: bool = False) -> NDAr
 def similarities(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cosine of each further row with the first, [n - 1], of embeddings [n, C]."""
     lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
-    cosines: NDArray[np.float32] = vectors[1:] @ vectors[0] / (lengths[1:] * lengths[0])
+    # Summed row by row: a matrix product rounds by the number of rows, and a score would depend on the others.
+    products = (vectors[1:] * vectors[0]).sum(axis=1)
+    cosines: NDArray[np.float32] = products / (lengths[1:] * lengths[0])
     return cosines
 
 
