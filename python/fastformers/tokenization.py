@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from fastformers.span_text import SpanText
 from fastformers.token_spans import token_span
 
 __all__ = [
+    "SPLIT_SPECIAL_TOKENS",
     "RaggedBatch",
     "Text",
     "TextEncoder",
@@ -26,7 +27,12 @@ __all__ = [
     "TruncationWarning",
     "check_list",
     "split_ragged",
+    "splits_special_tokens",
 ]
+
+#: What transformers calls it, in ``tokenizer_config.json`` too, that special tokens in texts are text;
+#: ``tokenizer.json`` has no place for it.
+SPLIT_SPECIAL_TOKENS = "split_special_tokens"
 
 #: One text, a pair of them (question and passage, query and document), or one with marked spans.
 Text: TypeAlias = "str | tuple[str, str] | SpanText"
@@ -100,6 +106,17 @@ def check_list(texts: Sequence[Text]) -> None:
         raise ShapeError(f"texts is {type(texts).__name__}, expected a list: pass list(texts)")
 
 
+def splits_special_tokens(tokenizer: Any) -> bool:
+    """Whether what looks like a special token in a text is text.
+
+    Args:
+        tokenizer: of transformers or tokenizers, or the content of a ``tokenizer_config.json``.
+    """
+    if isinstance(tokenizer, Mapping):
+        return tokenizer.get(SPLIT_SPECIAL_TOKENS) is True
+    return bool(getattr(tokenizer, SPLIT_SPECIAL_TOKENS, getattr(tokenizer, "encode_special_tokens", False)))
+
+
 def split_ragged(texts: Sequence[TokenizedText], most_tokens: int) -> Iterator[RaggedBatch]:
     """Yields the texts, in order, in batches of at most ``most_tokens`` tokens (a longer text alone)."""
     group: list[TokenizedText] = []
@@ -119,7 +136,7 @@ class TextEncoder:
 
     Args:
         tokenizer: copied; strategy and direction of its truncation are kept (``longest_first`` from the right when
-            it has none), its padding is dropped: a ragged batch has none.
+            it has none), and whether special tokens in texts are text; its padding is dropped: a ragged batch has none.
         max_length: tokens, special ones included, after which a text or pair is cut.
         num_spans: marked spans of a text; 0 for texts without.
         side: ``"left"`` or ``"right"``, the side that is cut (transformers' ``truncation_side``); ``None`` for what
@@ -134,7 +151,7 @@ class TextEncoder:
     def __init__(
         self, tokenizer: Tokenizer, max_length: int, num_spans: int = 0, side: str | None = None
     ) -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer = _copy(tokenizer)
         special = self._tokenizer.num_special_tokens_to_add(True)
         if max_length < max(1, special):
             raise ConfigError(
@@ -278,8 +295,14 @@ def _levels_to_caller() -> int:
     return level
 
 
+def _copy(tokenizer: Tokenizer) -> Tokenizer:
+    copied = Tokenizer.from_str(tokenizer.to_str())
+    copied.encode_special_tokens = tokenizer.encode_special_tokens  # not in its JSON
+    return copied
+
+
 def _without_truncation(tokenizer: Tokenizer) -> Tokenizer:
-    whole = Tokenizer.from_str(tokenizer.to_str())
+    whole = _copy(tokenizer)
     whole.no_truncation()
     return whole
 

@@ -29,6 +29,15 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 TEXTS = ["the cat sat on the mat", "good dog", "", "who ran because the bank of the river was bad " * 5]
+#: Of a description, each of which gave wrong answers or an error of Python's.
+DAMAGES: list[tuple[dict[str, Any], str]] = [
+    ({"many_labels": "no"}, "many_labels is missing or of another type"),
+    ({"max_length": 10**30}, "max_length is missing or of another type"),
+    ({"labels": [1, 2, 3]}, "labels is missing or of another type"),
+    ({"inputs": [["input_ids"]]}, "inputs is missing or of another type"),
+    ({"inputs": ["input_ids"]}, r"inputs are \['input_ids'\], and those of the graph"),
+    ({"outputs": ["embedding"]}, r"outputs are \['embedding'\], and those of the graph \['logits'\]"),
+]
 Export = Callable[..., tuple[Any, Path]]
 
 
@@ -176,6 +185,10 @@ def test_damaged_files_are_refused(export: Export) -> None:
     description.write_text(json.dumps({**kept, "outputs": "logits"}), encoding="utf-8")
     with pytest.raises(FormatError, match="outputs is missing or of another type"):
         ff.OrtModel(folder)
+    for damage, message in DAMAGES:
+        description.write_text(json.dumps({**kept, **damage}), encoding="utf-8")
+        with pytest.raises(FormatError, match=message):
+            ff.OrtModel(folder)
     description.unlink()
     with pytest.raises(FormatError, match="is missing: export the model again"):
         ff.OrtModel(folder)
@@ -337,6 +350,38 @@ def test_texts_are_cut_at_the_side_that_transformers_cuts(
     got = fast.logits(texts)
     # Float32 sums in another order, the bound of the export's own check.
     np.testing.assert_allclose(got, torch_logits(model, left, texts), atol=1e-4)
+
+
+def test_names_of_other_classes_than_the_graph_has_are_not_used(export: Export) -> None:
+    _, folder = export()
+    path = folder / "model-fp32.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**kept, "labels": ["good"]}), encoding="utf-8")
+    with ff.OrtModel(folder) as fast:
+        assert fast.labels is None
+        assert fast.predict(["good dog"])[0].label.startswith("LABEL_")
+
+
+@pytest.mark.parametrize("runner", ["Engine", "OrtModel", "TorchModel"])
+def test_special_tokens_in_texts_are_text_where_the_tokenizer_says_so(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path, runner: str
+) -> None:
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    splitting = type(tokenizer).from_pretrained(tmp_path / "tokenizer", split_special_tokens=True)
+    model, texts = make_model("bert", "classification"), ["good [SEP] dog", "the cat"]
+    config = ff.CompileConfig(int8=None, attention="float32")
+    if runner == "Engine":
+        encoder = ff.compile(model, config, tokenizer=splitting)
+        ff.save_pretrained(encoder, tmp_path / "out", tokenizer=splitting)
+        fast: Any = ff.Engine.from_pretrained(tmp_path / "out")
+    elif runner == "OrtModel":
+        ff.export_onnx(model, tmp_path / "out", tokenizer=splitting, check=False)
+        fast = ff.OrtModel(tmp_path / "out")
+    else:
+        fast = ff.TorchModel(model, splitting)
+    wanted = torch_logits(model, splitting, texts)
+    np.testing.assert_allclose(fast.logits(texts), wanted, atol=1e-4)
+    assert not np.allclose(torch_logits(model, tokenizer, texts)[0], wanted[0], atol=1e-3)
 
 
 def test_memory_settles_with_batches_of_ever_other_lengths(export: Export) -> None:

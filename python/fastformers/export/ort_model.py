@@ -34,13 +34,14 @@ from fastformers.errors import (
 from fastformers.export.report import DESCRIPTION_SCHEMA, description_file, model_file
 from fastformers.export.session import open_session, session_options
 from fastformers.files.strict_json import read_json
-from fastformers.tokenization import Text, TextEncoder, TokenizedText, check_list
+from fastformers.tokenization import Text, TextEncoder, TokenizedText, check_list, splits_special_tokens
 
 __all__ = ["OrtModel"]
 
 _MOST_TEXTS, _MOST_TOKENS = 32, 4096
 _MOST_DESCRIPTION_BYTES = 1 << 20
-_TOKENIZER = "tokenizer.json"
+_LONGEST = 1 << 24
+_TOKENIZER, _TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 _EMBEDDINGS = ("embedding", "sentence_embedding")
 
 Arrays = dict[str, NDArray[Any]]
@@ -99,10 +100,11 @@ class OrtModel:
         self._outputs: tuple[str, ...] = tuple(description["outputs"])
         self._inputs: tuple[str, ...] = tuple(description["inputs"])
         self._token_types: bool = description["token_types"]
-        self._labels = None if description["labels"] is None else tuple(description["labels"])
-        self._many_labels: bool = description.get("many_labels", False)  # older ones do not say it
+        self._many_labels: bool = description["many_labels"]
         options = session_options(self.threads, shared_cores=instances > 1, native=native)
         self._session = open_session(folder / model_file(graph), options)
+        _check_described(folder / description_file(graph), description, self._session)
+        self._labels = _labels(description, self._session)
         self._num_spans = _spans_read(self._session)
         self._texts = _text_encoder(folder, description, self._num_spans)
         self._pool = ThreadPoolExecutor(instances) if instances > 1 else None
@@ -360,22 +362,43 @@ def _description(path: Path) -> dict[str, Any]:
     description = read_json(path, _MOST_DESCRIPTION_BYTES)
     if description.get("schema") != DESCRIPTION_SCHEMA:
         raise FormatError(f"{path} has schema {description.get('schema')!r}, expected {DESCRIPTION_SCHEMA!r}")
-    wanted: dict[str, Any] = {
-        "precision": str,
-        "inputs": list,
-        "outputs": list,
-        "max_length": int,
-        "token_types": bool,
-        "labels": (list, type(None)),
+    description.setdefault("many_labels", False)  # older ones do not say it
+    fits: dict[str, Callable[[Any], bool]] = {
+        "precision": lambda value: isinstance(value, str),
+        "inputs": _are_words,
+        "outputs": _are_words,
+        "max_length": lambda value: type(value) is int and 1 <= value <= _LONGEST,
+        "token_types": lambda value: isinstance(value, bool),
+        "many_labels": lambda value: isinstance(value, bool),
+        "labels": lambda value: value is None or _are_words(value),
     }
-    for name, kind in wanted.items():
-        if not isinstance(description.get(name, ()), kind):
+    for name, is_fit in fits.items():
+        if not is_fit(description.get(name, ())):
             raise FormatError(f"{path}: {name} is missing or of another type")
     if description.get("truncation_side", "right") not in ("left", "right"):  # older ones do not say it
         raise FormatError(
             f"{path}: truncation_side is {description['truncation_side']!r}, neither left nor right"
         )
     return description
+
+
+def _are_words(values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and all(isinstance(value, str) for value in values)
+
+
+def _check_described(path: Path, description: dict[str, Any], session: Any) -> None:
+    """Holds a description against its graph: another export's would be found out by some answer, or by none."""
+    for name, there in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        names = sorted(entry.name for entry in there)
+        if sorted(description[name]) != names:
+            raise FormatError(f"{path}: {name} are {description[name]}, and those of the graph {names}")
+
+
+def _labels(description: dict[str, Any], session: Any) -> tuple[str, ...] | None:
+    """Names of the logits' columns, where there is one for each: a configuration may name others, as of the engine."""
+    widths = {entry.name: entry.shape[-1] for entry in session.get_outputs()}
+    names = description["labels"]
+    return None if names is None or len(names) != widths.get("logits") else tuple(names)
 
 
 def _spans_read(session: Any) -> int:
@@ -394,4 +417,6 @@ def _text_encoder(folder: Path, description: dict[str, Any], num_spans: int) -> 
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         raise FormatError(f"{path} is refused by tokenizers: {error}") from error
+    settings = folder / _TOKENIZER_CONFIG
+    tokenizer.encode_special_tokens = settings.is_file() and splits_special_tokens(read_json(settings))
     return TextEncoder(tokenizer, description["max_length"], num_spans, description.get("truncation_side"))

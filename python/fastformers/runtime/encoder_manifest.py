@@ -75,11 +75,13 @@ class Tokenization:
         max_length: longest input in tokens, special ones included; longer texts are cut.
         truncation_side: the side that is cut.
         token_types: the model is told which text of a pair a token is of.
+        split_special_tokens: what looks like a special token in a text, ``[SEP]``, is text.
     """
 
     max_length: int
     truncation_side: Literal["left", "right"]
     token_types: bool
+    split_special_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,10 @@ def _tokenization(content: Mapping[str, Any], plan: EncoderPlan) -> Tokenization
         max_length=_count(values, "max_length", 1, plan.max_tokens),
         truncation_side="left" if side == "left" else "right",
         token_types=field_of(values, "token_types", bool),
+        # Older ones do not say it.
+        split_special_tokens=field_of(
+            {"split_special_tokens": False, **values}, "split_special_tokens", bool
+        ),
     )
 
 

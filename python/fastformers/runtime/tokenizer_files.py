@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import FormatError, UnsupportedModelError
 from fastformers.runtime.encoder_manifest import Tokenization
+from fastformers.tokenization import SPLIT_SPECIAL_TOKENS, splits_special_tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -70,6 +71,8 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
         )
     if not hasattr(tokenizer, "save_pretrained"):
         (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
+        if splits_special_tokens(tokenizer):
+            (folder / TOKENIZER_CONFIG).write_text(json.dumps({SPLIT_SPECIAL_TOKENS: True}), encoding="utf-8")
         return
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)
@@ -103,6 +106,7 @@ def open_tokenizer(content: bytes, tokenization: Tokenization) -> Tokenizer:
         tokenizer = Tokenizer.from_str(content.decode("utf-8"))
         strategy = (tokenizer.truncation or {}).get("strategy", "longest_first")
         tokenizer.no_padding()
+        tokenizer.encode_special_tokens = tokenization.split_special_tokens
         tokenizer.enable_truncation(
             tokenization.max_length, strategy=strategy, direction=tokenization.truncation_side
         )
@@ -130,4 +134,5 @@ def tokenization_of(tokenizer: Any, plan: EncoderPlan) -> Tokenization:
         max_length=max(1, int(min(longest, plan.max_tokens))),
         truncation_side="left" if side == "left" else "right",
         token_types="token_type_ids" in inputs and plan.types > 0,
+        split_special_tokens=splits_special_tokens(tokenizer),
     )

@@ -60,6 +60,26 @@ def test_a_tokenizer_of_tokenizers_keeps_its_settings(plan: EncoderPlan, tokeniz
     assert tokenization_of(own, plan) == Tokenization(max_length=7, truncation_side="left", token_types=True)
 
 
+def test_special_tokens_in_texts_stay_text_when_the_tokenizer_says_so(
+    tmp_path: Path, plan: EncoderPlan, make_tensors: Any, tokenizer: Any
+) -> None:
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.add_special_tokens(["[UNK]", "cat"])
+    own.encode_special_tokens = True  # tokenizer.json does not say it
+    save_artefact(tmp_path / "x", plan, make_tensors(plan), config={}, tokenizer=own)
+    loaded = load_artefact(tmp_path / "x")
+    assert loaded.tokenization is not None
+    assert loaded.tokenization.split_special_tokens
+    assert loaded.tokenizer().encode("thecat").ids == own.encode("thecat").ids
+    own.encode_special_tokens = False
+    assert loaded.tokenizer().encode("thecat").ids != own.encode("thecat").ids
+    assert json.loads((tmp_path / "x" / "tokenizer_config.json").read_text()) == {
+        "split_special_tokens": True
+    }
+
+
 def test_padding_stored_in_the_file_is_not_applied(tokenizer: Any) -> None:
     from tokenizers import Tokenizer
 
