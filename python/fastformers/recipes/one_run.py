@@ -9,23 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastformers.errors import ConfigError
-
-try:
-    import fcntl
-except ImportError:  # no such locks on this system: runs go on without
-    fcntl = None  # type: ignore[assignment]
+from fastformers.files.folder_lock import lock, open_folder
 
 __all__ = ["only_run"]
-
-#: No stage can have this name. It stays there: to delete it is to let two runs lock two files.
-_LOCK = ".lock"
 
 
 @contextmanager
 def only_run(output: Path) -> Iterator[None]:
     """Keeps other runs out of a folder; the system lets go of it when the process ends, however it ends.
 
-    Where the file system knows no locks, or the folder cannot be written to, nothing is locked.
+    Where the file system knows no locks, nothing is locked.
 
     Args:
         output: exists.
@@ -33,26 +26,10 @@ def only_run(output: Path) -> Iterator[None]:
     Raises:
         ConfigError: another run has it, of this process or of another one.
     """
+    descriptor = open_folder(output.resolve())
     try:
-        descriptor = os.open(output / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
-    except OSError:
-        yield
-        return
-    try:
-        _lock(descriptor, output)
+        if lock(descriptor) is False:
+            raise ConfigError(f"another run is using {output}: wait for it, or choose another output folder")
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, output: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(
-            f"another run is using {output}: wait for it, or choose another output folder"
-        ) from None
-    except OSError:  # a file system without locks
-        return
