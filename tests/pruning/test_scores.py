@@ -131,6 +131,7 @@ def test_batches_without_a_row_for_each_example_are_refused(
     one_text = {"input_ids": torch.tensor([5, 6, 7]), "labels": torch.tensor(1)}
     for wrong, words in (
         (one_text, r"of shape \[examples, tokens\]; got one of shape \[3\]"),
+        ({"input_ids": batch["input_ids"][:, None]}, r"got one of shape \[6, 1, "),
         ({**batch, "labels": batch["labels"][:1]}, r"labels of a batch has shape \[1\], and input_ids \[6, "),
         ({**batch, "labels": torch.tensor(1)}, r"labels of a batch has shape \[\]"),
     ):

@@ -373,7 +373,7 @@ def keep_layers_(parts: EncoderParts, kept: Sequence[int]) -> None:
 
 def _forget_rotations_(encoder: Any, types: set[str]) -> None:
     """Removes the angles of kinds of attention that no layer has: a model of the new config has no place for them."""
-    rotary = getattr(encoder, "rotary_emb", None)
+    rotary: Any = getattr(encoder, "rotary_emb", None)
     for kind in set(getattr(rotary, "layer_types", ())) - types:
         for name in ("inv_freq", "original_inv_freq", "attention_scaling"):
             if hasattr(rotary, f"{kind}_{name}"):  # a kind may have no rotation at all

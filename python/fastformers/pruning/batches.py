@@ -83,7 +83,7 @@ def _tensors_of(batch: Any) -> dict[str, Tensor]:
     found = batch if isinstance(batch, Mapping) else {}
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     ids = tensors.get("input_ids")
-    if ids is None or ids.dim() < 2:
+    if ids is None or ids.dim() != 2:
         got = type(batch).__name__ if ids is None else f"one of shape {list(ids.shape)}"
         raise ConfigError(
             f"data must yield mappings with a tensor input_ids of shape [examples, tokens]; got {got}"
