@@ -280,7 +280,7 @@ def test_a_large_ledger_is_read_again(tmp_path: Path) -> None:
 )
 def test_a_damaged_ledger_is_told_in_words(tmp_path: Path, content: dict[str, Any], wrong: str) -> None:
     (tmp_path / "stages.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(FormatError, match=rf"stages\.json is damaged: {wrong}.*delete the file"):
+    with pytest.raises(FormatError, match=rf"stages\.json is damaged: {wrong}.*move the folder away"):
         Ledger(tmp_path)
 
 
@@ -621,6 +621,20 @@ def test_a_given_model_keeps_its_length_where_the_recipe_names_none(
     report = setting.run(GIVEN.format(recipe=""))
     task = json.loads((setting.folder / "out" / "cut" / "task.json").read_text(encoding="utf-8"))
     assert (task["max_length"], report.rows[0].scored) == (24, 40)
+
+
+def test_a_given_teacher_that_says_no_length_takes_the_one_that_the_recipe_names(
+    setting: Setting, of_24_tokens: Path
+) -> None:
+    setting.base = write_task(of_24_tokens, setting.folder / "other")
+    for name in ("task.json", "fastformers.json"):
+        (setting.base / name).unlink()
+    config = json.loads((setting.base / "config.json").read_text(encoding="utf-8"))
+    names = {"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 0, "good": 1}}
+    (setting.base / "config.json").write_text(json.dumps({**config, **names}), encoding="utf-8")
+    setting.run(GIVEN.format(recipe="max_length = 12"))
+    task = json.loads((setting.folder / "out" / "cut" / "task.json").read_text(encoding="utf-8"))
+    assert task["max_length"] == 12
 
 
 def test_units_are_counted_from_stage_to_stage(setting: Setting) -> None:

@@ -59,26 +59,38 @@ def check_given_models(recipe: Recipe, task: Task) -> None:
             name = stage.inputs[role]
             folder = recipe.models.get(name)
             if folder is not None:
-                _check_given(f"stage {stage.name!r}: {role} {name!r}", folder, recipe, task)
+                place = f"stage {stage.name!r}: {role} {name!r} in {folder}"
+                found = TaskFile.load(folder) if (folder / TASK_FILE).exists() else None
+                _check_task(place, found, task)
+                if (
+                    found is not None or role != "teacher"
+                ):  # a teacher that says none reads texts as its student does
+                    _check_length(place, folder, found, recipe)
+                _check_truncation(place, found, recipe)
 
 
-def _check_given(place: str, folder: Path, recipe: Recipe, task: Task) -> None:
-    found = TaskFile.load(folder) if (folder / TASK_FILE).exists() else None
+def _check_task(place: str, found: TaskFile | None, task: Task) -> None:
     if found is not None and (found.task.name, {*found.task.labels}) != (task.name, {*task.labels}):
         raise ConfigError(
-            f"{place} in {folder} is a model for {_described(found.task)}, and the recipe is for {_described(task)}: "
+            f"{place} is a model for {_described(found.task)}, and the recipe is for {_described(task)}: "
             "give a model of the recipe's task, or change the recipe's task and data"
         )
+
+
+def _check_length(place: str, folder: Path, found: TaskFile | None, recipe: Recipe) -> None:
     length = _length_of(folder) if found is None else found.max_length
-    truncation = TRUNCATIONS[0] if found is None else found.truncation
     if "max_length" in recipe.named and not _is_length(length, recipe.max_length, folder):
         raise ConfigError(
-            f"{place} in {folder} cuts texts after {length} tokens, and [recipe] max_length is {recipe.max_length}: "
+            f"{place} cuts texts after {length} tokens, and [recipe] max_length is {recipe.max_length}: "
             f"write max_length = {length}, or leave it out, which leaves it to the model"
         )
+
+
+def _check_truncation(place: str, found: TaskFile | None, recipe: Recipe) -> None:
+    truncation = TRUNCATIONS[0] if found is None else found.truncation
     if "truncation" in recipe.named and truncation != recipe.truncation:
         raise ConfigError(
-            f"{place} in {folder} cuts texts by {truncation!r}, and [recipe] truncation is {recipe.truncation!r}: "
+            f"{place} cuts texts by {truncation!r}, and [recipe] truncation is {recipe.truncation!r}: "
             f"write truncation = {truncation!r}, or leave it out, which leaves it to the model"
         )
 

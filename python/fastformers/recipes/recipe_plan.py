@@ -116,8 +116,8 @@ class Ledger:
             wrong = next((f"{name}.{each}" for each in odd), None)
         if wrong is not None:
             raise FormatError(
-                f"{self._file} is damaged: {wrong} is not what a run notes there; delete the file, or choose another "
-                "output folder, to run all stages anew"
+                f"{self._file} is damaged: {wrong} is not what a run notes there; move the folder away, or choose "
+                "another output folder, to run all stages anew"
             )
 
     def entry(self, name: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Ledger:
         if entry.get(_BEGUN) != key or not work.is_dir():
             return 0.0
         last = max(path.stat().st_mtime for path in (work, *work.rglob("*")))
-        return float(entry.get(_SPENT, 0.0)) + max(0.0, last - entry.get(_STARTED, last))
+        return float(entry.get(_SPENT, 0.0)) + max(0.0, last - float(entry.get(_STARTED, last)))
 
     def _digest(self, name: str) -> str | None:
         """Of the file that names all others of a result with their digests."""

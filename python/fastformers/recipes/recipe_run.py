@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,10 +170,20 @@ def run_stages(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
         return run_locked(plan, output, tell=tell, progress=progress)
 
 
-def run_locked(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[StageResult]:
-    """:func:`run_stages` for a caller that keeps others out of the folder, by :func:`.one_run.only_run`."""
+def run_locked(
+    plan: Plan, output: Path, *, tell: Tell, progress: bool, teachers: Collection[str] = ()
+) -> list[StageResult]:
+    """:func:`run_stages` for a caller that keeps others out of the folder, by :func:`.one_run.only_run`.
+
+    Args:
+        plan: the plan.
+        output: folder of the results; exists.
+        tell: takes one line a stage.
+        progress: stages show their own.
+        teachers: stages whose answers are kept for students that come later, besides those of the plan's students.
+    """
     ledger = Ledger(output)
-    teachers = {planned.stage.inputs.get("teacher") for planned in plan.stages}
+    heard = {*teachers, *(planned.stage.inputs.get("teacher") for planned in plan.stages)}
     results = []
     for planned in plan.stages:
         name = planned.stage.name
@@ -183,7 +193,7 @@ def run_locked(plan: Plan, output: Path, *, tell: Tell, progress: bool) -> list[
         entry = ledger.result(name)
         if "metrics" not in entry:
             tell(f"{name}: scoring on the validation set")
-            cache = output / _LOGITS if name in teachers else None
+            cache = output / _LOGITS if name in heard else None
             opened = open_model(planned.folder)
             scored = score_model(opened, _validation(plan, opened), cache_dir=cache)
             entry = {**entry, "metrics": scored.metrics, "answers": scored.answers}

@@ -274,16 +274,18 @@ class _Search:
             if self._target is not None and speed.median < self._target:
                 return None
         except FastformersError as error:
-            return self._left_out(candidate, error)
+            self._leave_out(candidate, error)
+            return None
         if candidate not in self._points:
             teacher = self._taught()  # whose failure is that of all students
             try:
                 self._points[candidate] = self._train(candidate, teacher)
             except FastformersError as error:
-                return self._left_out(candidate, error)
+                self._leave_out(candidate, error)
+                return None
         return self._points[candidate]
 
-    def _left_out(self, candidate: Candidate, error: FastformersError) -> None:
+    def _leave_out(self, candidate: Candidate, error: FastformersError) -> None:
         """Notes that a student cannot be made: the others can."""
         self._failed[candidate] = str(error)
         self._tell(f"student {candidate.name} is left out: {error}")
@@ -316,7 +318,13 @@ class _Search:
         )
 
     def _run(self, plan: Plan) -> list[StageResult]:
-        return run_locked(plan, self._output, tell=self._tell, progress=self._progress)
+        return run_locked(
+            plan,
+            self._output,
+            tell=self._tell,
+            progress=self._progress,
+            teachers={self._space.teacher},
+        )
 
     def _speed(self, candidate: Candidate) -> Spread:
         if candidate not in self._timings:
