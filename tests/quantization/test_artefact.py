@@ -175,6 +175,14 @@ def test_models_of_others_are_loaded_into_an_instance(tmp_path: Path) -> None:
         ff.load_pretrained_torch(path, nn.Sequential(nn.LayerNorm(32)))
 
 
+def test_a_name_that_could_not_be_read_again_is_refused_when_saving(tmp_path: Path) -> None:
+    model = nn.ModuleDict({"en de": nn.Linear(40, 40)}).eval()
+    ff.quantize_(model, SWAP_ALL)
+    with pytest.raises(errors.UnsupportedModelError, match=r"could not be loaded again.*'en de'"):
+        ff.save_pretrained(model, tmp_path / "model")
+    assert not list(tmp_path.glob("model*"))
+
+
 def test_a_layer_in_two_places_stays_one_layer(tmp_path: Path) -> None:
     def make() -> nn.ModuleDict:
         linear = nn.Linear(40, 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 import fastformers as ff
 from fastformers import errors
+from fastformers.recipes.compile_folder import compile_folder
 
 one_torch_thread = torch_threads.one_torch_thread
 
@@ -170,6 +172,11 @@ def test_what_would_be_asked_of_int8_layers_in_vain_is_refused(
     with pytest.raises(errors.ConfigError, match=f"{next(iter(asked))} .*INT8 already"):
         ff.compile(model, ff.Int8Config(**asked))
     assert ff.compile(model, ff.Int8Config(threads=1)).report is None
+
+
+def test_two_sources_of_calibration_texts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(errors.ConfigError, match="data_dir and texts"):
+        compile_folder(tmp_path, tmp_path / "out", data_dir=tmp_path, texts=["a text"] * 8)
 
 
 def test_int8_config_alone_says_how_layers_are_quantized(make_model: Callable[..., Any]) -> None:

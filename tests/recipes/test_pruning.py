@@ -11,7 +11,7 @@ import pytest
 from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
-from fastformers.errors import ConfigError, UnsupportedModelError
+from fastformers.errors import CalibrationError, ConfigError, UnsupportedModelError
 from fastformers.modules.layer_shapes import LayerShape, shapes_of
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.recipes.model_folder import open_model, save_model
@@ -182,6 +182,8 @@ def test_span_classifiers_are_pruned_and_quantized(checkpoint: Path, tokenizer: 
     config = ff.Int8Config(never_slower=False)
     quantized = quantize_folder(tmp_path / "pruned", tmp_path / "int8", config)
     assert "int8" in {layer.decision for layer in quantized.layers}
+    with pytest.raises(CalibrationError, match="too few"):
+        quantize_folder(tmp_path / "pruned", tmp_path / "none", config, texts=[])
     opened = open_model(tmp_path / "int8")
     assert type(opened.model) is SpanClassifier
     assert opened.required_task().task.name == "wic"

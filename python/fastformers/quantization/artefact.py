@@ -72,7 +72,7 @@ def save_pretrained(
         ConfigError: something is there and ``overwrite`` is False, or it is not a saved model; an extra file's name or
             content is refused.
         UnsupportedModelError: a transformers model whose shapes differ from what its config builds, in more than the
-            heads and neurons of its layers.
+            heads and neurons of its layers; or a module's name that a saved model cannot hold.
 
     Example:
         >>> ff.save_pretrained(model, "my-bert-int8", tokenizer)
@@ -95,7 +95,9 @@ def save_pretrained(
         files = {
             file.name: {"bytes": file.stat().st_size, "sha256": sha256_of_file(file)} for file in written
         }
-        write_json(folder / MANIFEST, _manifest(model, architecture, shapes, report, tied, files).to_dict())
+        manifest = _manifest(model, architecture, shapes, report, tied, files).to_dict()
+        _check_readable(manifest)
+        write_json(folder / MANIFEST, manifest)
 
 
 def load_pretrained_torch(
@@ -135,6 +137,14 @@ def load_pretrained_torch(
     if REPORT in manifest.files:
         model.__dict__[REPORT_ATTRIBUTE] = QuantizationReport.from_dict(_read(folder / REPORT))
     return model.eval()
+
+
+def _check_readable(manifest: dict[str, Any]) -> None:
+    """Reads a manifest as loading will, so that a name which that refuses is told now, not when the model is gone."""
+    try:
+        Manifest.parse(manifest)
+    except FormatError as error:
+        raise UnsupportedModelError(f"the model could not be loaded again: {error}") from error
 
 
 def _architecture(model: nn.Module) -> str | None:

@@ -51,14 +51,16 @@ def compile_folder(
         What was quantized; ``None`` where nothing was.
 
     Raises:
-        ConfigError: the folder holds no model or no task, or the output's place is taken; or INT8 layers, and the
-            config asks for others.
+        ConfigError: the folder holds no model or no task, the output's place is taken, both ``data_dir`` and ``texts``
+            were given, or the layers are INT8 and the config asks for others.
         FormatError: the model or the data is damaged.
         UnsupportedModelError, GateError, CalibrationError: as :func:`fastformers.compile`; nothing is written then.
 
     Example:
         >>> compile_folder("my-bert", "my-bert-fast", data_dir="superglue")  # doctest: +SKIP
     """
+    if data_dir is not None and texts is not None:
+        raise ConfigError("data_dir and texts both say what to calibrate on: give one of them")
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
     config, notes = with_folder_pooling(opened.folder, config)

@@ -59,7 +59,9 @@ def quantize_folder(
     chosen = Int8Config() if config is None else config
     examples: Sequence[Any] | None = texts
     if isinstance(opened.model, SpanClassifier):
-        examples = _marked(opened.model, opened.tokenizer, texts or bundled_texts(), chosen)
+        examples = _marked(
+            opened.model, opened.tokenizer, bundled_texts() if texts is None else texts, chosen
+        )
     report = quantize_(opened.model, chosen, tokenizer=opened.tokenizer, texts=examples)
     save_model(opened.model, output, opened.tokenizer, opened.task_file, overwrite=overwrite)
     return replace(report, notes=(*report.notes, *left_pooling_note(Path(folder))))
