@@ -113,6 +113,8 @@ def test_example_inputs_may_be_tensors_tuples_or_dicts(
         (["a"] * 7, "7 texts are too few.*at least 8"),
         ([1, 2, 3], "texts holds int"),
         (["a"] * 8 + [None], "NoneType, str"),
+        (["a"] * 8 + [("a", "b")], "str, tuple.*only pairs"),
+        ([("a", "b")] * 8 + ["cd"], "str, tuple.*only pairs"),
         ([torch.zeros(7, 40)], "7 examples"),
         ([torch.zeros(9, 40), "text"], "Tensor, str"),
         ([torch.tensor(1.0)] * 9, "Tensor"),

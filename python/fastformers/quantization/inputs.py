@@ -96,7 +96,7 @@ def collect_examples(
             f"texts is one {type(texts).__name__}; pass a list of texts or of example inputs"
         )
     given = list(texts)
-    if all(_is_text(item) for item in given):
+    if all(_is_text(item) for item in given) and len({isinstance(item, str) for item in given}) < 2:
         return _from_texts(model, config, tokenizer, given)
     if all(_is_example(item) for item in given):
         return _from_tensors(model, given)
