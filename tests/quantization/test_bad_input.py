@@ -54,6 +54,12 @@ CASES: list[tuple[str, Callable[[nn.Sequential], object], type[Exception], str]]
     ("double", lambda model: model.double(), errors.DtypeError, r"0\.weight is torch.float64"),
     ("too deep", widen, errors.ShapeError, r"5 has in_features 65537.*65536.*exclude=\('5',\)"),
     ("other device", to_meta, errors.DeviceError, r"3\.weight is on meta.*model.cpu\(\)"),
+    (
+        "training inside",
+        lambda model: model.append(nn.Dropout(0.1)),
+        errors.UnsupportedModelError,
+        r"5 is in training mode.*model.eval\(\)",
+    ),
     ("training", lambda model: model.train(), errors.UnsupportedModelError, r"model.eval\(\)"),
 ]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -129,6 +130,22 @@ def test_layers_the_examples_do_not_reach_stay_float(plain_inputs: list[Tensor])
     report = ff.quantize_(Branches().eval(), SWAP_ALL, texts=plain_inputs)
     assert decisions(report) == {"used": "int8", "unused": "float"}
     assert report.layers[1].reason == "not reached by the calibration examples"
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "compensated"])
+def test_torchs_default_dtype_does_not_matter(
+    plain: nn.Sequential, plain_inputs: list[Tensor], rounding: Any
+) -> None:
+    twin = copy.deepcopy(plain)
+    ff.quantize_(twin, ff.Int8Config(never_slower=False, rounding=rounding), texts=plain_inputs)
+    torch.set_default_dtype(torch.float64)
+    try:
+        config = ff.Int8Config(min_speedup=0, rounding=rounding)  # timed, and swapped whatever the times
+        ff.quantize_(plain, config, texts=plain_inputs)
+        found = plain(plain_inputs[0])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, twin(plain_inputs[0]))
 
 
 def test_a_layer_that_is_called_by_keyword(plain_inputs: list[Tensor]) -> None:

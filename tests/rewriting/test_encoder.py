@@ -312,6 +312,11 @@ def test_it_stays_in_evaluation_mode_on_the_cpu_in_float32(make_model: Callable[
     encoder = encode(make_model("bert"))
     assert encoder.eval() is encoder
     assert encoder.to("cpu") is encoder.float() is encoder
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert encoder.to("cpu") is encoder
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert not encoder.training
     assert not list(encoder.parameters())
     with pytest.raises(errors.UnsupportedModelError, match="train the model"):

@@ -61,8 +61,8 @@ class _Observer:
         self.statistics = {
             name: _Statistics(
                 linear.in_features,
-                torch.zeros(linear.in_features),
-                torch.empty(max_sample_rows, linear.in_features),
+                torch.zeros(linear.in_features, dtype=torch.float32),
+                torch.empty(max_sample_rows, linear.in_features, dtype=torch.float32),
             )
             for name, linear in linears.items()
         }
@@ -127,7 +127,7 @@ class _Observer:
             return
         found = self.statistics[name]
         if found.hessian is None:
-            found.hessian = torch.zeros(found.depth, found.depth)
+            found.hessian = torch.zeros(found.depth, found.depth, dtype=torch.float32)
         found.hessian.addmm_(rows.t(), rows)
 
     def result(self) -> dict[str, LayerObservation]:

@@ -14,18 +14,25 @@ from fastformers.quantization.plan import LayerPlan
 
 __all__ = ["check_layers", "check_model"]
 
+_RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
 
 def check_model(model: nn.Module) -> None:
     """Checks that a model can be run on the CPU and answers the same twice.
 
     Raises:
-        UnsupportedModelError: it is in training mode.
+        UnsupportedModelError: it, or a dropout inside it, is in training mode.
         DeviceError: a parameter or buffer is elsewhere.
     """
     if model.training:
         raise UnsupportedModelError(
             "the model is in training mode, where dropout makes every answer random: call model.eval() first"
         )
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, _RANDOM) and module.p:
+            raise UnsupportedModelError(
+                f"{name} is in training mode, where it makes every answer random: call model.eval() first"
+            )
     for kind, tensors in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in tensors:
             if tensor.device.type != "cpu":

@@ -136,11 +136,11 @@ class _PredictedError:
     ) -> None:
         shares = _row_shares(samples, weights, importance)
         self._rows = torch.cat([samples, absmax[None]])
-        self._shares = torch.cat([shares, torch.ones(1)])
+        self._shares = torch.cat([shares, torch.ones(1, dtype=torch.float32)])
         self._energy = self._shares @ self._rows.square()
         self._weights = list(zip(weights, importance, strict=True))
         # One scratch for all blocks: new ones would lie apart, with what outlives them between: 20 MB more heap.
-        self._scratch = torch.empty(_BLOCK, absmax.numel())
+        self._scratch = torch.empty(_BLOCK, absmax.numel(), dtype=torch.float32)
         self.weight_energy = torch.stack([i * self._column_energy(w) for w, i in self._weights]).sum(dim=0)
 
     def __call__(self, log_factors: Tensor) -> tuple[float, Tensor]:
@@ -169,7 +169,7 @@ class _PredictedError:
 
     def _weight_steps(self, factors: Tensor) -> tuple[Tensor, Tensor]:
         """Sum over output columns of the squared step, and its gradient."""
-        total, slope = torch.zeros(()), torch.zeros_like(factors)
+        total, slope = torch.zeros((), dtype=torch.float32), torch.zeros_like(factors)
         inverse = 1 / factors
         for weight, importance in self._weights:
             for block in weight.split(_BLOCK):
@@ -190,7 +190,7 @@ class _PredictedError:
 
 def _row_shares(samples: Tensor, weights: Sequence[Tensor], importance: Sequence[float]) -> Tensor:
     """What each row counts [R], 1 on average: the inverse of its squared output, kept from blowing up near 0."""
-    energy = torch.zeros(samples.shape[0])
+    energy = torch.zeros(samples.shape[0], dtype=torch.float32)
     for weight, share in zip(weights, importance, strict=True):
         energy += share * (samples @ weight.T).square().sum(dim=1)
     typical = float(energy.median())

@@ -160,7 +160,8 @@ def measure_layer(
 ) -> LayerTiming:
     """Times both versions of a layer, interleaved, on random rows."""
     before = torch.get_num_threads(), kernels.num_threads()
-    x = torch.randn(rows, linear.in_features, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, linear.in_features, dtype=torch.float32, generator=generator)
     packed = PackedLinear(
         linear.in_features,
         linear.out_features,

@@ -217,7 +217,7 @@ class Encoder(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Encoder:
         """Refuses moves to other devices and dtypes."""
-        moved = fn(torch.zeros(1))
+        moved = fn(torch.zeros(1, dtype=torch.float32))
         if moved.device.type != "cpu":
             raise DeviceError(f"a compiled encoder runs on the CPU and cannot be moved to {moved.device}")
         if moved.dtype != torch.float32:
