@@ -15,16 +15,18 @@ import multiprocessing
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal, Protocol, TypeAlias
 
 from fastformers import kernels
+from fastformers.benchmarking.cores import cpus_by_core
 from fastformers.benchmarking.measurement import NOISY
 from fastformers.errors import ConfigError, FastformersError
 from fastformers.measuring import interleave, percentile, spread
@@ -260,24 +262,25 @@ def _read(engine: Engine, texts: Sequence[Text]) -> ArrangementReading:
 
 
 def _latencies(engine: Engine, texts: Sequence[Text]) -> list[float]:
+    """Seconds of each text, one in flight for each instance, in the order of the answers."""
+    # Not of wait(): a future wakes it before its callbacks have run, and a reading would be missing.
+    answered: SimpleQueue[tuple[Future[Any], float]] = SimpleQueue()
+
+    def submit(text: Text) -> None:
+        begin = time.perf_counter()
+        engine.submit(text).add_done_callback(lambda done: answered.put((done, time.perf_counter() - begin)))
+
     latencies: list[float] = []
-
-    def note(begin: float, _: Future[Any]) -> None:
-        latencies.append(time.perf_counter() - begin)
-
     waiting = iter(texts)
-    flying: set[Future[Any]] = set()
-    while True:
-        for text in islice(waiting, engine.arrangement.instances - len(flying)):
-            begin = time.perf_counter()
-            future: Future[Any] = engine.submit(text)
-            future.add_done_callback(partial(note, begin))
-            flying.add(future)
-        if not flying:
-            return latencies
-        done, flying = wait(flying, return_when=FIRST_COMPLETED)
-        for future in done:
-            future.result()
+    for text in islice(waiting, engine.arrangement.instances):
+        submit(text)
+    while len(latencies) < len(texts):
+        future, seconds = answered.get()
+        latencies.append(seconds)
+        for text in islice(waiting, 1):
+            submit(text)
+        future.result()
+    return latencies
 
 
 class _InThreads:
@@ -309,7 +312,7 @@ class InstanceProcesses:
 
     def __init__(self, make_engine: MakeEngine, arrangement: Arrangement) -> None:
         context = multiprocessing.get_context("spawn")
-        cores = kernels.cpu_facts()["affinity_cpus"]
+        cores = cpus_by_core()
         self._workers: list[tuple[Any, Connection]] = []
         for index in range(arrangement.instances):
             ours, theirs = context.Pipe()
