@@ -57,6 +57,19 @@ def test_the_table_names_price_utilisation_and_doubts(
     assert "extrapolated" in printed
 
 
+def test_names_with_brackets_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"name": name, "queries_per_second": 5.0} for name in ("engine [pinned]", "a [/b] c")]
+    price = {"name": "my [box]", "usd_per_hour": 1}
+    path = saved(tmp_path, {"schema": "fastformers-ladder/1", "rows": rows, "price": price})
+    assert exit_status("cost", path) == ExitCode.OK
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "engine [pinned]" in printed
+    assert "a [/b] c" in printed
+    assert "1 USD/h (my [box])" in printed
+
+
 def test_a_measurement_is_priced_as_it_was_measured_unless_told_otherwise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

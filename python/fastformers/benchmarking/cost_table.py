@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fastformers.benchmarking.price_table import price_table
@@ -30,7 +31,7 @@ def show_costs(console: Console, report: CostReport) -> None:
         table.add_row(*_cells(row)[: len(table.columns)])
     console.print(table)
     busy = f", the machine busy {100 * report.utilisation:g} % of the time it is paid for"
-    console.print(f"At {report.price}{busy}.", highlight=False)
+    console.print(f"At {escape(str(report.price))}{busy}.", highlight=False)
     if report.utilisation < 1 and any(row.speed.joules_per_100m is not None for row in report.rows):
         console.print(
             "kWh: of answering; what the machine draws while it waits is not in it.", highlight=False
@@ -64,11 +65,11 @@ def _cells(row: CostRow) -> tuple[str, ...]:
     marks = " ~" * speed.noisy + " *" * speed.extrapolated
     joules = speed.joules_per_100m
     return (
-        f"{speed.name}{marks}",
+        escape(f"{speed.name}{marks}"),
         _figure(speed.queries_per_second),
         _figure(row.usd_per_100m),
         "" if joules is None else _figure(joules / _JOULES_PER_KWH),
-        speed.energy_method,
+        escape(speed.energy_method),
         "" if row.kg_co2_per_100m is None else _figure(row.kg_co2_per_100m),
     )
 
