@@ -263,6 +263,7 @@ def test_answers_without_nan_are_not_taken_for_it() -> None:
         (len, {"a": "text"}, {}, "texts is a dict; pass a list"),
         (len, None, {}, "texts is a NoneType; pass a list"),
         ("model", TEXTS, {}, "run is 'model'"),
+        (".", TEXTS, {"tokenizer": object()}, "tokenizer has no effect"),
         (len, TEXTS, {"rounds": 2}, "rounds is 2"),
         (len, TEXTS, {"batch_size": 0}, "batch_size is 0"),
         (len, TEXTS, {"seconds": math.nan}, "seconds is nan"),
@@ -277,3 +278,17 @@ def test_wrong_use_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         ff.measure(run, texts, **options)
+
+
+def test_long_texts_are_cut_to_what_the_model_takes_where_the_tokenizer_has_no_limit() -> None:
+    pytest.importorskip("torch")
+    from tiny_models import word_pieces
+    from transformers import RobertaConfig, RobertaModel
+
+    tokenizer = word_pieces(["a", "text"])
+    tokenizer.model_max_length = 10**30
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = RobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=34, pad_token_id=1, **sizes)
+    model = RobertaModel(config).eval()
+    found = ff.measure(model, ["a text " * 50], tokenizer=tokenizer, seconds=0.2, warmup=0.0, energy="off")
+    assert found.queries

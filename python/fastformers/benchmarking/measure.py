@@ -89,6 +89,8 @@ def measure(
         >>> print(ff.measure(engine, texts, price="azure:F16s_v2"))
     """
     _check(texts, rounds, seconds, batch_size, warmup)
+    if tokenizer is not None and isinstance(run, str | Path | Engine):
+        raise ConfigError("tokenizer has no effect: an engine answers texts with its own; leave it out")
     if isinstance(run, str | Path):
         if not Path(run).is_dir():
             raise ConfigError(f"run is {str(run)!r}, which is no folder; allowed: that of a compiled model")

@@ -122,7 +122,12 @@ def most_tokens(model: Any, tokenizer: Any) -> int:
     """Tokens after which a text is cut: the tokenizer's limit or the model's, whichever is smaller."""
     plan = getattr(model, "plan", None)
     config = getattr(model, "config", None)
-    most = getattr(plan, "max_tokens", None) or getattr(config, "max_position_embeddings", None)
+    most = getattr(plan, "max_tokens", None)
+    if most is None and _is_torch_model(model):
+        from fastformers.modules.encoder_names import positions_of
+
+        most = positions_of(model)  # RoBERTa's table has two rows more than it takes tokens
+    most = most or getattr(config, "max_position_embeddings", None)
     return min(int(tokenizer.model_max_length), most or int(tokenizer.model_max_length))
 
 
