@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +329,41 @@ def test_numbers_that_stock_operators_would_take_are_refused(
     _, folder = export()
     with ff.OrtModel(folder) as model, pytest.raises(error, match=says):
         model.run(*inputs)
+
+
+def test_closing_lets_a_call_in_progress_finish(export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder = export()
+    model = ff.OrtModel(folder, instances=2)
+    expected, texts = model.logits(["good dog"] * 200), ["good dog"] * 200
+    begun, closing, compute = threading.Event(), threading.Event(), model._computed
+
+    def slow(inputs: Any) -> Any:
+        begun.set()
+        assert closing.wait(60)
+        return compute(inputs)
+
+    monkeypatch.setattr(model, "_computed", slow)
+    with ThreadPoolExecutor(2) as pool:
+        call = pool.submit(model.logits, texts)
+        assert begun.wait(60)
+        end = pool.submit(model.close)
+        while not model._closed:
+            time.sleep(0.001)
+        closing.set()
+        np.testing.assert_array_equal(call.result(60), expected)
+        end.result(60)
+
+
+def test_a_model_closed_while_texts_are_tokenized_says_so(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = export()
+    model = ff.OrtModel(folder, instances=2)
+    assert model._texts is not None
+    encode = model._texts.encode
+    monkeypatch.setattr(model._texts, "encode", lambda texts: (encode(texts), model.close())[0])
+    with pytest.raises(ClosedError, match="closed"):
+        model.logits(["good dog"])
 
 
 @pytest.mark.parametrize("count", ["auto", 1.5, True, 0])

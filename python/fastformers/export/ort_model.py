@@ -183,6 +183,7 @@ class OrtModel:
                 leaves nothing of a sequence or makes gaps in it; says which.
             DtypeError: numbers that are not whole.
         """
+        self._check_open()
         ids = _whole("input_ids", input_ids)
         given = {
             "input_ids": ids,
@@ -212,7 +213,7 @@ class OrtModel:
         return self._labels
 
     def close(self) -> None:
-        """Ends the threads; later calls raise ``ClosedError``."""
+        """Lets calls in progress finish and ends the threads; later calls raise ``ClosedError``."""
         self._closed = True
         if self._pool is not None:
             self._pool.shutdown()
@@ -225,9 +226,11 @@ class OrtModel:
     ) -> None:
         self.close()
 
-    def _computed(self, inputs: Arrays) -> Arrays:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this OrtModel is closed")
+
+    def _computed(self, inputs: Arrays) -> Arrays:
         try:
             return dict(zip(self._outputs, self._session.run(list(self._outputs), inputs), strict=True))
         except Exception as error:  # of many classes, with no common one that is public
@@ -265,14 +268,17 @@ class OrtModel:
             raise ConfigError(
                 f"the folder has no {_TOKENIZER}: export with tokenizer=..., or call run() with token ids"
             )
-        if self._closed:
-            raise ClosedError("this OrtModel is closed")
+        self._check_open()
         encoded = self._texts.encode(texts)
         groups = _groups(encoded)
         compute: Callable[[list[int]], Arrays] = lambda group: self._computed(  # noqa: E731
             self._padded([encoded[index] for index in group])
         )
-        results = map(compute, groups) if self._pool is None else self._pool.map(compute, groups)
+        try:
+            results = map(compute, groups) if self._pool is None else self._pool.map(compute, groups)
+        except RuntimeError:
+            self._check_open()  # closed since the texts were tokenized: the threads take no more work
+            raise
         found = ((group, outputs[name]) for group, outputs in zip(groups, results, strict=True))
         return unpadded(found, list(map(len, encoded)))
 
