@@ -25,7 +25,8 @@ def cpus_by_core(cpus_folder: Path = _CPUS) -> list[int]:
         cpus_folder: where sysfs describes CPUs; one whose siblings cannot be read counts as a core.
     """
     seen: set[str] = set()
-    firsts, others = [], []
+    firsts: list[int] = []
+    others: list[int] = []
     for cpu in sorted(os.sched_getaffinity(0)):
         try:
             core = (cpus_folder / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text(

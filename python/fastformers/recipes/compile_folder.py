@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastformers.config import CompileConfig, Int8Config
+from fastformers.config import CompileConfig
 from fastformers.errors import ConfigError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
@@ -66,8 +66,11 @@ def compile_folder(
     config, notes = with_folder_pooling(opened.folder, config)
     task_file = opened.task_file if data_dir is None else opened.required_task()
     packed = any(isinstance(module, PackedLinear) for module in opened.model.modules())
-    if packed:
-        _check_stays_int8(opened.folder, config)
+    if packed and config is not None and config.int8 is None:
+        raise ConfigError(
+            f"the layers of the model in {opened.folder} are INT8 and stay as they are: leave float32 out, or compile the "
+            "model that was quantized"
+        )
     if data_dir is not None and packed:
         notes += (_CALIBRATED,)
     elif data_dir is not None and task_file is not None:
@@ -76,23 +79,6 @@ def compile_folder(
     encoder.notes += notes
     save_model(encoder, output, opened.tokenizer, task_file, overwrite=overwrite)
     return encoder.report
-
-
-def _check_stays_int8(folder: Path, config: CompileConfig | None) -> None:
-    """Refuses a choice for layers that are INT8 already, and would stay as they are."""
-    if config is None or config.int8 == Int8Config():
-        return
-    asked = "float32 layers" if config.int8 is None else _changed_options(config.int8)
-    raise ConfigError(
-        f"the layers of the model in {folder} are INT8 and stay as they are, and {asked} would change nothing: leave "
-        "it out, or compile the model that was quantized"
-    )
-
-
-def _changed_options(config: Int8Config) -> str:
-    usual = vars(Int8Config())
-    changed = [f"{name} {value!r}" for name, value in vars(config).items() if value != usual[name]]
-    return ", ".join(changed)
 
 
 def saved_notes(folder: str | Path) -> list[str]:
