@@ -86,7 +86,7 @@ def _check_model(model: nn.Module, train: EncodedExamples) -> None:
         )
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UnsupportedModelError("the model has no parameters to train: it is compiled, or frozen")
-    halved = next((one for one in model.named_parameters() if _is_other_float(one[1])), None)
+    halved = next((one for one in model.named_parameters() if _is_trained_in_half(one[1])), None)
     if halved is not None:
         raise UnsupportedModelError(
             f"{halved[0]} is {str(halved[1].dtype).removeprefix('torch.')}, and weights are trained in float32, so "
@@ -99,8 +99,8 @@ def _check_model(model: nn.Module, train: EncodedExamples) -> None:
         )
 
 
-def _is_other_float(parameter: nn.Parameter) -> bool:
-    return parameter.requires_grad and parameter.dtype != torch.float32
+def _is_trained_in_half(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16)
 
 
 def _check_examples(name: str, encoded: EncodedExamples, config: TrainConfig, labelled: bool) -> None:

@@ -64,8 +64,8 @@ def train_(
     Raises:
         ConfigError: no examples, unlabelled ones where labels are needed, a fixed length that a text exceeds, another
             task's validation set, a precision the device lacks, or a work folder of another run.
-        UnsupportedModelError: the model holds INT8 layers, nothing that can be trained, or weights to be trained that
-            are not float32.
+        UnsupportedModelError: the model holds INT8 layers, nothing that can be trained, or weights to be trained in
+            half.
         NonFiniteError: the loss or a logit became NaN or infinite. The model is in no useful state then.
         FormatError: a file of the work folder is damaged.
         MissingExtraError: transformers, accelerate or scikit-learn is not installed.
