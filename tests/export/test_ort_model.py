@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from fastformers.errors import (
     ClosedError,
     ConfigError,
     DtypeError,
+    ForkError,
     FormatError,
     MissingExtraError,
     ShapeError,
@@ -352,6 +355,27 @@ def test_closing_lets_a_call_in_progress_finish(export: Export, monkeypatch: pyt
         closing.set()
         np.testing.assert_array_equal(call.result(60), expected)
         end.result(60)
+
+
+def test_a_forked_child_is_told_that_instances_have_no_threads_there(export: Export) -> None:
+    _, folder = export()
+    model = ff.OrtModel(folder, instances=2)
+    model.logits(["good dog"] * 200)
+    child = os.fork()
+    if not child:
+        try:
+            model.logits(["good dog"])
+        except ForkError:
+            os._exit(0)
+        finally:
+            os._exit(1)
+    end = time.monotonic() + 60
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        time.sleep(0.01)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)
 
 
 def test_a_model_closed_while_texts_are_tokenized_says_so(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ from fastformers.errors import (
     ClosedError,
     ConfigError,
     DtypeError,
+    ForkError,
     FormatError,
     ShapeError,
     UnsupportedModelError,
@@ -60,7 +62,7 @@ class OrtModel:
             node for each layer is ``"int8-fastformers-layers"``.
         threads: threads of an instance; ``None``: the cores there are, divided by the instances. Refused for
             ``"int8-fastformers"``, whose operators take their number from ``FASTFORMERS_NUM_THREADS`` and share it.
-        instances: batches computed at the same time.
+        instances: batches computed at the same time. With more than one, calls in a forked child raise ``ForkError``.
 
     Raises:
         ConfigError: the folder has no such graph, or several and ``precision`` names none; a count is out of range.
@@ -108,6 +110,7 @@ class OrtModel:
         self._num_spans = _spans_read(self._session)
         self._texts = _text_encoder(folder, description, self._num_spans)
         self._pool = ThreadPoolExecutor(instances) if instances > 1 else None
+        self._process = os.getpid()
         self._closed = False
 
     def predict(self, texts: Sequence[Text]) -> list[Prediction]:
@@ -229,6 +232,11 @@ class OrtModel:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this OrtModel is closed")
+        if self._pool is not None and os.getpid() != self._process:  # its work would wait for ever
+            raise ForkError(
+                f"this OrtModel was made in process {self._process}, before the fork: the threads of its "
+                f"{self.instances} instances do not exist in process {os.getpid()}. Make a new one in the child"
+            )
 
     def _computed(self, inputs: Arrays) -> Arrays:
         try:
