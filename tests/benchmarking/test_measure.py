@@ -195,6 +195,11 @@ def test_the_text_names_price_date_and_utilisation() -> None:
         ("energy", {"joules": 1, "watts": 2}, "energy is damaged"),
         ("utilisation", 0, "utilisation is 0"),
         ("p99_ms", "slow", "p99_ms is 'slow'"),
+        ("batch_size", None, "batch_size is None"),
+        ("peak_memory_mb", "much", "peak_memory_mb is 'much'"),
+        ("latency_ms", {"median": "x", "low": 0, "high": 0, "count": 1}, r"latency_ms\.median is 'x'"),
+        ("price", {"name": "a", "usd_per_hour": -1, "date": ""}, r"price\.usd_per_hour is -1"),
+        ("machine", "fast", "machine is 'fast'"),
     ],
 )
 def test_damaged_measurements_are_refused(field: str, value: Any, message: str) -> None:

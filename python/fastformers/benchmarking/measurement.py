@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from fastformers.benchmarking.cost import joules_per_100m, usd_per_100m
 from fastformers.benchmarking.energy import EnergyReading
 from fastformers.benchmarking.price_table import Price
 from fastformers.benchmarking.profile import EngineProfile
-from fastformers.benchmarking.saved_values import positive
+from fastformers.benchmarking.saved_values import from_zero, positive
 from fastformers.benchmarking.wording import processor
 from fastformers.errors import FormatError
 from fastformers.measuring import Spread
@@ -123,14 +123,29 @@ class Measurement:
         return found
 
     def _check(self) -> None:
-        """Refuses figures that everything else is computed from when they are none."""
-        for name, value in (
-            ("queries_per_second.median", self.queries_per_second.median),
-            ("queries", self.queries),
-            ("utilisation", self.utilisation),
-            ("p99_ms", self.p99_ms),
+        """Refuses figures that everything else is computed from, or printed of, when they are none."""
+        for name in ("queries", "utilisation", "p99_ms", "texts", "texts_measured", "batch_size", "at_once"):
+            positive(getattr(self, name), name)
+        positive(self.queries_per_second.median, "queries_per_second.median")
+        for name, value in self._figures_from_zero():
+            from_zero(value, name)
+        if not isinstance(self.machine, Mapping):
+            raise FormatError(f"machine is {self.machine!r}, must be an object")
+
+    def _figures_from_zero(self) -> Iterator[tuple[str, Any]]:
+        """Those that may be 0, with their names; none that are absent."""
+        for name, record in (
+            ("queries_per_second", self.queries_per_second),
+            ("latency_ms", self.latency_ms),
         ):
-            positive(value, name)
+            yield from ((f"{name}.{field}", value) for field, value in record.as_dict().items())
+        optional: dict[str, Any] = {
+            "peak_memory_mb": self.peak_memory_mb,
+            "own_memory_mb": self.own_memory_mb,
+            "price.usd_per_hour": None if self.price is None else self.price.usd_per_hour,
+            "energy.joules": self.energy.joules,
+        }
+        yield from ((name, value) for name, value in optional.items() if value is not None)
 
     def __str__(self) -> str:
         """Returns a few lines for people."""
