@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import exit_status
 
-from fastformers.benchmarking import engines
+from fastformers.benchmarking import engine_comparison, engines
+from fastformers.benchmarking.comparison import ComparisonSettings
+from fastformers.benchmarking.comparison_pairs import Pair, PairProcesses
+from fastformers.benchmarking.contestant_process import ContestantError
 from fastformers.benchmarking.contestants import Contestant
 from fastformers.cli.exit_codes import ExitCode
 
@@ -118,3 +123,30 @@ def test_lengths_that_are_no_lengths_are_wrong_usage(model_folder: Path, lengths
 def test_folder_without_a_model_is_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status("bench", tmp_path, "--engines", "torch_fp32") == ExitCode.BAD_FILE
     assert "config.json" in capsys.readouterr().err
+
+
+class _Process:
+    """Answers as a contestant's process does; ends at the block given."""
+
+    def __init__(self, ends_at: int | None) -> None:
+        self.ends_at, self.blocks = ends_at, 0
+
+    def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
+        if action == "prepare":
+            np.save(arguments["answers"], np.ones((1, 2), np.float32))
+            return {}
+        self.blocks += 1
+        if self.blocks == self.ends_at:
+            raise ContestantError("its process ended with code -9")
+        return {"seconds": 0.5}
+
+
+def test_a_process_that_ends_while_it_is_timed_costs_its_own_rows_only(tmp_path: Path) -> None:
+    settings = ComparisonSettings(engines=("a", "b"), threads=1)
+    processes = PairProcesses(tmp_path, settings, [0], ExitStack())
+    for name, ends_at in (("a", None), ("b", 2)):
+        processes.ready.append(Pair("model", Contestant(name, "x", (), "x"), name, timed=True))
+        processes._processes[name] = _Process(ends_at)  # type: ignore[assignment]
+    found = list(engine_comparison._measure(processes, {"model": [[1, 2]]}, "1 x 2", rounds=3))
+    assert [(one.engine, one.seconds) for one in found] == [("a", (0.5, 0.5, 0.5))]
+    assert processes.left_out == {"b": "its process ended with code -9 while it was measured"}

@@ -110,9 +110,22 @@ class PairProcesses:
         return found
 
     def reading_of(self, pair: Pair) -> Callable[[int], float]:
-        """Returns a function that times one block: seconds per call of the bound batch."""
+        """Returns a function that times one block: seconds per call of the bound batch.
+
+        It raises ``ContestantError`` when the process fails; the pair is then noted in ``left_out`` and no longer
+        ``ready``.
+        """
         process, seconds = self._processes[pair.label], self._settings.block_seconds
-        return lambda _: float(process.ask("block", seconds=seconds)["seconds"])
+
+        def read(_: int) -> float:
+            try:
+                return float(process.ask("block", seconds=seconds)["seconds"])
+            except ContestantError as error:
+                self.left_out[pair.label] = f"{error} while it was measured"
+                self.ready.remove(pair)
+                raise
+
+        return read
 
     def agreement(self, pair: Pair, answers: Mapping[str, Floats]) -> float | None:
         """Cosine with the reference of the same model, else with the first one of the same shape; None without."""

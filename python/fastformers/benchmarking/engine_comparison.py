@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from fastformers.benchmarking.comparison import Comparison, ComparisonSettings, Measured
 from fastformers.benchmarking.comparison_pairs import Pair, PairProcesses
 from fastformers.benchmarking.comparison_texts import TextBatch, single_label, text_batches
+from fastformers.benchmarking.contestant_process import ContestantError
 from fastformers.benchmarking.contestants import Contestant, split_by_presence
 from fastformers.benchmarking.cores import cpus_by_core
 from fastformers.benchmarking.engines import REFERENCE, chosen
@@ -133,7 +134,14 @@ def _measure(
     """Measures one batch on all pairs that have it, in interleaved rounds."""
     answers = processes.answers(ids, batch)
     timed = [pair for pair in processes.ready if pair.timed and pair.label in answers]
-    taken = interleave({pair.label: processes.reading_of(pair) for pair in timed}, rounds)
+    taken: dict[str, list[float]] = {}
+    while len(taken) < len(timed):
+        try:
+            taken = interleave({pair.label: processes.reading_of(pair) for pair in timed}, rounds)
+        except (
+            ContestantError
+        ):  # noted there; the others begin anew, for all of them have to be in every round
+            timed = [pair for pair in timed if pair in processes.ready]
     for pair in timed:
         agreement = processes.agreement(pair, answers)
         yield Measured(pair.model, pair.engine.name, batch, tuple(taken[pair.label]), agreement)
