@@ -68,8 +68,8 @@ def compile_folder(
     packed = any(isinstance(module, PackedLinear) for module in opened.model.modules())
     if packed and config is not None and config.int8 is None:
         raise ConfigError(
-            f"the layers of the model in {opened.folder} are INT8 and stay as they are: leave float32 out, or compile the "
-            "model that was quantized"
+            f"the layers of the model in {opened.folder} are INT8 and stay as they are: leave float32 out, or compile "
+            "the model that was quantized"
         )
     if data_dir is not None and packed:
         notes += (_CALIBRATED,)
