@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch_threads
+
+one_torch_thread = torch_threads.one_torch_thread
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch_threads
+
+one_torch_thread = torch_threads.one_torch_thread
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "red", "blue", "house", "and", "then", "slept"]
 

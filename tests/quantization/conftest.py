@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch_threads
 from model_families import PREFIXES, family_config
 from torch import Tensor, nn
 
 from fastformers.quantization import timing
+
+one_torch_thread = torch_threads.one_torch_thread
 
 COMMON: dict[str, Any] = {
     "vocab_size": 100,
