@@ -92,6 +92,13 @@ def test_scores_are_those_of_the_models(
     assert report.metric == "accuracy"
 
 
+def test_names_with_brackets_are_printed_as_they_are(report: LadderReport) -> None:
+    first = replace(report.rows[0], name="mine [/v2] [old]")
+    text = str(replace(report, title="all [of it]", rows=(first, *report.rows[1:])))
+    assert "mine [/v2] [old]" in text
+    assert "all [of it]" in text
+
+
 def test_only_the_uncompressed_model_is_sampled_and_marked(report: LadderReport) -> None:
     marked = {row.name for row in (*report.rows, *report.comparisons) if row.extrapolated}
     assert marked == {"PyTorch, padded", "dynamic length", "teacher, INT8 engine"}

@@ -296,14 +296,14 @@ def show_instances(console: Console, report: InstancesReport) -> None:
     """Prints a table for each model, and the notes."""
     from rich.table import Table
 
-    console.print(report.title, style="bold", highlight=False)
+    console.print(report.title, style="bold", highlight=False, markup=False)
     for model, rows in _by_model(report).items():
         table = Table(box=None, padding=(0, 1, 0, 0))
         for heading in _headings(report):
             table.add_column(heading, justify="left" if heading in ("as", _BEST) else "right")
         for row in rows:
             table.add_row(*_cells(row))
-        console.print(f"\n{model}", highlight=False)
+        console.print(f"\n{model}", highlight=False, markup=False)
         console.print(table)
     console.print()
     for note in _notes(report):

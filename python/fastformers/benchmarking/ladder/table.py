@@ -156,11 +156,12 @@ def text_table(report: LadderReport) -> str:
 
 def show(console: Console, report: LadderReport) -> None:
     """Prints the report; where the terminal is narrow, without the columns that matter least."""
+    from rich.markup import escape
     from rich.table import Table
 
     every = (*report.rows, *report.comparisons)
     columns, left_out = _fitting(columns_of(every), every, console.width)
-    console.print(report.title, style="bold", highlight=False)
+    console.print(report.title, style="bold", highlight=False, markup=False)
     for heading, rows in (("", report.rows), (BESIDE, report.comparisons)):
         if not rows:
             continue
@@ -170,7 +171,7 @@ def show(console: Console, report: LadderReport) -> None:
         for column in columns:
             table.add_column(column.heading, justify="left" if column.left else "right", no_wrap=True)
         for row in rows:
-            table.add_row(*(column.cell(row) for column in columns))
+            table.add_row(*(escape(column.cell(row)) for column in columns))
         console.print(table)
     console.print()
     for line in (*against_of(report), *notes_of(report)):

@@ -186,14 +186,15 @@ def tasks_markdown(report: TasksReport) -> str:
 
 def show_tasks(console: Console, report: TasksReport) -> None:
     """Prints the table and its notes."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("row", no_wrap=True)
     for heading in (*report.tasks, _OVERALL):
-        table.add_column(heading, justify="right")
+        table.add_column(escape(heading), justify="right")
     for row in report.rows:
-        table.add_row(row.name, *map(_text, _cells(report, row)))
+        table.add_row(escape(row.name), *map(_text, _cells(report, row)))
     console.print(table)
     for note in _notes(report):
         console.print(note, highlight=False, markup=False)
