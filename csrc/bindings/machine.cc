@@ -62,6 +62,7 @@ void register_machine(py::module_& module) {
   module.def("set_active_isa", &set_active_isa, py::arg("name"), py::pos_only());
   module.def("last_used_isa", &last_used_isa);
   module.def("cpu_facts", &cpu_facts);
+  module.def("cpus_by_core", [] { return cpu::cpus_by_core(cpu::read_topology()); });
   module.def("default_threads", [] { return cpu::default_threads(cpu::read_topology()); });
   module.def("num_threads", &num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("threads"), py::pos_only());

@@ -282,6 +282,14 @@ Topology read_topology(const SystemRoot& root) {
   return topology;
 }
 
+std::vector<int> cpus_by_core(const Topology& topology) {
+  std::vector<int> cpus = topology.core_cpus;
+  for (const int cpu : topology.affinity_cpus) {
+    if (std::find(cpus.begin(), cpus.end(), cpu) == cpus.end()) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
 int default_threads(const Topology& topology) {
   return threads_by_environment().value_or(threads_by_topology(topology));
 }

@@ -41,6 +41,9 @@ struct Topology {
 // Reads all facts once; about a hundred small files. Thread-safe.
 Topology read_topology(const SystemRoot& root = {});
 
+// The allowed CPUs in the order to pin threads to: one of each core before the second of any.
+std::vector<int> cpus_by_core(const Topology& topology);
+
 // max(1, min(physical cores in the affinity mask, ceil(cgroup quota))), unless the environment variable
 // FASTFORMERS_NUM_THREADS holds a whole number in [1, 1024], which then wins; an empty value counts as unset.
 // Throws std::invalid_argument, naming the value, when the variable holds anything else.

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "runtime/placement.h"
 
-#include <algorithm>
 #include <cstddef>
 
 namespace fastformers::runtime {
 
 std::vector<std::vector<int>> place_instances(const cpu::Topology& topology, int instances, int threads) {
-  std::vector<int> cpus = topology.core_cpus;
-  for (const int cpu : topology.affinity_cpus) {
-    if (std::find(cpus.begin(), cpus.end(), cpu) == cpus.end()) cpus.push_back(cpu);
-  }
+  const std::vector<int> cpus = cpu::cpus_by_core(topology);
   const auto each = static_cast<std::size_t>(threads), count = static_cast<std::size_t>(instances);
   if (each * count > cpus.size()) return {};
   std::vector<std::vector<int>> places;

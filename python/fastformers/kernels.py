@@ -64,6 +64,7 @@ __all__ = [
     "ceiling_gflops",
     "ceiling_gops",
     "cpu_facts",
+    "cpus_by_core",
     "default_threads",
     "empty_packed_buffer",
     "gelu",
@@ -166,6 +167,11 @@ def last_used_isa() -> str:
 def cpu_facts() -> dict[str, Any]:
     """What the core knows of this machine: model, instruction sets, cores, quota, caches (bytes), memory."""
     return _core.cpu_facts()
+
+
+def cpus_by_core() -> list[int]:
+    """Logical CPUs that this process may run on, one of each core before the second of any, as engines pin."""
+    return _core.cpus_by_core()
 
 
 def default_threads() -> int:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from command_line import exit_status
 
 from fastformers import kernels
 from fastformers.benchmarking import tune
-from fastformers.benchmarking.cores import cpus_by_core
 from fastformers.benchmarking.random_encoder import random_plan, random_tensors, random_texts, word_tokenizer
 from fastformers.benchmarking.tune import Mode, Row, arrangements_to_try, measure_arrangements, tuning_of
 from fastformers.errors import ConfigError, FormatError
@@ -115,16 +113,6 @@ def test_every_text_has_a_reading_also_when_callbacks_are_late(monkeypatch: pyte
     with make_engine(Arrangement(instances=2, threads=1, batch_tokens=512)) as engine:
         assert len(tune._latencies(engine, TEXTS[:3])) == 3
         assert tune._latencies(engine, []) == []
-
-
-def test_threads_are_pinned_to_a_core_each_before_two_share_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for cpu, siblings in enumerate(("0-1", "0-1", "2-3", "2-3")):
-        (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
-        (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(siblings + "\n")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 0, 1, 2, 9})  # of 9 nothing is known
-    assert cpus_by_core(tmp_path) == [0, 2, 9, 1, 3]
 
 
 def test_processes_hold_a_copy_of_the_weights_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fastformers import kernels
 from fastformers.benchmarking.comparison import Comparison, ComparisonSettings, Measured
 from fastformers.benchmarking.comparison_pairs import Pair, PairProcesses
 from fastformers.benchmarking.comparison_texts import TextBatch, single_label, text_batches
 from fastformers.benchmarking.contestant_process import ContestantError
 from fastformers.benchmarking.contestants import Contestant, split_by_presence
-from fastformers.benchmarking.cores import cpus_by_core
 from fastformers.benchmarking.engines import REFERENCE, chosen
 from fastformers.benchmarking.engines.model_source import FolderSource
 from fastformers.benchmarking.machine import machine_facts
@@ -53,7 +53,7 @@ def compare_engines(
         FastformersError: no engine could run any of the models.
     """
     engines, left_out = _installed(settings.engines)
-    cores = tuple(cpus_by_core()[: settings.threads])
+    cores = tuple(kernels.cpus_by_core()[: settings.threads])
     if len(cores) < settings.threads:
         raise ConfigError(f"threads={settings.threads}, but this process may use {len(cores)} cores")
     batches = {str(folder): _batches_of(folder, settings, texts) for folder in folders}

@@ -26,7 +26,6 @@ from queue import SimpleQueue
 from typing import Any, Literal, Protocol, TypeAlias
 
 from fastformers import kernels
-from fastformers.benchmarking.cores import cpus_by_core
 from fastformers.benchmarking.measurement import NOISY
 from fastformers.errors import ConfigError, FastformersError
 from fastformers.measuring import interleave, percentile, spread
@@ -312,7 +311,7 @@ class InstanceProcesses:
 
     def __init__(self, make_engine: MakeEngine, arrangement: Arrangement) -> None:
         context = multiprocessing.get_context("spawn")
-        cores = cpus_by_core()
+        cores = kernels.cpus_by_core()
         self._workers: list[tuple[Any, Connection]] = []
         for index in range(arrangement.instances):
             ours, theirs = context.Pipe()

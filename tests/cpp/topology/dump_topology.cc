@@ -21,6 +21,8 @@ void print_topology(const fastformers::cpu::Topology& topology) {
   std::cout << "{\"model\": \"" << topology.model << "\", \"vendor\": \"" << topology.vendor
             << "\", \"affinity_cpus\": [";
   print_list(topology.affinity_cpus);
+  std::cout << "], \"cpus_by_core\": [";
+  print_list(fastformers::cpu::cpus_by_core(topology));
   std::cout << "], \"logical_cpus\": " << topology.logical_cpus
             << ", \"physical_cores\": " << topology.physical_cores << ", \"cgroup_quota\": ";
   if (topology.cgroup_quota) {

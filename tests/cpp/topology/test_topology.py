@@ -79,6 +79,11 @@ def test_siblings_may_be_given_as_ranges(machine: FakeMachine) -> None:
     assert machine.topology(0, 1, 2, 3)["physical_cores"] == 2
 
 
+def test_threads_are_pinned_to_a_core_each_before_two_share_one(machine: FakeMachine) -> None:
+    machine.add_cpus(["0-1", "0-1", "2-3", "2-3"])
+    assert machine.topology(3, 0, 1, 2, 9)["cpus_by_core"] == [0, 2, 9, 1, 3]  # of 9 nothing is known
+
+
 def test_only_cores_in_the_affinity_mask_count(machine: FakeMachine) -> None:
     machine.add_cpus(["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"])
     read = machine.topology(5, 1, 2)
