@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import exit_status
+from search_recipe import search_recipe
 from tiny_models import save_checkpoint, word_pieces
 
 from fastformers.cli.exit_codes import ExitCode
@@ -57,23 +58,7 @@ def test_a_file_that_is_no_toml_is_a_bad_file(capsys: pytest.CaptureFixture[str]
     assert "not TOML" in err
 
 
-RECIPE = """
-[recipe]
-max_length = 16
-[models]
-base = ""
-[[stage]]
-name = "teacher"
-kind = "train"
-model = "base"
-max_steps = 1
-[search]
-teacher = "teacher"
-student = "base"
-depth = [1]
-trials = 1
-max_steps = 1
-"""
+RECIPE = search_recipe(max_length=16, depth=[1])
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch_threads
+from search_recipe import search_recipe
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError, GateError, NonFiniteError
@@ -902,23 +903,7 @@ def test_students_that_cannot_be_made_are_refused_before_anything_is_timed(
         search(setting, table, max_drop=1.0)
 
 
-QUICK = """
-[recipe]
-max_length = 24
-[models]
-base = ""
-[[stage]]
-name = "teacher"
-kind = "train"
-model = "base"
-max_steps = 1
-[search]
-teacher = "teacher"
-student = "base"
-depth = [2, 1]
-trials = 2
-max_steps = 1
-"""
+QUICK = search_recipe(max_length=24, depth=[2, 1])
 
 
 def quick_search(setting: Setting, **budgets: Any) -> Any:
