@@ -284,13 +284,13 @@ def _torch_module(source: FolderSource) -> nn.Module:
 def _translated(module: nn.Module, folder: Path) -> _Model:
     """What ``fastformers compile`` would make of the folder's model."""
     from fastformers.benchmarking.explain_precision import planned_precisions
-    from fastformers.modules import PackedLinear
+    from fastformers.modules import holds_packed_layers
     from fastformers.rewriting import translate
 
     config, notes = with_folder_pooling(folder, CompileConfig())
     assert config.int8 is not None
     translation = translate(module, pooling=config.pooling, normalize=config.normalize)
-    packed = any(isinstance(each, PackedLinear) for each in module.modules())
+    packed = holds_packed_layers(module)
     return _Model(
         kind="quantized transformers" if packed else "transformers",
         plan=translation.plan,

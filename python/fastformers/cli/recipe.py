@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fastformers.cli.options import JsonReport, data_option
-from fastformers.cli.reports import print_plan, print_report
+from fastformers.cli.reports import print_report
 from fastformers.errors import ConfigError
 
 __all__ = ["recipe_app"]
@@ -77,10 +77,10 @@ def run(
     searching = max_drop is not None or target_speedup is not None
     if dry_run:
         plan = recipe_run.make_plan(recipe, output, data=data, models=models)
-        print_plan(
-            planning.describe_search(plan, target_speedup) if searching else planning.describe_plan(plan),
-            as_json=as_json,
+        described = (
+            planning.describe_search(plan, target_speedup) if searching else planning.describe_plan(plan)
         )
+        print_report(described, None, as_json=as_json)
         return
     if searching:
         found = recipe_search.search(

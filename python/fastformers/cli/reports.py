@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a verb that writes a folder ends: its report, as text or as JSON, and where the folder is."""
+"""How a verb ends: its report, as text or as JSON, and where the folder is that it wrote."""
 
 from __future__ import annotations
 
@@ -9,25 +9,16 @@ from typing import Any
 
 import typer
 
-__all__ = ["print_plan", "print_report"]
+__all__ = ["print_report"]
 
 
-def print_report(report: Any, output: Path, *, as_json: bool) -> None:
+def print_report(report: Any, output: Path | None, *, as_json: bool) -> None:
     """Prints a report.
 
     Args:
         report: prints as text, and has ``to_dict()``.
-        output: folder that was written.
+        output: folder that was written; ``None`` where the report is of what would be done.
         as_json: one JSON object instead, and nothing else.
     """
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}\nSaved in {output}")
-
-
-def print_plan(plan: Any, *, as_json: bool) -> None:
-    """Prints what a verb would do.
-
-    Args:
-        plan: prints as text, and has ``to_dict()``.
-        as_json: one JSON object instead, and nothing else.
-    """
-    typer.echo(json.dumps(plan.to_dict(), indent=2) if as_json else str(plan))
+    saved = "" if output is None else f"\nSaved in {output}"
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else f"{report}{saved}")

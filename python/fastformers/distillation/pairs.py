@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fastformers.answers import given_class_names, has_many_labels
 from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules import PackedLinear
+from fastformers.modules import holds_packed_layers
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
 from fastformers.tasks.fitting import check_fits
 from fastformers.tasks.prediction import evaluating
@@ -102,7 +102,7 @@ def _check_student(teacher: nn.Module, student: nn.Module) -> None:
             f"the student shares {shared[0]} with its teacher ({len(shared)} parameters in all), which would change "
             "while the student learns: copy the teacher, or use make_student"
         )
-    if any(isinstance(module, PackedLinear) for module in student.modules()):
+    if holds_packed_layers(student):
         raise UnsupportedModelError(
             "the student holds INT8 layers, which cannot be trained: distil first, quantize after"
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fastformers._optional import require
 from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules import PackedLinear
+from fastformers.modules import holds_packed_layers
 from fastformers.modules.config_names import INTERMEDIATE, set_activation_, set_known_
 from fastformers.modules.encoder_names import EncoderParts, check_layers, keep_layers_, parts_of
 from fastformers.modules.layer_shapes import LayerShape, resize_, shapes_in, shapes_of
@@ -57,7 +57,7 @@ def make_student(
         >>> student = make_student(teacher, layers=(0, 2, 4), activation="relu")  # doctest: +SKIP
     """
     parts = parts_of(teacher)
-    if any(isinstance(module, PackedLinear) for module in teacher.modules()):
+    if holds_packed_layers(teacher):
         raise UnsupportedModelError("students are cut from float models; this one holds INT8 layers")
     student = deepcopy(teacher)
     if layers is not None:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
-__all__ = ["replace_file"]
+__all__ = ["half_written", "replace_file"]
 
 
 def replace_file(target: Path, content: bytes) -> None:
@@ -26,3 +27,9 @@ def replace_file(target: Path, content: bytes) -> None:
         os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def half_written(target: Path) -> list[Path]:
+    """Returns what processes that were killed inside :func:`replace_file` left beside a file."""
+    name = re.compile(rf"\.{re.escape(target.name)}-[0-9a-f]{{12}}")
+    return [path for path in target.parent.iterdir() if name.fullmatch(path.name)]

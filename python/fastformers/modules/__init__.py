@@ -7,6 +7,9 @@ from fastformers._optional import require
 
 require("torch", "torch", "fastformers.PackedLinear")
 
-from fastformers.modules.packed_linear import PackedLinear  # noqa: E402 - after the check that torch is there
+from fastformers.modules.packed_linear import (  # noqa: E402 - after the check that torch is there
+    PackedLinear,
+    holds_packed_layers,
+)
 
-__all__ = ["PackedLinear"]
+__all__ = ["PackedLinear", "holds_packed_layers"]

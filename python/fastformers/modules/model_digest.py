@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastformers.modules.packed_linear import PackedLinear
-
 __all__ = ["bytes_of", "config_facts", "module_digest"]
 
 #: Facts of a transformers config that say nothing about what the model computes.
@@ -26,20 +24,17 @@ def module_digest(module: nn.Module, facts: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of a module, of facts about it, and of its parameters and buffers, in hexadecimal.
 
     Of every module in it the class counts, and its public numbers, texts and truth values, such as a norm's epsilon:
-    they decide the answers and need not be what the config says. What INT8 layers do before and after their product is
-    in the digest, too. It is the same in every process, and for a model that was saved and loaded.
+    they decide the answers and need not be what the config says; so does what INT8 layers do before and after their
+    product. It is the same in every process, and for a model that was saved and loaded.
 
     Args:
         module: anything with a state.
         facts: what else decides what it computes, as JSON values or things with a text.
     """
-    digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}".encode())
-    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, part in module.named_modules():
         kind = f"{type(part).__module__}.{type(part).__qualname__}"
         digest.update(f"\n{name} {kind} {json.dumps(_attributes(part), sort_keys=True)}".encode())
-        if isinstance(part, PackedLinear):
-            digest.update(f"\n{name} {part.activation} {part.per_tensor}".encode())
     for name, value in module.state_dict().items():
         is_tensor = isinstance(value, Tensor)
         shape = f"{value.dtype} {list(value.shape)}" if is_tensor else type(value).__name__

@@ -21,7 +21,7 @@ from fastformers.modules.canonical import Canonical
 from fastformers.modules.custom_op import packed_linear
 from fastformers.modules.packed_storage import PackedStorage
 
-__all__ = ["PackedLinear"]
+__all__ = ["PackedLinear", "holds_packed_layers"]
 
 
 class PackedLinear(PackedStorage):
@@ -215,3 +215,8 @@ class PackedLinear(PackedStorage):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"activation={self.activation}, equalized={self.input_factors is not None}, isa={self.isa}"
         )
+
+
+def holds_packed_layers(model: nn.Module) -> bool:
+    """Whether a torch model has INT8 layers: it answers, on the CPU, and can no longer be trained or quantized."""
+    return any(isinstance(module, PackedLinear) for module in model.modules())

@@ -10,7 +10,7 @@ from fastformers.errors import ConfigError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import read_json
-from fastformers.modules import PackedLinear
+from fastformers.modules import holds_packed_layers
 from fastformers.quantization.report import QuantizationReport
 from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import open_model, save_model
@@ -65,7 +65,7 @@ def compile_folder(
     opened = open_model(folder)
     config, notes = with_folder_pooling(opened.folder, config)
     task_file = opened.task_file if data_dir is None else opened.required_task()
-    packed = any(isinstance(module, PackedLinear) for module in opened.model.modules())
+    packed = holds_packed_layers(opened.model)
     if packed and config is not None and config.int8 is None:
         raise ConfigError(
             f"the layers of the model in {opened.folder} are INT8 and stay as they are: leave float32 out, or compile "

@@ -13,7 +13,7 @@ from torch import nn
 
 from fastformers.config import CompileConfig, Int8Config
 from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules import PackedLinear
+from fastformers.modules import holds_packed_layers
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization import QuantizationReport
 from fastformers.quantization.progress import ProgressCallback
@@ -125,7 +125,7 @@ def _quantized(
     progress: ProgressCallback | bool | None,
 ) -> tuple[nn.Module, QuantizationReport | None]:
     """The model with INT8 layers: a twin, or itself where there is nothing to quantize."""
-    packed = any(isinstance(module, PackedLinear) for module in model.modules())
+    packed = holds_packed_layers(model)
     if config.int8 is None or packed:
         if texts is not None:
             reason = (

@@ -8,7 +8,6 @@ both survive a kill: logits are kept in it, and so is the training's state.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,15 +25,16 @@ from fastformers.distillation.objective import compared_layers
 from fastformers.distillation.teacher_outputs import is_kept
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.fields import MANIFEST
-from fastformers.files.replaced_file import replace_file
+from fastformers.files.replaced_file import half_written, replace_file
 from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import json_bytes, read_json
-from fastformers.modules import PackedLinear
+from fastformers.modules import PackedLinear, holds_packed_layers
 from fastformers.modules.encoder_names import parts_of, positions_of
 from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.recipes.distilling_data import PairData, pair_data
 from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.output_names import work_folder
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, evaluate
 from fastformers.training import train_
@@ -43,7 +43,6 @@ from fastformers.training.checks import check_run, device_of, precision_of
 __all__ = ["distill", "distill_folders"]
 
 _WORK_FILE = "distill.json"
-_HALF_WRITTEN = re.compile(rf"\.{re.escape(_WORK_FILE)}-[0-9a-f]{{12}}")
 _LOGITS = "teacher"
 _REPORT_FILE = "distill_report.json"
 
@@ -212,7 +211,7 @@ def distill_folders(
         hidden=hidden,
     )
     data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, unlabelled)
-    work = target.with_name(f"{target.name}.work")
+    work = work_folder(target)
     report = distill(
         teacher.model,
         student.model,
@@ -241,7 +240,7 @@ def _data_notes(data: PairData) -> tuple[str, ...]:
 
 def _device_of(teacher: nn.Module, config: DistillConfig) -> torch.device:
     """Where the teacher runs: with the student, but INT8 layers and compiled encoders run on the CPU alone."""
-    packed = any(isinstance(module, PackedLinear) for module in teacher.modules())
+    packed = holds_packed_layers(teacher)
     if packed or next(teacher.parameters(), None) is None:
         return torch.device("cpu")
     return device_of(config.train)
@@ -278,14 +277,14 @@ def _check_work(work: Path) -> None:
     """
     if not os.path.lexists(work) or (work / _WORK_FILE).is_file():
         return
-    if not work.is_dir() or not all(_is_left_over(path) for path in work.iterdir()):
+    if not work.is_dir() or not {*work.iterdir()} <= {*half_written(work / _WORK_FILE), *_kept_logits(work)}:
         raise ConfigError(f"{work} holds no {_WORK_FILE}, so it is no work folder: choose another path")
 
 
-def _is_left_over(path: Path) -> bool:
-    if path.name == _LOGITS and path.is_dir():
-        return all(is_kept(each) for each in path.iterdir())
-    return _HALF_WRITTEN.fullmatch(path.name) is not None
+def _kept_logits(work: Path) -> list[Path]:
+    """The folder of a teacher's logits, where nothing else lies in it."""
+    folder = work / _LOGITS
+    return [folder] if folder.is_dir() and all(map(is_kept, folder.iterdir())) else []
 
 
 def _claim(work: Path, facts: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from fastformers.errors import ConfigError
 from fastformers.export.parity import Difference, compare, first_difference, require_within
 from fastformers.export.report import ExportReport
 from fastformers.export.session import open_session, session_options
-from fastformers.modules import PackedLinear
+from fastformers.modules import holds_packed_layers
 from fastformers.modules.encoder_names import parts_of
 from fastformers.quantization.inputs import bundled_texts
 from fastformers.recipes import compiling
@@ -110,7 +110,7 @@ def checked_report(
 def has_int8_layers(model: nn.Module) -> bool:
     """Says whether a model, compiled or not, has INT8 layers."""
     if not isinstance(model, Encoder):
-        return any(isinstance(module, PackedLinear) for module in model.modules())
+        return holds_packed_layers(model)
     return any(name.endswith(".weight") and array.dtype == np.int8 for name, array in model.tensors.items())
 
 

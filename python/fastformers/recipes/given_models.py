@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fastformers.errors import ConfigError, FormatError
-from fastformers.files.fields import ENCODER_FORMAT, MANIFEST
+from fastformers.files.fields import ENCODER_FORMAT
 from fastformers.files.strict_json import read_json
-from fastformers.recipes.model_folder import LONGEST
+from fastformers.recipes.model_folder import LONGEST, described, read_manifest
 from fastformers.recipes.recipe_file import Recipe
 from fastformers.tasks import TASK_FILE, Task, TaskFile
 from fastformers.tasks.encoding import TRUNCATIONS
@@ -26,7 +26,6 @@ _KEEPS_HEAD = {
     "quantize": ("model",),
     "compile": ("model",),
 }
-_MOST_MANIFEST_BYTES = 16 << 20
 #: Positions that RoBERTa's family has and no token takes.
 _UNUSED_POSITIONS = 2
 
@@ -34,7 +33,7 @@ _UNUSED_POSITIONS = 2
 def form_of_folder(folder: Path) -> Form:
     """Returns the form of a folder's model; ``"float"`` where it cannot be read: opening it says what is wrong."""
     try:
-        manifest = read_json(folder / MANIFEST, _MOST_MANIFEST_BYTES)
+        manifest = read_manifest(folder)
     except FormatError:
         return "float"
     if manifest.get("format") == ENCODER_FORMAT:
@@ -72,7 +71,7 @@ def check_given_models(recipe: Recipe, task: Task) -> None:
 def _check_task(place: str, found: TaskFile | None, task: Task) -> None:
     if found is not None and (found.task.name, {*found.task.labels}) != (task.name, {*task.labels}):
         raise ConfigError(
-            f"{place} is a model for {_described(found.task)}, and the recipe is for {_described(task)}: "
+            f"{place} is a model for {described(found.task)}, and the recipe is for {described(task)}: "
             "give a model of the recipe's task, or change the recipe's task and data"
         )
 
@@ -93,10 +92,6 @@ def _check_truncation(place: str, found: TaskFile | None, recipe: Recipe) -> Non
             f"{place} cuts texts by {truncation!r}, and [recipe] truncation is {recipe.truncation!r}: "
             f"write truncation = {truncation!r}, or leave it out, which leaves it to the model"
         )
-
-
-def _described(task: Task) -> str:
-    return f"{task.name} ({', '.join(task.labels) or 'numbers'})"
 
 
 def _length_of(folder: Path) -> int:

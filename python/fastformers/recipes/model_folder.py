@@ -30,7 +30,15 @@ from fastformers.recipes.sentence_folder import cut_as_folder_says, is_sentence_
 from fastformers.tasks import TASK_FILE, EncodedExamples, Example, Task, TaskFile, build_model
 from fastformers.tasks.custom import task_with_labels
 
-__all__ = ["LONGEST", "OpenedModel", "open_for_task", "open_model", "save_model"]
+__all__ = [
+    "LONGEST",
+    "OpenedModel",
+    "described",
+    "open_for_task",
+    "open_model",
+    "read_manifest",
+    "save_model",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,7 +138,7 @@ def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str 
     opened = open_model(path)
     found = opened.required_task().task
     if (found.name, found.labels) != (task.name, task.labels):
-        raise ConfigError(f"{path} holds a model for {_described(found)}; it is to answer {_described(task)}")
+        raise ConfigError(f"{path} holds a model for {described(found)}; it is to answer {described(task)}")
     if activation is not None:
         raise ConfigError(
             f"activation is {activation!r}, and {path} holds a model that was trained for its task already: leave it"
@@ -184,8 +192,18 @@ def _named_task(model: Any) -> TaskFile | None:
     return TaskFile(task_with_labels(names), min(LONGEST, positions_of(model) or LONGEST))
 
 
-def _described(task: Task) -> str:
+def described(task: Task) -> str:
+    """Returns a task's name and labels, for messages."""
     return f"{task.name} ({', '.join(task.labels) or 'numbers'})"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads what a folder of ours says of its model.
+
+    Raises:
+        FormatError: it is missing or damaged.
+    """
+    return read_json(folder / MANIFEST, _MOST_MANIFEST_BYTES)
 
 
 _Loader = Callable[[Path, "TaskFile | None"], nn.Module]
@@ -194,7 +212,7 @@ _Loader = Callable[[Path, "TaskFile | None"], nn.Module]
 def _loader(folder: Path) -> _Loader:
     if not (folder / MANIFEST).is_file():
         return _of_transformers
-    format_name = read_json(folder / MANIFEST, _MOST_MANIFEST_BYTES).get("format")
+    format_name = read_manifest(folder).get("format")
     return _LOADERS.get(str(format_name), _of_torch)  # which refuses other formats, and says why
 
 

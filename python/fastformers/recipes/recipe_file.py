@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.plain_file import read_plain_file
 from fastformers.recipes.distilling_data import TEST_SET
+from fastformers.recipes.output_names import FILES, WORK_SUFFIX
 from fastformers.recipes.recipe_stages import KINDS, Options
 from fastformers.tasks.encoding import TRUNCATIONS
 from fastformers.tasks.hub import HUB
@@ -57,9 +58,6 @@ __all__ = ["Recipe", "Stage", "parse_recipe", "read_recipe", "read_toml"]
 
 _MOST_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-#: What a run writes beside the stages' folders, whatever the file system makes of capitals.
-_RESERVED_NAMES = ("report.json", "report.png", "search.json", "search_times.json", "stages.json")
-_RESERVED_SUFFIX = ".work"
 _TABLES = ("recipe", "models", "stage", "search")
 _RECIPE_FIELDS: dict[str, type] = {
     "task": str,
@@ -234,10 +232,11 @@ def _stage(place: str, table: Mapping[str, Any], known: list[str], folder: Path)
     name, kind_name = (_text(place, options, key) for key in ("name", "kind"))
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{place}: name is {name!r}; letters, digits, '.', '_' and '-' make a name")
-    if name.casefold() in _RESERVED_NAMES or name.casefold().endswith(_RESERVED_SUFFIX):
+    # Whatever the file system makes of capitals.
+    if name.casefold() in FILES or name.casefold().endswith(WORK_SUFFIX):
         raise ConfigError(
             f"{place}: name is {name!r}, and a run writes a file or a folder of its own there; reserved are: "
-            f"{', '.join(_RESERVED_NAMES)} and names that end in {_RESERVED_SUFFIX}"
+            f"{', '.join(FILES)} and names that end in {WORK_SUFFIX}"
         )
     if name in known:
         raise ConfigError(f"{place}: the name {name!r} is taken by an earlier stage or a model")

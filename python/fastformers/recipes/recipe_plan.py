@@ -23,6 +23,7 @@ from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.recipes.distilling_data import read_unlabelled
+from fastformers.recipes.output_names import LEDGER
 from fastformers.recipes.recipe_file import Recipe, Stage
 from fastformers.tasks import Example, Task, custom_task, get_task, load_examples
 
@@ -30,7 +31,6 @@ __all__ = ["Ledger", "Plan", "PlannedStage", "digest_of", "digest_of_folder", "p
 
 #: Part of every key: raised when a stage gives another result for the same inputs.
 _KEY_VERSION = 3
-_LEDGER = "stages.json"
 _BEFORE, _DIGEST = "before", "manifest"
 _BEGUN, _STARTED, _SPENT = "begun", "started", "spent"
 #: What is read of an entry, by type.
@@ -100,7 +100,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._file = folder, folder / _LEDGER
+        self._folder, self._file = folder, folder / LEDGER
         self._entries: dict[str, Any] = (
             read_json(self._file, _MOST_LEDGER_BYTES) if self._file.exists() else {}
         )

@@ -15,25 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastformers import kernels
 from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.modules.encoder_names import positions_of
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.recipes.one_run import only_run
+from fastformers.recipes.output_names import PICTURE, REPORT, work_folder
 from fastformers.recipes.plan_checks import check_stages
 from fastformers.recipes.recipe_file import Recipe, read_recipe
 from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_recipe
 from fastformers.recipes.recipe_report import RecipeReport, RecipeRow, draw
 from fastformers.recipes.recipe_stages import KINDS, Context
 from fastformers.recipes.scoring import score_model
-from fastformers.recipes.speed import Speed, Timed, time_models
+from fastformers.recipes.speed import Speed, Timed, time_models, timed_with
 from fastformers.tasks import Example, load_examples
 
 __all__ = [
-    "PICTURE",
-    "REPORT",
     "StageResult",
     "make_plan",
     "recipe",
@@ -42,15 +40,12 @@ __all__ = [
     "save_report",
 ]
 
-REPORT, PICTURE = "report.json", "report.png"
 
 _CONVERSIONS = ("quantize", "compile")
 _TEXTS_TO_TIME = 48
 #: Names no stage: a stage's name begins with a letter or a digit.
 _PADDED = "(padded)"
 _WEIGHTS = "model.safetensors"
-#: Of the folders in which training stages keep their checkpoints.
-_WORK_SUFFIX = ".work"
 #: Folder of teachers' logits, beside the stages' folders; no stage can have this name.
 _LOGITS = ".teacher-logits"
 _BYTES_PER_MB = 1e6
@@ -233,7 +228,7 @@ def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> N
         raise ConfigError(
             f"{planned.folder} exists and was not made by this recipe: move it away, or choose another output folder"
         )
-    work = planned.folder.with_name(f"{stage.name}{_WORK_SUFFIX}")
+    work = work_folder(planned.folder)
     if ledger.begun(stage.name) != planned.key:  # checkpoints of a run that this one does not go on with
         shutil.rmtree(work, ignore_errors=True)
     ledger.begin(stage.name, planned.key, work)
@@ -288,7 +283,7 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
         rows=rows,
         recipe=name,
         seed=plan.recipe.seed,
-        machine=f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}",
+        machine=timed_with(),
         notes=tuple(note for result in results for note in result.notes),
     )
 

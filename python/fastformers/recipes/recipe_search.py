@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from fastformers import __version__, kernels
+from fastformers import __version__
 from fastformers._optional import require
 from fastformers.config import CompileConfig, PruneConfig
 from fastformers.distillation import make_student
@@ -29,6 +29,7 @@ from fastformers.pruning import prune_
 from fastformers.recipes import compiling
 from fastformers.recipes.model_folder import OpenedModel, open_for_task
 from fastformers.recipes.one_run import only_run
+from fastformers.recipes.output_names import SEARCH
 from fastformers.recipes.recipe_plan import Plan, digest_of, digest_of_folder, plan_recipe
 from fastformers.recipes.recipe_report import table
 from fastformers.recipes.recipe_run import StageResult, make_plan, run_locked
@@ -41,12 +42,10 @@ from fastformers.recipes.search_space import (
     layers_kept,
 )
 from fastformers.recipes.search_times import SearchTimes, Timing
-from fastformers.recipes.speed import Timed, time_models
+from fastformers.recipes.speed import Timed, time_models, timed_with
 from fastformers.tasks import TaskFile
 
-__all__ = ["SEARCH", "SearchPoint", "SearchReport", "search"]
-
-SEARCH = "search.json"
+__all__ = ["SearchPoint", "SearchReport", "search"]
 
 _SCHEMA = "fastformers-search/1"
 _TEXTS_TO_TIME = 32
@@ -225,7 +224,7 @@ class _Search:
                 activations,
                 [self._plan.task.name, self._plan.task.labels, found.max_length, found.truncation],
                 digest_of(self._plan.val),
-                [_machine(), __version__],
+                [timed_with(), __version__],
             ]
         )
 
@@ -381,7 +380,7 @@ class _Search:
         return SearchReport(
             task=self._plan.task.name,
             metric=self._plan.task.main_metric,
-            machine=_machine(),
+            machine=timed_with(),
             teacher_score=self._teacher_score,
             max_drop=self._max_drop,
             target_speedup=self._target,
@@ -397,10 +396,6 @@ class _Search:
 
 
 _FIELDS = ("depth", "heads", "ffn", "int8")
-
-
-def _machine() -> str:
-    return f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}"
 
 
 def _work(candidate: Candidate) -> tuple[float, bool]:

@@ -16,11 +16,10 @@ from fastformers.errors import FormatError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.measuring import Spread
+from fastformers.recipes.output_names import TIMES
 from fastformers.recipes.search_space import Candidate
 
-__all__ = ["TIMES", "SearchTimes", "Timing"]
-
-TIMES = "search_times.json"
+__all__ = ["SearchTimes", "Timing"]
 
 _SCHEMA = "fastformers-search-times/1"
 _MOST_BYTES = 16 << 20

@@ -18,7 +18,7 @@ from fastformers import kernels
 from fastformers.measuring import Spread, interleave, paired_ratio, spread
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
 
-__all__ = ["Speed", "Timed", "time_models"]
+__all__ = ["Speed", "Timed", "time_models", "timed_with"]
 
 _TEXTS_PER_ROUND = 6
 _MOST_ROUNDS = 8
@@ -70,6 +70,11 @@ def time_models(
         taken = interleave(readings, len(rounds))
     first = next(iter(models))
     return {name: (spread(own).scaled(1e3), paired_ratio(taken[first], own)) for name, own in taken.items()}
+
+
+def timed_with() -> str:
+    """Returns the processor and the kernels that times are of, for people."""
+    return f"{kernels.cpu_facts()['model']}, {kernels.active_isa()}"
 
 
 def _deal(lengths: Sequence[int], rounds: int) -> list[list[int]]:

@@ -15,6 +15,7 @@ from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import read_json
 from fastformers.modules.encoder_names import positions_of
 from fastformers.recipes.model_folder import LONGEST, open_for_task, save_model
+from fastformers.recipes.output_names import work_folder
 from fastformers.tasks import (
     EncodedExamples,
     LostSpans,
@@ -103,7 +104,7 @@ def train(
     )
     _check_pairs(learned, scored)
     task_file = replace(task_file, max_length=min(max_length, positions_of(model) or max_length))
-    work = target.with_name(f"{target.name}.work")
+    work = work_folder(target)
     report = train_(model, learned, scored, config, work_dir=work, progress=progress)
     save_model(
         model,
@@ -144,10 +145,9 @@ def _in_order_of(folder: Path, task: Task) -> Task:
 
 def _check_pairs(learned: EncodedExamples, scored: EncodedExamples) -> None:
     """Refuses one split with second texts and one without: half of what the other says would not be read."""
-    pairs = [[example.text_pair is not None for example in encoded.examples] for encoded in (learned, scored)]
-    for one, (has, others) in {"train": pairs, "val": pairs[::-1]}.items():
-        if all(has) and not any(others):
-            other = "val" if one == "train" else "train"
-            raise ConfigError(
-                f"the {one} set has pairs of texts and the {other} set none: give both text_pair"
-            )
+    train, val = (
+        {example.text_pair is not None for example in encoded.examples} for encoded in (learned, scored)
+    )
+    if len(train) == len(val) == 1 and train != val:
+        one, other = ("train", "val") if True in train else ("val", "train")
+        raise ConfigError(f"the {one} set has pairs of texts and the {other} set none: give both text_pair")

@@ -8,7 +8,7 @@ from torch import nn
 
 from fastformers.config import TrainConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules import PackedLinear
+from fastformers.modules import holds_packed_layers
 from fastformers.tasks import EncodedExamples
 from fastformers.tasks.fitting import check_fits
 
@@ -80,7 +80,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _check_model(model: nn.Module, train: EncodedExamples) -> None:
-    if any(isinstance(module, PackedLinear) for module in model.modules()):
+    if holds_packed_layers(model):
         raise UnsupportedModelError(
             "the model holds INT8 layers, which cannot be trained: train first, then quantize"
         )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.folder_lock import lock, open_folder
-from fastformers.files.replaced_file import replace_file
+from fastformers.files.replaced_file import half_written, replace_file
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.files.unfinished import remove_unfinished
@@ -34,7 +34,6 @@ __all__ = ["WEIGHTS_FILE", "WorkFolder"]
 WEIGHTS_FILE = "model.safetensors"
 
 _RUN_FILE = "run.json"
-_HALF_RUN_FILES = f".{_RUN_FILE}-*"
 _CHECKPOINT = "checkpoint"
 _STATE_FILE = "state.json"
 _BEST_FILE = "best.safetensors"
@@ -71,7 +70,7 @@ class WorkFolder:
         if lock(self._descriptor) is False:
             self.close()
             raise ConfigError(f"another process is training in {path}: wait for it, or choose another path")
-        for left in path.glob(_HALF_RUN_FILES):
+        for left in half_written(path / _RUN_FILE):
             left.unlink()
         replace_file(path / _RUN_FILE, json_bytes(dict(identity)))
         remove_unfinished(path / _CHECKPOINT)
@@ -157,7 +156,7 @@ class WorkFolder:
 
 def _is_empty(path: Path) -> bool:
     """Whether a folder holds nothing, or only what a process left that was killed before its first ``run.json``."""
-    return {*path.iterdir()} == {*path.glob(_HALF_RUN_FILES)}
+    return {*path.iterdir()} == {*half_written(path / _RUN_FILE)}
 
 
 def _linked(old: Path, new: Path) -> bool:

@@ -104,11 +104,11 @@ class FolderSource:
         return loaded
 
     def _model_of_ours(self) -> PreTrainedModel:
-        from fastformers.modules import PackedLinear
+        from fastformers.modules import holds_packed_layers
         from fastformers.quantization.artefact import load_pretrained_torch
 
         model: Any = load_pretrained_torch(self.folder).eval()
-        if any(isinstance(module, PackedLinear) for module in model.modules()):
+        if holds_packed_layers(model):
             raise FormatError(
                 f"{self.folder} holds INT8 layers and no float32 torch model: compile it (fastformers compile) to "
                 "compare it as an artefact"

@@ -12,8 +12,8 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.digests import sha256_of, sha256_of_file
 from fastformers.files.strict_json import read_json
 from fastformers.recipes.model_folder import OpenedModel, open_model
+from fastformers.recipes.output_names import REPORT
 from fastformers.recipes.recipe_plan import Ledger
-from fastformers.recipes.recipe_run import REPORT
 from fastformers.runtime.artefact_folder import REPORT as CONVERSION
 from fastformers.tasks import Example, Task, load_examples
 
