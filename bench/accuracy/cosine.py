@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import fastformers as ff
 from bench.harness.markdown import table
+from fastformers.files.rows import json_rows
 from fastformers.recipes.compile_folder import compile_folder
-from fastformers.tasks.rows import json_rows
 from fastformers.tasks.superglue import copa_stem
 
 _FORMS = {"float32": ff.CompileConfig(int8=None), "INT8": ff.CompileConfig()}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from fastformers.tasks.rows import Row, json_rows
+from fastformers.files.rows import Row, json_rows
 from fastformers.tasks.superglue import CONNECTIVES, copa_stem
 
 FURTHER = "further.jsonl"

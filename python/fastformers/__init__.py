@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fastformers.recipes.compiling import compile
     from fastformers.recipes.distilling import distill, distill_folders
     from fastformers.recipes.exporting import export_onnx
+    from fastformers.recipes.predicting import predict
     from fastformers.recipes.recipe_run import recipe
     from fastformers.recipes.recipe_search import search
     from fastformers.recipes.scoring import evaluate
@@ -77,6 +78,7 @@ __all__ = [
     "load_pretrained_torch",
     "measure",
     "ort_library_path",
+    "predict",
     "prune_",
     "prune_vocabulary_",
     "quantize_",
@@ -114,6 +116,7 @@ _HOME_OF_NAME = {
     "load_pretrained_torch": "fastformers.quantization.artefact",
     "ort_library_path": "fastformers.ort_library",
     "measure": "fastformers.benchmarking.measure",
+    "predict": "fastformers.recipes.predicting",
     "prune_": "fastformers.pruning",
     "prune_vocabulary_": "fastformers.pruning",
     "quantize_": "fastformers.quantization",

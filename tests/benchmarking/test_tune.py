@@ -211,4 +211,4 @@ def test_command_reads_the_texts_of_a_jsonl_file(
     lines = model_folder.parent / "texts.jsonl"
     lines.write_text('{"passage": "no text"}\n')
     assert exit_status("tune", model_folder, "--data", lines) == 4
-    assert 'a string "text"' in capsys.readouterr().err
+    assert "texts.jsonl line 1: has no field 'text'" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_wrong_json_line_is_a_bad_file_named_with_its_line(
     lines.write_text(f'{{"text": "fine"}}\n{line}\n', encoding="utf-8")
     status = exit_status("quantize", model_folder, "-o", tmp_path / "out", "--texts", lines)
     assert status == ExitCode.BAD_FILE
-    assert "texts.jsonl, line 2" in capsys.readouterr().err
+    assert "texts.jsonl line 2" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

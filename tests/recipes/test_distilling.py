@@ -486,6 +486,7 @@ def test_unlabelled_texts_join_the_training_set(teacher_dir: Path, data: Path, t
             [("one", None), ("two", None)],
         ),
         ("a.jsonl", '{"text": "one", "text_pair": "two"}\n', True, [("one", "two")]),
+        ("a.csv", 'text,label\n"one, two",good\n', False, [("one, two", None)]),
     ],
 )
 def test_unlabelled_files_are_read(
@@ -507,7 +508,13 @@ def test_unlabelled_files_are_read(
         ("a.jsonl", b'{"text": "one"}\n', True, "a.jsonl line 1: has no field 'text_pair'"),
         ("a.jsonl", b'{"text": "a", "text_pair": "b"}\n', False, "a.jsonl line 1: has a text_pair"),
         ("a.txt", b"one\n", True, "jsonl with text and text_pair"),
-        ("a.csv", b"text\none\n", False, "as .txt, one a line, as .jsonl, or from the task's test set"),
+        ("a.csv", b"Text\none\n", False, "a.csv line 2: has the field 'Text': write it as 'text'"),
+        (
+            "a.tsv",
+            b"text\none\n",
+            False,
+            "as .txt, one a line, as .csv or .jsonl, or from the task's test set",
+        ),
     ],
 )
 def test_unlabelled_files_that_do_not_fit_are_refused(

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastformers import kernels
 from fastformers._optional import require
-from fastformers.benchmarking.engines.model_source import FolderSource, saved_format
+from fastformers.benchmarking.engines.model_source import FolderSource
 from fastformers.benchmarking.explain_work import LEAST_INT8_TOKENS, Precision, Work, work_of
 from fastformers.config import CompileConfig, Int8Config
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.files.fields import TORCH_FORMAT
+from fastformers.files.saved_format import saved_format
 from fastformers.recipes.sentence_folder import with_folder_pooling
 
 if TYPE_CHECKING:

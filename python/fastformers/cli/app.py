@@ -26,6 +26,7 @@ from fastformers.cli.export import export
 from fastformers.cli.ladder import ladder
 from fastformers.cli.measure import measure
 from fastformers.cli.plot import plot
+from fastformers.cli.predict import predict
 from fastformers.cli.prune import prune
 from fastformers.cli.quantize import quantize
 from fastformers.cli.recipe import recipe_app
@@ -50,6 +51,7 @@ app.command()(explain)
 app.command()(prune)
 app.command()(train)
 app.command()(evaluate)
+app.command()(predict)
 app.command()(distill)
 app.command()(quantize)
 app.command("compile")(compile_model)

@@ -12,7 +12,7 @@ import typer
 
 from fastformers._optional import require
 from fastformers.cli.options import SaveJson
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_texts, text_file_option
 
 __all__ = ["bench"]
 
@@ -31,12 +31,7 @@ def bench(
     threads: Annotated[int | None, typer.Option(min=1, help="Of every engine. Default: all cores.")] = None,
     lengths: Annotated[str, typer.Option(metavar="N,...", help="Tokens of the single texts.")] = "16,64,128",
     together: Annotated[int, typer.Option(min=0, help="Texts of the batch of mixed lengths; 0: none.")] = 8,
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, metavar="FILE", help="One text a line, or .jsonl. Default: bundled."
-        ),
-    ] = None,
+    texts: Annotated[Path | None, text_file_option("Texts to take (default: bundled ones)")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 5,
     json_path: SaveJson = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,

@@ -21,7 +21,7 @@ from fastformers.cli.options import (
     RoundingOfWeights,
     data_option,
 )
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_texts, text_file_option
 from fastformers.config import AttentionMode
 from fastformers.errors import ConfigError
 
@@ -32,15 +32,7 @@ def compile_model(
     model_folder: ModelFolder,
     output: OutputFolder,
     data: Annotated[Path | None, data_option("The task's data, to calibrate on.")] = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help='One text a line, or .jsonl with "text" (and "text_pair").',
-        ),
-    ] = None,
+    texts: Annotated[Path | None, text_file_option("Texts to calibrate with")] = None,
     float32: Annotated[bool, typer.Option("--float32", help="Leave every linear layer float32.")] = False,
     rounding: RoundingOfWeights = "nearest",
     int8_embeddings: Annotated[

@@ -84,8 +84,8 @@ def distill(
         str | None,
         typer.Option(
             metavar="test|FILE",
-            help="Further texts: the task's own test set, its labels unseen; or .txt, one a line; or .jsonl with "
-            '"text" (and "text_pair").',
+            help="Further texts: the task's own test set, its labels unseen; or .txt, one a line; or .csv or .jsonl "
+            'with "text" (and "text_pair").',
         ),
     ] = None,
     epochs: Epochs = _TRAINING.epochs,

@@ -11,7 +11,7 @@ import typer
 
 from fastformers.cli.exit_codes import ExitCode
 from fastformers.cli.options import JsonText
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_texts, text_file_option
 
 __all__ = ["explain"]
 
@@ -31,12 +31,7 @@ def explain(
             show_default="128, or the model's limit if that is less",
         ),
     ] = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, metavar="FILE", help="Count for these: one text a line, or .jsonl."
-        ),
-    ] = None,
+    texts: Annotated[Path | None, text_file_option("Count for these texts")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the expected times.")] = 1,
     as_json: JsonText = False,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from fastformers._optional import require
 from fastformers.cli.options import EmbeddingPooling, ModelFolder, Normalize
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_texts, text_file_option
 
 __all__ = ["export"]
 
@@ -32,15 +32,7 @@ def export(
             show_default="fp32",
         ),
     ] = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help='To calibrate INT8: a text a line, or .jsonl with "text" (and "text_pair").',
-        ),
-    ] = None,
+    texts: Annotated[Path | None, text_file_option("Texts to calibrate INT8 with")] = None,
     pooling: EmbeddingPooling = None,
     normalize: Normalize = False,
     native: Annotated[

@@ -17,19 +17,14 @@ from fastformers.cli.options import (
     SaveJson,
     Utilisation,
 )
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_marked_texts, text_file_option
 
 __all__ = ["measure"]
 
 
 def measure(
     folder: CompiledFolder,
-    texts: Annotated[
-        Path,
-        typer.Option(
-            exists=True, dir_okay=False, metavar="FILE", help="Texts to answer: one a line, or .jsonl."
-        ),
-    ],
+    texts: Annotated[Path, text_file_option("Texts to answer")],
     profile: Annotated[
         bool,
         typer.Option(
@@ -53,7 +48,7 @@ def measure(
     from fastformers.benchmarking.measure import measure as measure_run
     from fastformers.runtime.engine import Engine
 
-    examples = read_texts(texts)
+    examples = read_marked_texts(texts)
     check_cores("instances x threads", (instances or 1) * (threads or 1))
     with Engine.from_pretrained(folder, instances=instances or "auto", threads=threads or "auto") as engine:
         found = measure_run(

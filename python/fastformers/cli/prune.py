@@ -12,7 +12,7 @@ from fastformers._optional import require
 from fastformers.cli.layers import layer_numbers
 from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite, data_option
 from fastformers.cli.reports import print_report
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_texts, text_file_option
 from fastformers.config import PruneConfig, PruneScores
 
 __all__ = ["prune"]
@@ -55,15 +55,7 @@ def prune(
     layers: Annotated[
         str | None, typer.Option(metavar="LIST", help="Layers to keep, from 0, like 0,2,4.")
     ] = None,
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help='Keep only the pieces of these texts: .txt, one a line, or .jsonl with "text" (and "text_pair").',
-        ),
-    ] = None,
+    vocabulary: Annotated[Path | None, text_file_option("Keep only the pieces of these texts")] = None,
     overwrite: Overwrite = False,
     as_json: JsonReport = False,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 from fastformers._optional import require
 from fastformers.cli.options import JsonReport, ModelFolder, OutputFolder, Overwrite, RoundingOfWeights
 from fastformers.cli.reports import print_report
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_texts, text_file_option
 from fastformers.config import Int8Config
 
 __all__ = ["quantize"]
@@ -20,15 +20,7 @@ __all__ = ["quantize"]
 def quantize(
     model_folder: ModelFolder,
     output: OutputFolder,
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help='Texts like yours: one a line, or .jsonl with "text" (and "text_pair"). Default: a bundled set.',
-        ),
-    ] = None,
+    texts: Annotated[Path | None, text_file_option("Texts like yours (default: bundled ones)")] = None,
     rounding: RoundingOfWeights = "nearest",
     max_disagreement: Annotated[
         float | None,

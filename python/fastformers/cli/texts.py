@@ -1,40 +1,61 @@
 # SPDX-License-Identifier: MIT
-"""Reads a file of texts, or of pairs of texts, for verbs that take one."""
+"""Reads a file of texts, of pairs of texts, or of texts with marked spans, for verbs that take one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastformers.errors import FormatError
-from fastformers.files.strict_json import parse_json
-from fastformers.files.text_lines import numbered_lines
+import typer
+
+from fastformers.errors import FastformersError
+from fastformers.files.rows import Row
+from fastformers.files.text_rows import text_rows
+from fastformers.span_text import SpanText
 
 if TYPE_CHECKING:
-    from fastformers.recipes.compile_folder import Text
+    from fastformers.recipes.compile_folder import Text as PlainText
+    from fastformers.tokenization import Text
 
-__all__ = ["read_texts"]
+__all__ = ["read_marked_texts", "read_texts", "text_file_option"]
 
 
-def read_texts(path: Path) -> list[Text]:
-    """Reads one text a line (blank lines skipped), or the ``"text"`` of each line of a .jsonl file.
+def text_file_option(explanation: str) -> Any:
+    """The option of a verb for a file of texts, which says in its own words what the texts are for."""
+    return typer.Option(
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+        help=f'{explanation}: one a line, or .csv or .jsonl with "text" (and "text_pair").',
+    )
 
-    A line's ``"text_pair"`` makes it a pair.
+
+def read_texts(path: Path) -> list[PlainText]:
+    """Reads the texts and pairs of a file; see :func:`fastformers.files.text_rows.text_rows`.
 
     Raises:
-        FormatError: not UTF-8 text, or a line of a .jsonl file without a text.
+        FormatError: the file is malformed, or a row has no text; names the line.
     """
-    lines = numbered_lines(path)
-    if path.suffix != ".jsonl":
-        return [line for _, line in lines]
-    return [_text_of_json_line(line, f"{path}, line {number}") for number, line in lines]
+    return [_text(row) for row in text_rows(path)]
 
 
-def _text_of_json_line(line: str, place: str) -> Text:
-    values = parse_json(line.encode("utf-8"), place)
-    text, pair = values.get("text"), values.get("text_pair")
-    if not isinstance(text, str):
-        raise FormatError(f'{place}: expected an object with a string "text", like {{"text": "Hello."}}')
-    if pair is not None and not isinstance(pair, str):
-        raise FormatError(f'{place}: "text_pair" must be a string; leave it out where there is one text')
+def read_marked_texts(path: Path) -> list[Text]:
+    """Reads the same; a row with ``spans``, and of a pair ``span_texts``, is a text with marked spans.
+
+    Raises:
+        FormatError: as :func:`read_texts`, or spans do not fit their text.
+    """
+    return [_text(row) if row.values.get("spans") is None else _marked(row) for row in text_rows(path)]
+
+
+def _text(row: Row) -> PlainText:
+    text, pair = row.values["text"], row.values.get("text_pair")
     return text if pair is None else (text, pair)
+
+
+def _marked(row: Row) -> SpanText:
+    values = row.values
+    try:
+        return SpanText(values["text"], values["spans"], values.get("text_pair"), values.get("span_texts"))
+    except FastformersError as error:
+        raise row.error(str(error)) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastformers.cli.options import CompiledFolder, JsonTable
-from fastformers.cli.texts import read_texts
+from fastformers.cli.texts import read_marked_texts, text_file_option
 from fastformers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,12 +22,7 @@ __all__ = ["tune"]
 
 def tune(
     folder: CompiledFolder,
-    data: Annotated[
-        Path,
-        typer.Option(
-            exists=True, dir_okay=False, metavar="FILE", help="Texts like yours: one a line, or .jsonl."
-        ),
-    ],
+    data: Annotated[Path, text_file_option("Texts like yours")],
     rounds: Annotated[int, typer.Option(min=1, help="Readings of each arrangement.")] = 5,
     most_texts: Annotated[int, typer.Option(min=1, help="Use at most this many of the texts.")] = 200,
     processes: Annotated[
@@ -45,7 +40,7 @@ def tune(
     )
     from fastformers.runtime.tuning import write_tuning
 
-    examples = read_texts(data)
+    examples = read_marked_texts(data)
     if not examples:
         raise ConfigError(f"{data} holds no text: write one a line")
     rows = measure_arrangements(

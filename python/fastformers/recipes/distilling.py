@@ -175,8 +175,8 @@ def distill_folders(
         config: see :class:`fastformers.DistillConfig`.
         max_length: tokens after which texts are cut; ``None``: the teacher's; at most the fixed length if there is one.
         unlabelled: further texts to learn the teacher's answers on: ``"test"``, the task's own test set, whose labels
-            are not looked at; or a file, ``.txt``, one a line, or ``.jsonl`` with ``text`` and, for tasks of pairs,
-            ``text_pair``, in the form that the task gives its own.
+            are not looked at; or a file: ``.txt``, one a line, or ``.csv`` or ``.jsonl`` with ``text`` and, for
+            tasks of pairs, ``text_pair``, in the form that the task gives its own.
         cache_dir: as :func:`fastformers.distill`.
         overwrite: replace a model saved there before.
         progress: as :func:`fastformers.train`.

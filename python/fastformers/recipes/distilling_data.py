@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastformers.errors import ConfigError, FormatError
-from fastformers.files.text_lines import numbered_lines
+from fastformers.files.text_rows import TABLES, text_rows
 from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, load_examples
-from fastformers.tasks.rows import json_rows
 
 __all__ = ["TEST_SET", "PairData", "pair_data", "read_unlabelled"]
 
@@ -74,8 +73,8 @@ def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool)
     """Reads texts without labels: a task's test set, or a file.
 
     Args:
-        source: ``"test"``, whose labels, if it has any, are left out; or a file, ``.txt``, one a line, or ``.jsonl``
-            with ``text`` and, for pairs, ``text_pair``.
+        source: ``"test"``, whose labels, if it has any, are left out; or a file: ``.txt``, one a line, or ``.csv``
+            or ``.jsonl`` with ``text`` and, for pairs, ``text_pair``.
         task: the task whose model will answer them.
         data_dir: folder of the task's files.
         pairs: each needs a second text.
@@ -92,34 +91,26 @@ def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool)
     path = Path(source)
     if task.span_texts:
         raise ConfigError(f"{task.name} marks spans in its texts: texts without any cannot be learned from")
-    if path.suffix not in (".txt", ".jsonl"):
+    if path.suffix not in (".txt", *TABLES):
         raise ConfigError(
-            f"{path}: unlabelled texts come as .txt, one a line, as .jsonl, or from the task's test set: {TEST_SET!r}"
+            f"{path}: unlabelled texts come as .txt, one a line, as .csv or .jsonl, or from the task's test set: "
+            f"{TEST_SET!r}"
         )
     if path.suffix == ".txt" and pairs:
         raise ConfigError(
-            f"{task.name} has pairs of texts: give unlabelled ones as .jsonl with text and text_pair"
+            f"{task.name} has pairs of texts: give unlabelled ones as .csv or .jsonl with text and text_pair"
         )
-    examples = list(_texts(path) if path.suffix == ".txt" else _rows(path, pairs))
+    examples = list(_examples(path, pairs))
     if not examples:
         raise FormatError(f"{path} holds no texts")
     return examples
 
 
-def _texts(path: Path) -> Iterator[Example]:
-    for number, line in numbered_lines(path):
-        yield Example(_guid(path, number), line.strip())
-
-
-def _rows(path: Path, pairs: bool) -> Iterator[Example]:
-    for number, row in enumerate(json_rows(path), start=1):
+def _examples(path: Path, pairs: bool) -> Iterator[Example]:
+    for number, row in enumerate(text_rows(path), start=1):
         if not pairs and row.values.get("text_pair") is not None:
             raise row.error("has a text_pair; the task has single texts")
-        yield Example(_guid(path, number), row.text("text"), row.text("text_pair") if pairs else None)
-
-
-def _guid(path: Path, number: int) -> str:
-    return f"{path.name}:{number}"
+        yield Example(f"{path.name}:{number}", row.text("text"), row.text("text_pair") if pairs else None)
 
 
 def _common(ours: EncodedExamples, theirs: EncodedExamples) -> tuple[EncodedExamples, EncodedExamples]:

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import ENCODER_FORMAT
+from fastformers.files.saved_format import read_manifest
 from fastformers.files.strict_json import read_json
-from fastformers.recipes.model_folder import LONGEST, described, read_manifest
+from fastformers.recipes.model_folder import LONGEST, described
 from fastformers.recipes.recipe_file import Recipe
 from fastformers.tasks import TASK_FILE, Task, TaskFile
 from fastformers.tasks.encoding import TRUNCATIONS

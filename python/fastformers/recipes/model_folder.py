@@ -20,6 +20,7 @@ from fastformers.answers import given_class_names, has_many_labels, same_classes
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import ENCODER_FORMAT, MANIFEST, TORCH_FORMAT
+from fastformers.files.saved_format import saved_format
 from fastformers.files.strict_json import read_json
 from fastformers.modules.encoder_names import positions_of
 from fastformers.modules.float_weights import with_float32_weights
@@ -36,7 +37,6 @@ __all__ = [
     "described",
     "open_for_task",
     "open_model",
-    "read_manifest",
     "save_model",
 ]
 
@@ -45,7 +45,6 @@ _LOG = logging.getLogger(__name__)
 #: Tokens after which texts are cut for models that do not say it.
 LONGEST = 256
 
-_MOST_MANIFEST_BYTES = 16 << 20
 #: Without any of these transformers makes an empty tokenizer and says nothing.
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
@@ -56,7 +55,7 @@ class OpenedModel:
 
     Attributes:
         model: in evaluation mode; a torch model, or a compiled encoder, which is called like one.
-        tokenizer: of transformers.
+        tokenizer: of transformers; its limit is the task file's, if there is one.
         task_file: what the model answers; ``None`` where the folder does not say it.
         folder: where it came from.
     """
@@ -113,6 +112,8 @@ def open_model(folder: str | Path) -> OpenedModel:
     tokenizer = _tokenizer(path)
     if is_sentence_folder(path):
         cut_as_folder_says(path, tokenizer)
+    if task_file is not None:  # what is compiled, calibrated or exported of it cuts texts as those it learned from
+        tokenizer.model_max_length = task_file.max_length
     return OpenedModel(model.eval(), tokenizer, task_file, path)
 
 
@@ -197,23 +198,14 @@ def described(task: Task) -> str:
     return f"{task.name} ({', '.join(task.labels) or 'numbers'})"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Reads what a folder of ours says of its model.
-
-    Raises:
-        FormatError: it is missing or damaged.
-    """
-    return read_json(folder / MANIFEST, _MOST_MANIFEST_BYTES)
-
-
 _Loader = Callable[[Path, "TaskFile | None"], nn.Module]
 
 
 def _loader(folder: Path) -> _Loader:
-    if not (folder / MANIFEST).is_file():
+    format_name = saved_format(folder)
+    if format_name is None:
         return _of_transformers
-    format_name = read_manifest(folder).get("format")
-    return _LOADERS.get(str(format_name), _of_torch)  # which refuses other formats, and says why
+    return _LOADERS.get(format_name, _of_torch)  # which refuses other formats, and says why
 
 
 def _of_torch(folder: Path, _: TaskFile | None) -> nn.Module:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import short
+from fastformers.files.rows import Row
+from fastformers.files.text_rows import TABLES, well_named
 from fastformers.tasks import metrics, submission
 from fastformers.tasks.example import Example
 from fastformers.tasks.hub import is_hub
-from fastformers.tasks.rows import Row, json_rows, quoted_rows
 from fastformers.tasks.task import Split, Task, TaskFiles
 
-__all__ = ["CUSTOM", "SUFFIXES", "custom_rows", "custom_task", "task_with_labels"]
+__all__ = ["CUSTOM", "custom_rows", "custom_task", "task_with_labels"]
 
 CUSTOM = "custom"
-SUFFIXES = (".csv", ".jsonl")
 
 _COLUMNS = ("text", "text_pair", "label")
 _LARGEST = 3.4028234663852886e38  # of float32, in which losses are computed
@@ -78,28 +78,14 @@ def custom_rows(folder: Path, split: Split) -> Iterator[Row]:
     Raises:
         FormatError: there is neither or both, a row is malformed, or a column is written almost as one of ours.
     """
-    found = [path for path in (folder / f"{split}{suffix}" for suffix in SUFFIXES) if path.exists()]
+    found = [path for path in (folder / f"{split}{suffix}" for suffix in TABLES) if path.exists()]
     if len(found) != 1:
         both, word = ("both", "and") if found else ("neither", "nor")
         raise FormatError(
             f"{folder} holds {both} {split}.csv {word} {split}.jsonl: one of them is needed, with the columns text, "
             "label and, for pairs, text_pair"
         )
-    return _well_named(quoted_rows(found[0]) if found[0].suffix == ".csv" else json_rows(found[0]))
-
-
-def _well_named(rows: Iterator[Row]) -> Iterator[Row]:
-    """Refuses a column that is written almost as one of ours: the row would be read without it, and nobody told."""
-    checked: set[frozenset[str]] = set()
-    for row in rows:
-        names = frozenset(row.values)
-        if names not in checked:
-            checked.add(names)
-            for name in names:
-                meant = name.strip().casefold().replace(" ", "_").replace("-", "_")
-                if meant in _COLUMNS and meant not in names:
-                    raise row.error(f"has the field {name!r}: write it as {meant!r}")
-        yield row
+    return well_named(TABLES[found[0].suffix](found[0]), _COLUMNS)
 
 
 def _read(row: Row, task: Task, split: Split) -> Iterator[Example]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from math import isfinite
 
 from fastformers.files.fields import short
+from fastformers.files.rows import Row
 from fastformers.tasks import metrics, submission
 from fastformers.tasks.example import Example
-from fastformers.tasks.rows import Row
 from fastformers.tasks.task import Metrics, Split, Task, TaskFiles
 
 __all__ = ["GLUE"]

@@ -15,8 +15,8 @@ from typing import Any
 
 from fastformers._optional import require
 from fastformers.errors import ConfigError
+from fastformers.files.rows import Row
 from fastformers.tasks.example import Example
-from fastformers.tasks.rows import Row
 from fastformers.tasks.task import Split, Task
 
 __all__ = ["HUB", "is_hub", "load_hub_examples"]

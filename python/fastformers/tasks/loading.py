@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fastformers.errors import ConfigError, FormatError
+from fastformers.files.rows import Row, json_rows, tab_rows
 from fastformers.tasks.custom import CUSTOM, custom_rows
 from fastformers.tasks.example import Example
 from fastformers.tasks.hub import is_hub, load_hub_examples
-from fastformers.tasks.rows import Row, json_rows, tab_rows
 from fastformers.tasks.task import Split, Task
 
 __all__ = ["load_examples"]

@@ -17,9 +17,9 @@ from functools import partial
 from typing import Any
 
 from fastformers.files.fields import short
+from fastformers.files.rows import Row
 from fastformers.tasks import metrics, submission
 from fastformers.tasks.example import Example
-from fastformers.tasks.rows import Row
 from fastformers.tasks.spans import word_span
 from fastformers.tasks.task import Split, Task, TaskFiles
 from fastformers.token_spans import Span

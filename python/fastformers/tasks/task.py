@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from fastformers.files.fields import short
+from fastformers.files.rows import Row
 from fastformers.tasks.example import Example
-from fastformers.tasks.rows import Row
 
 __all__ = ["Logits", "Metrics", "Reader", "Split", "Submission", "Task", "TaskFiles", "TaskKind"]
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from fastformers._optional import require
 from fastformers.benchmarking.engines.batch import Batch
 from fastformers.errors import FormatError
-from fastformers.files.fields import MANIFEST, TORCH_FORMAT
+from fastformers.files.fields import TORCH_FORMAT
+from fastformers.files.saved_format import saved_format
 from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.sentence_folder import is_sentence_folder
 
@@ -152,21 +153,6 @@ class FolderSource:
             "input_ids"
         ]
         return [Batch.of([sequence]) for sequence in ids]
-
-
-def saved_format(folder: Path) -> str | None:
-    """The format that a folder's manifest names, "" for one that names none; None without a manifest.
-
-    Raises:
-        FormatError: the manifest cannot be read.
-    """
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{folder / MANIFEST} cannot be read: {error}") from error
-    return str(content.get("format", "")) if isinstance(content, dict) else ""
 
 
 def answer_of(output: Mapping[str, Any]) -> Tensor:

@@ -23,8 +23,8 @@ from fastformers.benchmarking.demo_models import find_model
 from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.digests import sha256_of
-from fastformers.files.strict_json import parse_json
-from fastformers.files.text_lines import numbered_lines
+from fastformers.files.rows import Row
+from fastformers.files.text_rows import TABLES, text_rows
 from fastformers.modules.layer_shapes import LayerShape, resize_
 from fastformers.recipes.model_folder import OpenedModel
 from fastformers.tasks import Example, Task, TaskFile, get_task, load_examples
@@ -33,7 +33,7 @@ __all__ = ["PRESETS", "preset_systems", "preset_table", "systems_of_shapes"]
 
 PRESETS = ("table3",)
 
-#: What lines of a .jsonl file call their first and second text: BoolQ's own names, and those of a user's data.
+#: What rows of a .csv or .jsonl file call their first and second text: BoolQ's own names, and those of a user's data.
 _PAIRS = (("passage", "question"), ("text", "text_pair"))
 
 
@@ -43,7 +43,7 @@ def preset_systems(name: str, texts: str | Path, *, seed: int = 0) -> Systems:
     Args:
         name: one of :data:`PRESETS`.
         texts: folder of the preset's task (its validation set is answered), or a file: one text a line,
-            or ``.jsonl`` with ``passage`` and ``question`` or ``text`` and ``text_pair``.
+            or ``.csv`` or ``.jsonl`` with ``passage`` and ``question`` or ``text`` and ``text_pair``.
         seed: of the random weights.
 
     Raises:
@@ -103,21 +103,19 @@ def systems_of_shapes(table: Mapping[str, Any], texts: str | Path, *, seed: int 
 def _examples(task: Task, texts: Path) -> tuple[Example, ...]:
     if not texts.is_file():
         return tuple(load_examples(task, texts, "val"))
-    lines = list(numbered_lines(texts))
-    if not lines:
+    rows = TABLES[texts.suffix](texts) if texts.suffix in TABLES else text_rows(texts)
+    examples = tuple(_example(row, number) for number, row in enumerate(rows, start=1))
+    if not examples:
         raise FormatError(f"{texts} holds no text: write one a line")
-    if texts.suffix != ".jsonl":
-        return tuple(Example(str(number), line) for number, line in lines)
-    return tuple(_pair(line, f"{texts}, line {number}", number) for number, line in lines)
+    return examples
 
 
-def _pair(line: str, place: str, number: int) -> Example:
-    row = parse_json(line.encode("utf-8"), place)
+def _example(row: Row, number: int) -> Example:
     for first, second in _PAIRS:
-        if isinstance(row.get(first), str):
-            other = row.get(second)
-            return Example(str(number), row[first], other if isinstance(other, str) else None)
-    raise FormatError(f"{place}: expected {' or '.join(map(repr, (first for first, _ in _PAIRS)))}")
+        if first in row.values:
+            other = None if row.values.get(second) is None else row.text(second)
+            return Example(str(number), row.text(first), other)
+    raise row.error(f"expected {' or '.join(map(repr, (first for first, _ in _PAIRS)))}")
 
 
 def _random_model(shape: Mapping[str, Any], task_file: TaskFile, tokenizer: Any, seed: int) -> OpenedModel:

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""Files of texts, or of pairs, as rows: .csv and .jsonl with the columns text and text_pair, or a text a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fastformers.files.rows import Row, json_rows, quoted_rows
+from fastformers.files.text_lines import numbered_lines
+
+__all__ = ["TABLES", "text_rows", "well_named"]
+
+#: Readers of files with columns, by suffix.
+TABLES = {".csv": quoted_rows, ".jsonl": json_rows}
+
+_COLUMNS = ("text", "text_pair")
+
+
+def text_rows(path: Path) -> Iterator[Row]:
+    """Yields rows with the field ``text`` and, where it is a pair, ``text_pair``; both hold more than white space.
+
+    Args:
+        path: ``.csv`` with a header, ``.jsonl``, or any other file: one text a line, without white space around it.
+            Blank lines are passed over.
+
+    Raises:
+        FormatError: the file cannot be read or is malformed, a row has no text, or a column is written almost as
+            ``text`` or ``text_pair``; names the line.
+    """
+    if path.suffix not in TABLES:
+        for number, line in numbered_lines(path):
+            yield Row({"text": line.strip()}, f"{path.name} line {number}")
+        return
+    for row in well_named(TABLES[path.suffix](path), _COLUMNS):
+        row.text("text")
+        if row.values.get("text_pair") is not None:
+            row.text("text_pair", "leave the column out where there is one text")
+        yield row
+
+
+def well_named(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:
+    """Refuses a column that is written almost as one of ours: the row would be read without it, and nobody told.
+
+    Args:
+        rows: of one file.
+        columns: names that are read.
+
+    Raises:
+        FormatError: names line, column, and what it should be.
+    """
+    checked: set[frozenset[str]] = set()
+    for row in rows:
+        names = frozenset(row.values)
+        if names not in checked:
+            checked.add(names)
+            for name in names:
+                meant = name.strip().casefold().replace(" ", "_").replace("-", "_")
+                if meant in columns and meant not in names:
+                    raise row.error(f"has the field {name!r}: write it as {meant!r}")
+        yield row

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""``fastformers predict``: texts as arguments or in files, answers as lines, as JSON or in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import exit_status
+
+import fastformers as ff
+from fastformers.cli.exit_codes import ExitCode
+
+
+def test_answers_are_printed_beside_their_texts(
+    model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_status("predict", model_folder, "the cat", "a dog\n ran") == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    for line, text, answer in zip(
+        lines,
+        ("the cat", "a dog ran"),
+        ff.predict(model_folder, ["the cat", "a dog\n ran"]),
+        strict=True,
+    ):
+        assert line == f"{answer.label}  {answer.score:7.4f}  {text}"
+
+
+def test_a_pair_is_one_text(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status("predict", model_folder, "the cat", "--pair", "a dog", "--json") == ExitCode.OK
+    (found,) = json.loads(capsys.readouterr().out)
+    (answer,) = ff.predict(model_folder, [("the cat", "a dog")])
+    assert found == {"text": "the cat", "text_pair": "a dog", **answer._asdict()}
+
+
+def test_a_table_of_texts_is_answered_into_a_file(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text('id,text\n7,"the cat, é"\n8,a dog\n', encoding="utf-8")
+    out = tmp_path / "answers.jsonl"
+    assert exit_status("predict", model_folder, "--texts", table, "-o", out) == ExitCode.OK
+    assert f"Answers to 2 texts in {out}" in capsys.readouterr().out
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["text"] for row in rows] == ["the cat, é", "a dog"]
+    assert [row["label"] for row in rows] == [
+        answer.label for answer in ff.predict(model_folder, ["the cat, é", "a dog"])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give the texts as arguments"),
+        (("one", "--texts", "FILE"), "give the texts as arguments"),
+        (("one", "two", "--pair", "three"), "--pair is the second text of one TEXT"),
+        (("one", "-o", "absent/out.jsonl"), "absent is not a folder"),
+        (("--texts", "EMPTY"), "holds no text"),
+    ],
+)
+def test_wrong_usage_is_told_before_a_model_is_opened(
+    arguments: tuple[str, ...],
+    message: str,
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = {"FILE": tmp_path / "texts.txt", "EMPTY": tmp_path / "empty.txt"}
+    files["FILE"].write_text("one\n", encoding="utf-8")
+    files["EMPTY"].write_text("\n", encoding="utf-8")
+    given = [files.get(argument, argument) for argument in arguments]
+    assert exit_status("predict", model_folder, *given) == ExitCode.USAGE
+    assert message in capsys.readouterr().err

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""``predict`` answers alike whatever kind of folder holds the model: stock, trained by us, INT8 in torch, compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer, BertForSequenceClassification
+
+import fastformers as ff
+from fastformers.answers import Prediction
+from fastformers.errors import ConfigError, NonFiniteError, ShapeError, UnsupportedModelError
+from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.recipes.compile_folder import compile_folder
+from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.tasks import TaskFile, get_task
+from fastformers.tasks.custom import task_with_labels
+
+NAMES = ("bad", "fair", "good")
+TEXTS = ["the cat sat", ("the dog ran", "on the mat"), "the river " * 40]
+FLOAT = ff.CompileConfig(int8=None)
+
+
+def classifier(checkpoint: Path, **config: Any) -> BertForSequenceClassification:
+    """With weights that give clearly different answers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BertForSequenceClassification.from_pretrained(checkpoint, **config).eval()
+        with torch.no_grad():
+            model.classifier.weight.normal_()
+    return model
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_checkpoint: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: Path) -> BertForSequenceClassification:
+    return classifier(tiny_checkpoint, id2label=dict(enumerate(NAMES)), num_labels=3)
+
+
+def expected(model: Any, tokenizer: Any, text: Any, longest: int) -> Prediction:
+    both = (text,) if isinstance(text, str) else text
+    batch = tokenizer(*both, return_tensors="pt", truncation=True, max_length=longest)
+    with torch.no_grad():
+        chances = torch.softmax(model(**batch).logits[0], 0)
+    return Prediction(NAMES[int(chances.argmax())], float(chances.max()))
+
+
+@pytest.mark.parametrize("kind", ["stock", "ours", "compiled"])
+def test_each_kind_of_folder_gives_the_models_answers(
+    kind: str, tmp_path: Path, model: BertForSequenceClassification, tokenizer: Any
+) -> None:
+    longest = 32 if kind == "stock" else 12
+    if kind == "stock":
+        model.save_pretrained(tmp_path / "model")
+        tokenizer.save_pretrained(tmp_path / "model")
+    else:
+        ours = tmp_path / ("model" if kind == "ours" else "ours")
+        save_model(model, ours, tokenizer, TaskFile(task_with_labels(NAMES), longest))
+        if kind == "compiled":
+            compile_folder(ours, tmp_path / "model", FLOAT)
+    with pytest.warns(UserWarning, match="was cut"):
+        found = ff.predict(tmp_path / "model", TEXTS)
+    wanted = [expected(model, tokenizer, text, longest) for text in TEXTS]
+    assert [answer.label for answer in found] == [answer.label for answer in wanted]
+    # The same float32 products, summed in another order.
+    np.testing.assert_allclose(
+        [answer.score for answer in found], [answer.score for answer in wanted], rtol=0, atol=1e-5
+    )
+    assert ff.predict(tmp_path / "model", []) == []
+
+
+def test_each_of_several_labels_has_its_own_probability(
+    tmp_path: Path, tiny_checkpoint: Path, tokenizer: Any
+) -> None:
+    many = classifier(
+        tiny_checkpoint, id2label=dict(enumerate(NAMES)), problem_type="multi_label_classification"
+    )
+    save_model(many, tmp_path / "torch", tokenizer, None)
+    save_model(ff.compile(many, FLOAT), tmp_path / "fast", tokenizer, None)
+    slow, fast = (ff.predict(tmp_path / name, TEXTS[:2]) for name in ("torch", "fast"))
+    with torch.no_grad():
+        logits = many(**tokenizer(TEXTS[0], return_tensors="pt")).logits[0]
+    assert slow[0] == (NAMES[int(logits.argmax())], pytest.approx(float(logits.max().sigmoid()), abs=1e-5))
+    assert [answer.label for answer in fast] == [answer.label for answer in slow]
+
+
+def test_a_model_that_predicts_numbers_gives_the_number(
+    tmp_path: Path, tiny_checkpoint: Path, tokenizer: Any
+) -> None:
+    single = classifier(tiny_checkpoint, num_labels=1)
+    save_model(single, tmp_path / "model", tokenizer, TaskFile(task_with_labels(()), 16))
+    (answer,) = ff.predict(tmp_path / "model", ["the cat"])
+    with torch.no_grad():
+        number = float(single(**tokenizer("the cat", return_tensors="pt")).logits)
+    assert answer.score == pytest.approx(number, abs=1e-5)
+
+
+def test_marked_spans_are_read_compiled_or_not(tmp_path: Path, tiny_checkpoint: Path, tokenizer: Any) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        spans = SpanClassifier(AutoModel.from_pretrained(tiny_checkpoint), 2, 2, dropout=0.1).eval()
+    task_file = TaskFile(get_task("wsc"), 32)
+    save_model(spans, tmp_path / "torch", tokenizer, task_file)
+    save_model(ff.compile(spans, FLOAT), tmp_path / "fast", tokenizer, task_file)
+    texts = [
+        ff.SpanText("the cat sat on the mat", [(4, 7), (19, 22)]),
+        ff.SpanText("dog ran", [(0, 3), (4, 7)]),
+    ]
+    slow, fast = (ff.predict(tmp_path / name, texts) for name in ("torch", "fast"))
+    assert [answer.label for answer in fast] == [answer.label for answer in slow]
+    np.testing.assert_allclose([a.score for a in fast], [a.score for a in slow], rtol=0, atol=1e-5)
+    with pytest.raises(ShapeError, match="SpanText"):
+        ff.predict(tmp_path / "torch", ["the cat"])
+
+
+def test_what_cannot_be_answered_is_refused(
+    tmp_path: Path, tiny_checkpoint: Path, model: BertForSequenceClassification, tokenizer: Any
+) -> None:
+    with pytest.raises(UnsupportedModelError, match="no logits"):
+        ff.predict(tiny_checkpoint, ["the cat"])
+    with pytest.raises(ShapeError, match="texts is one string"):
+        ff.predict(tiny_checkpoint, "the cat")
+    with pytest.raises(ConfigError, match="is not a folder"):
+        ff.predict(tmp_path / "absent", ["the cat"])
+    save_model(model, tmp_path / "broken", tokenizer, None)
+    broken = open_model(tmp_path / "broken")
+    with torch.no_grad():
+        broken.model.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
+    broken.model.save_pretrained(tmp_path / "nan")  # type: ignore[operator]
+    tokenizer.save_pretrained(tmp_path / "nan")
+    with pytest.raises(NonFiniteError, match="the answer to text 0 is nan"):
+        ff.predict(tmp_path / "nan", ["the cat"])
