@@ -72,6 +72,35 @@ def test_each_option_reaches_the_config(model_folder: Path, data: Path, tmp_path
         assert config[renamed.get(name, name[2:].replace("-", "_"))] == value, name
 
 
+@pytest.mark.parametrize(("choice", "status"), [("drop", ExitCode.OK), ("error", ExitCode.USAGE)])
+def test_an_example_whose_marked_word_is_cut_off_is_left_out_or_stops_the_training(
+    choice: str, status: ExitCode, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = {"word": "cat", "sentence1": "the cat", "sentence2": "a cat", "start1": 4, "end1": 7}
+    rows = [{**first, "start2": 2, "end2": 5, "idx": 0, "label": True}]
+    long = f"the {'red ' * 20}cat"
+    rows.append({**rows[0], "sentence1": long, "start1": len(long) - 3, "end1": len(long), "idx": 1})
+    for split in ("train", "val"):
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (tmp_path / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+    given = (
+        "--task",
+        "wic",
+        "--data",
+        tmp_path,
+        "-o",
+        tmp_path / "out",
+        "--max-steps",
+        1,
+        "--max-length",
+        12,
+    )
+    assert exit_status("train", "--model", model_folder, *given, "--lost-spans", choice) == status
+    if choice == "error":
+        assert "loses a marked span" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
 def test_report_is_text_and_says_where_the_result_is(
     model_folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from fastformers.export.parity import compare, require_within
 from fastformers.export.session import open_session, session_options
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.recipes import compiling
+from fastformers.recipes.export_check import most_different
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -392,6 +393,17 @@ def test_a_nan_in_any_row_is_within_nothing(row: int) -> None:
     found[row, 0, 0] = np.nan
     with pytest.raises(GateError, match="largest difference of nan"):
         require_within(_compared("x", found, wanted, np.ones((3, 4), np.int64)), "fp32", lambda: "")
+
+
+def test_the_batch_with_a_nan_is_the_most_different_whichever_output_has_it() -> None:
+    masks = [{"attention_mask": np.ones((2, 3), np.int64)}] * 3
+    wanted, found = (
+        [{name: np.zeros((2, 3), np.float32) for name in ("first", "second")} for _ in masks]
+        for _ in range(2)
+    )
+    found[0]["first"][:] = 9
+    found[1]["second"][:] = np.nan
+    assert most_different(masks, found, wanted) == 1
 
 
 def test_logits_of_as_many_classes_as_tokens_are_compared_whole() -> None:

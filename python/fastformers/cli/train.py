@@ -76,6 +76,12 @@ def train(
             help="longest_first is the paper's. Default: keep_question, or as the model was trained with."
         ),
     ] = None,
+    lost_spans: Annotated[
+        Literal["drop", "error"],
+        typer.Option(
+            help="Examples whose marked words the cut removes: leave them out, or stop at the first."
+        ),
+    ] = "drop",
     activation: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the feed-forward layers, e.g. relu.")
     ] = None,
@@ -113,6 +119,7 @@ def train(
         config=config,
         max_length=max_length,
         truncation=truncation,
+        lost_spans=lost_spans,
         activation=activation,
         overwrite=overwrite,
     )

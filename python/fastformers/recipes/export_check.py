@@ -26,7 +26,7 @@ from fastformers.recipes import compiling
 from fastformers.rewriting import Encoder
 from fastformers.rewriting.outputs import EMBEDDING_RESULT
 
-__all__ = ["checked_report", "has_int8_layers"]
+__all__ = ["checked_report", "has_int8_layers", "most_different"]
 
 _SHORT_TOKENS = 128
 #: Texts and most tokens of the batches that are compared; texts of one batch have different lengths. The long one
@@ -81,7 +81,7 @@ def checked_report(
         )
 
     def where() -> str:
-        batch = batches[_most_different(batches, found, wanted)]
+        batch = batches[most_different(batches, found, wanted)]
         layers = reference.layers(batch) if layer_outputs else []
         if len(layers) != len(layer_outputs) or not layers:
             return "Its layers cannot be looked at one by one"
@@ -181,10 +181,10 @@ def _hooked(model: nn.Module, keep: Callable[[Tensor], None]) -> Iterator[None]:
             handle.remove()
 
 
-def _most_different(batches: Sequence[Arrays], found: Sequence[Arrays], wanted: Sequence[Arrays]) -> int:
+def most_different(batches: Sequence[Arrays], found: Sequence[Arrays], wanted: Sequence[Arrays]) -> int:
     """The number of the batch with the largest difference."""
     largest = [
-        max(difference.max_abs for difference in compare([batch], [one], [other]).values())
+        np.max([difference.max_abs for difference in compare([batch], [one], [other]).values()])
         for batch, one, other in zip(batches, found, wanted, strict=True)
     ]
     return int(np.nan_to_num(largest, nan=np.inf).argmax())
