@@ -731,12 +731,13 @@ def test_times_are_of_texts_that_are_not_padded_and_threads_are_put_back() -> No
         8,
     )
     threads = torch.get_num_threads(), ff.kernels.num_threads()
-    models = {"a": Timed(Slow(2e-4), encoded), "padded": Timed(Slow(2e-4), encoded, fixed_length=20)}
+    models = {"a": Timed(Slow(4e-3), encoded), "padded": Timed(Slow(4e-3), encoded, fixed_length=20)}
     found = time_models(models, lengths, seconds=1.0)
     assert (torch.get_num_threads(), ff.kernels.num_threads()) == threads
     assert found["a"][1].median == 1.0
-    # Both sleep for their time, and a busy machine wakes them late; a wrong unit or direction is a factor of 4.
-    assert found["a"][0].median == pytest.approx(1.0, rel=0.5)
+    # Both sleep for their time, and a busy machine wakes them late: 2 ms when measured with a sleep of 1 ms, so they
+    # sleep for 20 on average. A wrong unit or direction is a factor of 4.
+    assert found["a"][0].median == pytest.approx(20.0, rel=0.5)
     assert found["padded"][1].median == pytest.approx(0.25, rel=0.4)
 
 
