@@ -8,18 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import save_checkpoint, word_pieces
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 import fastformers as ff
 from fastformers.config import DistillConfig, PruneConfig, TrainConfig
 from fastformers.errors import ConfigError
+from fastformers.recipes.compile_folder import compile_folder
 from fastformers.recipes.distilling import distill_folders
 from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.pruning import prune_folder
-from fastformers.tasks import TaskFile, build_model, get_task
+from fastformers.tasks import Example, TaskFile, build_model, get_task, predict_logits
 
 #: Not in the order of the alphabet, as which the labels of data alone are taken.
 NAMES = ("good", "bad")
+WORDS = "the cat sat on mat dog ran because so not who bank river money".split()
 SHORT = TrainConfig(max_steps=1, device="cpu")
 
 
@@ -51,6 +54,58 @@ def test_it_is_scored_by_its_own_class_names(
     scores = [ff.evaluate(folder, own_data)["accuracy"] for folder in (stock, other)]
     assert sum(scores) == pytest.approx(1.0)
     assert scores[0] != scores[1]
+
+
+@pytest.fixture(scope="module")
+def of_290_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that takes more tokens than training does by default."""
+    base = tmp_path_factory.mktemp("long")
+    tokenizer = word_pieces([*WORDS, *NAMES])
+    tokenizer.model_max_length = 290
+    checkpoint = save_checkpoint(base / "checkpoint", tokenizer, max_position_embeddings=300)
+    return saved(base / "stock", checkpoint, NAMES)
+
+
+@pytest.mark.filterwarnings("ignore:a text of more than")
+@pytest.mark.parametrize("kind", ["stock", "compiled", "compiled with its data"])
+def test_it_is_scored_on_the_tokens_that_it_answers_by(
+    kind: str, of_290_tokens: Path, own_data: Path, tmp_path: Path
+) -> None:
+    folder = of_290_tokens
+    if kind != "stock":
+        folder = tmp_path / "fast"
+        compile_folder(of_290_tokens, folder, data_dir=None if kind == "compiled" else own_data)
+    text = "the cat " * 132 + "sat on " * 100
+    (answer,) = ff.predict(folder, [text])
+    opened = open_model(folder)
+    logits = predict_logits(opened.model, opened.encode([Example("0", text)]), batch_size=1)
+    assert answer.score == pytest.approx(float(torch.from_numpy(logits).softmax(1).max()), abs=1e-6)
+    assert 0.01 < ff.evaluate(folder, own_data)["accuracy"] < 0.99
+
+
+def test_what_learns_from_it_reads_256_tokens(of_290_tokens: Path, own_data: Path, tmp_path: Path) -> None:
+    distill_folders(
+        of_290_tokens,
+        of_290_tokens,
+        own_data,
+        tmp_path / "d",
+        layers=(0,),
+        config=DistillConfig(train=SHORT),
+        progress=None,
+    )
+    assert TaskFile.load(tmp_path / "d").max_length == 256
+
+
+def test_a_recipe_that_names_another_length_is_refused(
+    of_290_tokens: Path, own_data: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        '[recipe]\nmax_length = 256\n[models]\nstock = ""\n[[stage]]\nname = "fast"\nkind = "compile"\n'
+        'model = "stock"\n'
+    )
+    with pytest.raises(ConfigError, match=r"cuts texts after 290 tokens, and .recipe. max_length is 256"):
+        ff.recipe(recipe, tmp_path / "out", data=own_data, models={"stock": of_290_tokens}, progress=False)
 
 
 def test_it_teaches_and_is_pruned_and_trained_further(stock: Path, own_data: Path, tmp_path: Path) -> None:

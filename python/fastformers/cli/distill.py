@@ -97,7 +97,10 @@ def distill(
     warmup: Warmup = _TRAINING.warmup,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = _TRAINING.seed,
     max_length: Annotated[
-        int | None, typer.Option(metavar="TOKENS", help="Longer texts are cut. Default: as the teacher's.")
+        int | None,
+        typer.Option(
+            metavar="TOKENS", help="Longer texts are cut. Default: as the teacher was trained, or 256."
+        ),
     ] = None,
     fixed_length: FixedLength = None,
     evaluate_every: EvaluateEvery = None,

@@ -33,7 +33,7 @@ from fastformers.modules.encoder_names import parts_of, positions_of
 from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.recipes.distilling_data import PairData, pair_data
-from fastformers.recipes.model_folder import open_model, save_model
+from fastformers.recipes.model_folder import LONGEST, OpenedModel, open_model, save_model
 from fastformers.recipes.output_names import work_folder
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, evaluate
@@ -173,7 +173,8 @@ def distill_folders(
             are of no use before it has learned; :func:`fastformers.prune_` chooses heads and neurons by their worth.
         activation: of the student's feed-forward network, e.g. ``"relu"``; ``None`` leaves it.
         config: see :class:`fastformers.DistillConfig`.
-        max_length: tokens after which texts are cut; ``None``: the teacher's; at most the fixed length if there is one.
+        max_length: tokens after which texts are cut; ``None``: as the teacher's ``task.json`` says, without one at most
+            256; at most the fixed length if there is one.
         unlabelled: further texts to learn the teacher's answers on: ``"test"``, the task's own test set, whose labels
             are not looked at; or a file: ``.txt``, one a line, or ``.csv`` or ``.jsonl`` with ``text`` and, for
             tasks of pairs, ``text_pair``, in the form that the task gives its own.
@@ -196,7 +197,7 @@ def distill_folders(
     check_place(target, overwrite, MANIFEST)
     teacher = open_model(teacher_dir)
     task_file = teacher.required_task()
-    longest = task_file.max_length if max_length is None else max_length
+    longest = _usual_length(teacher) if max_length is None else max_length
     longest = min(longest, chosen.train.fixed_length or longest)
     task_file = replace(task_file, max_length=longest)
     student = open_student(
@@ -230,6 +231,12 @@ def distill_folders(
     save_model(student.model, target, student.tokenizer, task_file, extra=extra, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return report
+
+
+def _usual_length(teacher: OpenedModel) -> int:
+    """Where texts are cut if nobody says it: a classifier of transformers may take far more than training can."""
+    most = teacher.required_task().max_length
+    return most if teacher.task_file is not None else min(most, LONGEST)
 
 
 def _data_notes(data: PairData) -> tuple[str, ...]:

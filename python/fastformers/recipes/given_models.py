@@ -12,6 +12,7 @@ from fastformers.files.saved_format import read_manifest
 from fastformers.files.strict_json import read_json
 from fastformers.recipes.model_folder import LONGEST, described
 from fastformers.recipes.recipe_file import Recipe
+from fastformers.runtime.tokenizer_files import TOKENIZER_CONFIG
 from fastformers.tasks import TASK_FILE, Task, TaskFile
 from fastformers.tasks.encoding import TRUNCATIONS
 
@@ -96,8 +97,9 @@ def _check_truncation(place: str, found: TaskFile | None, recipe: Recipe) -> Non
 
 
 def _length_of(folder: Path) -> int:
-    """Of a classifier without ``task.json``."""
-    return min(LONGEST, _positions_of(folder) or LONGEST)
+    """Of a classifier without ``task.json``: what model and tokenizer take."""
+    limits = (_number_in(folder / TOKENIZER_CONFIG, "model_max_length"), _positions_of(folder))
+    return min((limit for limit in limits if limit is not None), default=LONGEST)
 
 
 def _is_length(length: int, named: int, folder: Path) -> bool:
@@ -109,8 +111,12 @@ def _is_length(length: int, named: int, folder: Path) -> bool:
 
 
 def _positions_of(folder: Path) -> int | None:
+    return _number_in(folder / "config.json", "max_position_embeddings")
+
+
+def _number_in(path: Path, name: str) -> int | None:
     try:
-        found = read_json(folder / "config.json").get("max_position_embeddings")
+        found = read_json(path).get(name)
     except FormatError:
         return None
     return found if isinstance(found, int) else None

@@ -28,6 +28,7 @@ from fastformers.quantization.artefact import load_pretrained_torch
 from fastformers.quiet_loading import quiet_loading
 from fastformers.recipes.artefacts import load, save_pretrained
 from fastformers.recipes.sentence_folder import cut_as_folder_says, is_sentence_folder
+from fastformers.rewriting import Encoder
 from fastformers.tasks import TASK_FILE, EncodedExamples, Example, Task, TaskFile, build_model
 from fastformers.tasks.custom import task_with_labels
 
@@ -42,7 +43,7 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
-#: Tokens after which texts are cut for models that do not say it.
+#: Tokens after which texts are cut in training where nobody says it.
 LONGEST = 256
 
 #: Without any of these transformers makes an empty tokenizer and says nothing.
@@ -68,10 +69,12 @@ class OpenedModel:
     def required_task(self) -> TaskFile:
         """Returns the task file; of a classifier that someone else trained, one with the class names of its config.
 
+        Such a one cuts texts where model and tokenizer do: as it is served, it is scored.
+
         Raises:
             ConfigError: the folder has none, and the config names no classes.
         """
-        found = self.task_file or _named_task(self.model)
+        found = self.task_file or _named_task(self.model, self.tokenizer)
         if found is None:
             raise ConfigError(
                 f"{self.folder} holds no {TASK_FILE}, and its config.json names no classes (id2label) that exclude "
@@ -112,9 +115,7 @@ def open_model(folder: str | Path) -> OpenedModel:
     tokenizer = _tokenizer(path)
     if is_sentence_folder(path):
         cut_as_folder_says(path, tokenizer)
-    if (
-        task_file is not None
-    ):  # what is compiled, calibrated or exported of it cuts texts as those it learned from
+    if task_file is not None:  # what is compiled or exported of it cuts texts as those it learned from
         tokenizer.model_max_length = task_file.max_length
     return OpenedModel(model.eval(), tokenizer, task_file, path)
 
@@ -184,15 +185,25 @@ def _checked(folder: str | Path) -> Path:
     return path
 
 
-def _named_task(model: Any) -> TaskFile | None:
+def _named_task(model: Any, tokenizer: Any) -> TaskFile | None:
     """The task of a stock classifier: the user's own data, its class names in the order of its logits."""
-    config: Any = getattr(model, "config", None)
-    if not type(model).__name__.endswith("ForSequenceClassification") or has_many_labels(config.problem_type):
+    kind, config = _kind_and_config(model)
+    if not kind.endswith("ForSequenceClassification") or has_many_labels(config.get("problem_type")):
         return None
-    names = given_class_names(config.id2label)
+    names = given_class_names(config.get("id2label"))
     if len(names) < 2 or len(set(names)) < len(names):
         return None
-    return TaskFile(task_with_labels(names), min(LONGEST, positions_of(model) or LONGEST))
+    positions = positions_of(model) or config.get("max_position_embeddings")
+    most = positions if isinstance(positions, int) and positions > 0 else LONGEST
+    return TaskFile(task_with_labels(names), min(int(tokenizer.model_max_length), most))
+
+
+def _kind_and_config(model: Any) -> tuple[str, dict[str, Any]]:
+    """The class of transformers that a model is of, or was compiled from, and its configuration."""
+    if isinstance(model, Encoder):  # the plan's limit is that of its table: RoBERTa's has two rows more
+        config = {**model.config, "max_position_embeddings": model.plan.max_tokens}
+        return next(iter(config.get("architectures") or ("",))), config
+    return type(model).__name__, model.config.to_dict() if hasattr(model, "config") else {}
 
 
 def described(task: Task) -> str:
