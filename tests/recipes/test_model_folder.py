@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny_models import save_checkpoint, word_pieces
 from torch import nn
+from transformers import AutoTokenizer
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError
@@ -52,6 +53,18 @@ def test_a_saved_model_comes_back_with_its_task(tmp_path: Path, model: nn.Module
     assert opened.required_task() == TASK
     assert json.loads((tmp_path / "out" / "log.json").read_text()) == {"steps": 3}
     assert torch.equal(logits(opened.model, opened.tokenizer), logits(model, tokenizer))
+
+
+def test_who_opens_the_tokenizer_alone_cuts_texts_as_the_model_was_trained(
+    tmp_path: Path, model: nn.Module, tokenizer: Any
+) -> None:
+    before = tokenizer.model_max_length
+    save_model(model, tmp_path / "out", tokenizer, TASK)
+    opened = AutoTokenizer.from_pretrained(tmp_path / "out")
+    ff.save_pretrained(ff.compile(tmp_path / "out"), tmp_path / "fast", opened)
+    with ff.Engine.from_pretrained(tmp_path / "fast") as engine:
+        assert engine.max_length == TASK.max_length
+    assert tokenizer.model_max_length == before
 
 
 def test_a_model_saved_in_half_is_opened_in_float32_to_be_trained(

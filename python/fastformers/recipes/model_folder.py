@@ -7,6 +7,7 @@ Three kinds of folders are told apart by what they hold: transformers' own, ours
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -173,7 +174,17 @@ def save_model(
         ConfigError, UnsupportedModelError: as :func:`fastformers.save_pretrained`.
     """
     task = {} if task_file is None else {TASK_FILE: task_file.to_dict()}
-    save_pretrained(model, output, tokenizer, extra={**task, **(extra or {})}, overwrite=overwrite)
+    cutting = _cutting_as(task_file, tokenizer)
+    save_pretrained(model, output, cutting, extra={**task, **(extra or {})}, overwrite=overwrite)
+
+
+def _cutting_as(task_file: TaskFile | None, tokenizer: Any) -> Any:
+    """A tokenizer whose own limit is the task's, for who opens it without ``task.json``; the one given stays."""
+    if task_file is None:
+        return tokenizer
+    limited = copy.copy(tokenizer)  # shares the vocabulary
+    limited.model_max_length = task_file.max_length
+    return limited
 
 
 def _checked(folder: str | Path) -> Path:
