@@ -77,6 +77,19 @@ def test_each_kind_of_folder_gives_the_models_answers(
     assert ff.predict(tmp_path / "model", []) == []
 
 
+@pytest.mark.filterwarnings("ignore:a text of more than")
+def test_a_task_of_longer_texts_than_the_model_takes_is_cut_to_those(
+    tmp_path: Path, model: BertForSequenceClassification, tokenizer: Any
+) -> None:
+    model.save_pretrained(tmp_path / "torch")
+    tokenizer.save_pretrained(tmp_path / "torch")
+    TaskFile(task_with_labels(NAMES), 256).save(tmp_path / "torch")
+    compile_folder(tmp_path / "torch", tmp_path / "fast", FLOAT)
+    slow, fast = (ff.predict(tmp_path / name, TEXTS) for name in ("torch", "fast"))
+    assert [answer.label for answer in slow] == [answer.label for answer in fast]
+    np.testing.assert_allclose([a.score for a in slow], [a.score for a in fast], rtol=0, atol=1e-5)
+
+
 def test_each_of_several_labels_has_its_own_probability(
     tmp_path: Path, tiny_checkpoint: Path, tokenizer: Any
 ) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from fastformers._optional import require
 from fastformers.answers import Prediction
-from fastformers.config import TorchConfig
 from fastformers.errors import NonFiniteError
 from fastformers.files.fields import ENCODER_FORMAT
 from fastformers.files.saved_format import saved_format
@@ -65,6 +64,5 @@ def _with_torch(folder: str | Path, texts: Sequence[Text]) -> list[Prediction]:
     from fastformers.gpu.torch_model import TorchModel
     from fastformers.recipes.model_folder import open_model
 
-    opened = open_model(folder)
-    most = None if opened.task_file is None else opened.task_file.max_length
-    return TorchModel(opened.model, opened.tokenizer, TorchConfig(max_length=most)).predict(texts)
+    opened = open_model(folder)  # whose tokenizer cuts texts as the task says
+    return TorchModel(opened.model, opened.tokenizer).predict(texts)
