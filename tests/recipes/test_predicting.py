@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,23 @@ def test_each_kind_of_folder_gives_the_models_answers(
         [answer.score for answer in found], [answer.score for answer in wanted], rtol=0, atol=1e-5
     )
     assert ff.predict(tmp_path / "model", []) == []
+
+
+@pytest.mark.filterwarnings("ignore:a text of more than")
+@pytest.mark.parametrize("strategy", ["only_first", "only_second"])
+def test_pairs_are_cut_longest_first_whatever_call_was_the_last_before_the_tokenizer_was_saved(
+    strategy: str, tmp_path: Path, model: BertForSequenceClassification, tokenizer: Any
+) -> None:
+    called = copy.deepcopy(tokenizer)
+    called("the cat " * 9, "the dog " * 9, truncation=strategy, max_length=25)
+    model.save_pretrained(tmp_path / "torch")
+    called.save_pretrained(tmp_path / "torch")
+    compile_folder(tmp_path / "torch", tmp_path / "fast", ff.CompileConfig(int8=None, attention="float32"))
+    pairs = [("the cat " * 6, "on the mat " * 12), ("the river " * 20, "bank " * 8)]
+    wanted = [expected(model, tokenizer, pair, 32).score for pair in pairs]
+    for name in ("torch", "fast"):
+        found = [answer.score for answer in ff.predict(tmp_path / name, pairs)]
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:a text of more than")

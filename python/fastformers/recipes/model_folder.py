@@ -283,9 +283,13 @@ def _tokenizer(folder: Path) -> Any:
         )
     try:
         with quiet_loading():
-            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise FormatError(f"{folder} holds a tokenizer that transformers cannot load: {error}") from error
+    # What the last call left in the file; the next call of transformers would not mind it either.
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+    return tokenizer
 
 
 _LOADERS: dict[str, _Loader] = {TORCH_FORMAT: _of_torch, ENCODER_FORMAT: _compiled}
