@@ -16,7 +16,7 @@ from fastformers.errors import ConfigError
 from fastformers.runtime.engine import Engine
 from fastformers.tokenization import Text
 
-__all__ = ["Subject", "holds_nan", "is_not_run", "most_tokens", "subject_of"]
+__all__ = ["Subject", "holds_nan", "is_not_run", "model_tokens", "most_tokens", "subject_of"]
 
 _IN_FLIGHT = 4  # requests for each instance: none runs dry, and the queue stays short
 _BYTES_PER_MB = 1e6
@@ -120,15 +120,17 @@ def _model(model: Any, tokenizer: Any) -> Subject:
 
 def most_tokens(model: Any, tokenizer: Any) -> int:
     """Tokens after which a text is cut: the tokenizer's limit or the model's, whichever is smaller."""
-    plan = getattr(model, "plan", None)
-    config = getattr(model, "config", None)
-    most = getattr(plan, "max_tokens", None)
+    return min(int(tokenizer.model_max_length), model_tokens(model) or int(tokenizer.model_max_length))
+
+
+def model_tokens(model: Any) -> int | None:
+    """Tokens of the longest text that a model takes; ``None`` where it does not say it."""
+    most: int | None = getattr(getattr(model, "plan", None), "max_tokens", None)
     if most is None and _is_torch_model(model):
         from fastformers.modules.encoder_names import positions_of
 
         most = positions_of(model)  # RoBERTa's table has two rows more than it takes tokens
-    most = most or getattr(config, "max_position_embeddings", None)
-    return min(int(tokenizer.model_max_length), most or int(tokenizer.model_max_length))
+    return most or getattr(getattr(model, "config", None), "max_position_embeddings", None)
 
 
 def _is_torch_model(run: Any) -> bool:

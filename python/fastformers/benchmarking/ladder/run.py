@@ -28,7 +28,7 @@ from fastformers.benchmarking.ladder.systems import Systems, folder_systems, rec
 from fastformers.benchmarking.ladder.ways import WAYS, Contestant, open_contestant
 from fastformers.benchmarking.machine import machine_facts
 from fastformers.benchmarking.price_table import Price, price_of
-from fastformers.benchmarking.subjects import most_tokens
+from fastformers.benchmarking.subjects import model_tokens
 from fastformers.errors import ConfigError
 from fastformers.files.digests import sha256_of
 from fastformers.gpu.devices import device_facts
@@ -194,7 +194,8 @@ class _Run:
         self._identities = {rung.name: WAYS[rung.way].identity(models, rung.model) for rung in self.all_rungs}
 
     def _check_padded_length(self, teacher: OpenedModel) -> None:
-        padded, most = self._settings.padded_length, most_tokens(teacher.model, teacher.tokenizer)
+        # Not the tokenizer's limit, which is where the task cuts texts: what is filled up has been cut before.
+        padded, most = self._settings.padded_length, model_tokens(teacher.model) or self.max_length
         if padded is not None and not self.max_length <= padded <= most:
             raise ConfigError(
                 f"padded_length is {padded}; allowed: from {self.max_length}, where the task cuts texts, to {most}, "
