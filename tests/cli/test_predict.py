@@ -49,6 +49,16 @@ def test_a_table_of_texts_is_answered_into_a_file(
     ]
 
 
+def test_json_is_printed_beside_a_file_too(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    assert exit_status("predict", model_folder, "the cat", "a dog", "--json", "-o", out) == ExitCode.OK
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert len(printed) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -44,9 +44,10 @@ def predict(
     if output is not None:
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         replace_file(output, "".join(f"{line}\n" for line in lines).encode("utf-8"))
-        typer.echo(f"Answers to {len(rows)} texts in {output}")
-    elif as_json:
+    if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif output is not None:
+        typer.echo(f"Answers to {len(rows)} texts in {output}")
     else:
         _print(rows)
 
