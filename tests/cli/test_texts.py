@@ -33,6 +33,20 @@ def test_a_table_is_read_by_its_columns(tmp_path: Path) -> None:
     assert read_texts(path) == [('one, "two"', "three"), ("four", "five")]
 
 
+def test_a_table_is_known_by_a_suffix_in_capitals_too(tmp_path: Path) -> None:
+    path = tmp_path / "EXPORT.CSV"
+    path.write_text("label,text\ngood,one\n", encoding="utf-8")
+    assert read_texts(path) == ["one"]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.json", "a.ndjson"])
+def test_a_table_of_another_kind_is_not_read_as_lines(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("text\tlabel\none\tgood\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=r"would be read as one text a line.*save it as \.csv"):
+        read_texts(path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -91,12 +91,13 @@ def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool)
     path = Path(source)
     if task.span_texts:
         raise ConfigError(f"{task.name} marks spans in its texts: texts without any cannot be learned from")
-    if path.suffix not in (".txt", *TABLES):
+    suffix = path.suffix.lower()
+    if suffix not in (".txt", *TABLES):
         raise ConfigError(
             f"{path}: unlabelled texts come as .txt, one a line, as .csv or .jsonl, or from the task's test set: "
             f"{TEST_SET!r}"
         )
-    if path.suffix == ".txt" and pairs:
+    if suffix == ".txt" and pairs:
         raise ConfigError(
             f"{task.name} has pairs of texts: give unlabelled ones as .csv or .jsonl with text and text_pair"
         )

@@ -24,7 +24,7 @@ from fastformers.benchmarking.ladder.systems import SystemModel, Systems
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.digests import sha256_of
 from fastformers.files.rows import Row
-from fastformers.files.text_rows import TABLES, text_rows
+from fastformers.files.text_rows import table_reader, text_rows
 from fastformers.modules.layer_shapes import LayerShape, resize_
 from fastformers.recipes.model_folder import OpenedModel
 from fastformers.tasks import Example, Task, TaskFile, get_task, load_examples
@@ -103,7 +103,7 @@ def systems_of_shapes(table: Mapping[str, Any], texts: str | Path, *, seed: int 
 def _examples(task: Task, texts: Path) -> tuple[Example, ...]:
     if not texts.is_file():
         return tuple(load_examples(task, texts, "val"))
-    rows = TABLES[texts.suffix](texts) if texts.suffix in TABLES else text_rows(texts)
+    rows = (table_reader(texts) or text_rows)(texts)
     examples = tuple(_example(row, number) for number, row in enumerate(rows, start=1))
     if not examples:
         raise FormatError(f"{texts} holds no text: write one a line")
