@@ -657,6 +657,17 @@ def test_predicted_numbers_are_not_counted_as_changed_answers(setting: Setting, 
     assert [row.changed for row in report.rows] == [None, None]
 
 
+def test_a_label_that_no_score_is_of_is_noted_once(setting: Setting, tmp_path: Path) -> None:
+    setting.data = tmp_path / "odd"
+    setting.data.mkdir()
+    rows = [{"text": "the cat sat on", "label": ("good", "bad")[place % 2]} for place in range(10)]
+    for split, some in (("train", rows), ("val", rows[::2])):
+        (setting.data / f"{split}.jsonl").write_text("\n".join(map(json.dumps, some)), encoding="utf-8")
+    report = setting.run("[[stage]]".join(RECIPE.split("[[stage]]")[:3]))
+    (note,) = report.notes
+    assert note == "no validation example has the label 'bad': no score tells how well that is learned"
+
+
 def test_a_diagnostic_has_no_recipe_of_its_own(setting: Setting) -> None:
     path = setting.folder / "r.toml"
     path.write_text(RECIPE.replace("[recipe]", '[recipe]\ntask = "axb"'))

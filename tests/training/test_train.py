@@ -296,6 +296,14 @@ def test_the_report_is_json_and_says_the_score(make_model: MakeModel, make_data:
     assert TrainConfig.from_dict(content["config"]) == report.config
 
 
+def test_a_label_that_no_validation_example_has_is_noted(make_model: MakeModel, make_data: MakeData) -> None:
+    val = make_data(8)
+    good = val.subset([place for place, example in enumerate(val.examples) if example.label == 1])
+    report = train_(make_model(), make_data(16), good, SHORT)
+    assert "no validation example has the label 'bad': " in str(report)
+    assert train_(make_model(), make_data(16), None, SHORT).notes == ()
+
+
 def test_every_step_is_told(make_model: MakeModel, make_data: MakeData) -> None:
     told: list[tuple[str, int, int]] = []
     train_(make_model(), make_data(16), None, SHORT, progress=lambda *step: told.append(step))

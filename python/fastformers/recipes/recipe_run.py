@@ -30,6 +30,7 @@ from fastformers.recipes.recipe_stages import KINDS, Context
 from fastformers.recipes.scoring import score_model
 from fastformers.recipes.speed import Speed, Timed, time_models, timed_with
 from fastformers.tasks import Example, load_examples
+from fastformers.tasks.label_notes import label_notes
 
 __all__ = [
     "StageResult",
@@ -284,7 +285,10 @@ def _report(plan: Plan, results: Sequence[StageResult], name: str) -> RecipeRepo
         recipe=name,
         seed=plan.recipe.seed,
         machine=timed_with(),
-        notes=tuple(note for result in results for note in result.notes),
+        notes=(
+            *label_notes(plan.task, plan.val),
+            *(note for result in results for note in result.notes),
+        ),
     )
 
 

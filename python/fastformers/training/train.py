@@ -15,6 +15,7 @@ from torch import nn
 
 from fastformers.config import TrainConfig
 from fastformers.tasks import EncodedExamples, evaluate, predict_logits
+from fastformers.tasks.label_notes import label_notes
 from fastformers.training.checks import check_run, device_of, precision_of
 from fastformers.training.identity import identity_of
 from fastformers.training.objective import TaskObjective
@@ -177,4 +178,4 @@ def _notes(train: EncodedExamples, val: EncodedExamples | None) -> tuple[str, ..
             notes.append(
                 f"{len(encoded.dropped)} {name} examples lost a marked span to the cut and were left out"
             )
-    return tuple(notes)
+    return (*notes, *label_notes(train.task, () if val is None else val.examples))

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Notes on labels: those that are one but for capitals, and those that no score is of."""
+
+from __future__ import annotations
+
+from fastformers.tasks import Example, get_task
+from fastformers.tasks.custom import task_with_labels
+from fastformers.tasks.label_notes import label_notes
+
+VAL = [Example("1", "x", None, 0), Example("2", "y", None, 1)]
+
+
+def test_labels_that_are_all_scored_are_not_noted() -> None:
+    assert label_notes(task_with_labels(("bad", "good")), VAL) == ()
+    assert label_notes(task_with_labels(()), [Example("1", "x", None, 0.5)]) == ()
+    assert label_notes(task_with_labels(("bad", "good")), ()) == ()  # no validation set, no score
+
+
+def test_labels_that_differ_in_capitals_alone_are_noted() -> None:
+    assert label_notes(task_with_labels(("Good", "good")), VAL) == (
+        "'Good' and 'good' are two labels: write them alike if they are one",
+    )
+
+
+def test_labels_without_a_validation_example_are_named_few_of_them_where_they_are_many() -> None:
+    assert label_notes(task_with_labels(("a", "b", "c", "d")), VAL) == (
+        "no validation example has the label 'c', 'd': no score tells how well that is learned",
+    )
+    (note,) = label_notes(task_with_labels(tuple(f"{number:02}" for number in range(40))), VAL)
+    assert "'11' and 28 others: " in note
+
+
+def test_labels_of_candidates_of_which_one_is_picked_are_not_what_is_scored() -> None:
+    assert label_notes(get_task("copa-choices"), VAL[:1]) == ()
