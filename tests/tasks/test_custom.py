@@ -119,7 +119,14 @@ def test_numbers_that_are_read_otherwise_than_written_are_refused(label: str, wr
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("text_Pair", "text_pair"), ("Text pair", "text_pair"), ("Label", "label")]
+    ("name", "meant"),
+    [
+        ("text_Pair", "text_pair"),
+        ("Text pair", "text_pair"),
+        ("textPair", "text_pair"),
+        ("text.pair", "text_pair"),
+        ("Label", "label"),
+    ],
 )
 def test_a_column_named_almost_as_ours_is_not_overlooked(name: str, meant: str, write: Write) -> None:
     folder = write("test.csv", f"text,{name}\na,b\n")

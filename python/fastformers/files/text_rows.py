@@ -58,6 +58,11 @@ def text_rows(path: Path) -> Iterator[Row]:
         yield row
 
 
+def _letters(name: str) -> str:
+    """A name without what is between its words: textPair and text.pair are meant as text_pair."""
+    return "".join(filter(str.isalnum, name)).casefold()
+
+
 def well_named(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:
     """Refuses a column that is written almost as one of ours: the row would be read without it, and nobody told.
 
@@ -68,13 +73,14 @@ def well_named(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:
     Raises:
         FormatError: names line, column, and what it should be.
     """
+    ours = {_letters(column): column for column in columns}
     checked: set[frozenset[str]] = set()
     for row in rows:
         names = frozenset(row.values)
         if names not in checked:
             checked.add(names)
             for name in names:
-                meant = name.strip().casefold().replace(" ", "_").replace("-", "_")
-                if meant in columns and meant not in names:
+                meant = ours.get(_letters(name))
+                if meant is not None and meant not in names:
                     raise row.error(f"has the field {name!r}: write it as {meant!r}")
         yield row
