@@ -52,6 +52,7 @@ def test_a_table_of_another_kind_is_not_read_as_lines(name: str, tmp_path: Path)
     [
         ("a.csv", "label,Text\ngood,one\n", "a.csv line 2: has the field 'Text': write it as 'text'"),
         ("a.csv", "one\ntwo\n", "a.csv line 2: has no field 'text'; its fields: 'one'"),
+        ("a.csv", 'text\none\n""\n', "a.csv line 3: 'text' is empty"),
         ("a.csv", "text,text_pair\none,\n", "a.csv line 2: 'text_pair' is empty"),
         ("a.jsonl", '{"text": " "}\n', "a.jsonl line 1: 'text' is empty"),
         ("a.jsonl", '{"text": "one", "spans": [[2, 9]]}\n', r"a.jsonl line 1: span 0, \[2, 9\)"),

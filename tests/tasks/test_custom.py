@@ -38,6 +38,14 @@ def test_spreadsheet_quoting_and_a_byte_order_mark_are_understood(write: Write) 
     ]
 
 
+def test_empty_rows_and_columns_of_a_spreadsheet_are_passed_over(write: Write) -> None:
+    folder = write("train.csv", "text,label,,\r\none,a,,\r\n,,,\r\n\r\ntwo,b,,\r\n,, ,\r\n")
+    assert load_examples(custom_task(folder), folder, "train") == [
+        Example("2", "one", None, 0),
+        Example("5", "two", None, 1),
+    ]
+
+
 @pytest.mark.parametrize(
     ("values", "labels"),
     [((True, False), ("false", "true")), ((10, 9), ("10", "9")), (("é", "e"), ("e", "é"))],

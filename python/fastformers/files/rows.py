@@ -142,6 +142,8 @@ def tab_rows(
 def quoted_rows(path: Path) -> Iterator[Row]:
     """Yields the rows of a comma-separated file with a header, quoted as spreadsheets do.
 
+    Rows of empty cells are passed over like blank lines: spreadsheets write what was once used of a sheet.
+
     Raises:
         FormatError: the file cannot be read, is not UTF-8, is not such a file, or a row has another number of columns.
     """
@@ -157,9 +159,11 @@ def quoted_rows(path: Path) -> Iterator[Row]:
             begun = reader.line_num + 1
             if columns is None:
                 columns = _comma_separated(_header(cells, place), place)
-            elif cells and len(cells) != len(columns):
+            elif len(cells) != 1 and not any(cell.strip() for cell in cells):  # "" alone is a text left out
+                continue
+            elif len(cells) != len(columns):
                 raise FormatError(f"{place}: has {len(cells)} columns, the header has {len(columns)}")
-            elif cells:
+            else:
                 yield Row(dict(zip(columns, cells, strict=True)), place)
     except csv.Error as error:
         hint = "; texts as long as that are taken from .jsonl" if "field limit" in str(error) else ""
@@ -168,8 +172,9 @@ def quoted_rows(path: Path) -> Iterator[Row]:
 
 def _header(cells: list[str], place: str) -> list[str]:
     columns = [cell.strip() for cell in cells]
-    if len(set(columns)) != len(columns):
-        raise FormatError(f"{place}: a column name occurs twice: {', '.join(columns)}")
+    named = [column for column in columns if column]  # nothing reads a column without a name
+    if len(set(named)) != len(named):
+        raise FormatError(f"{place}: a column name occurs twice: {', '.join(named)}")
     return columns
 
 
