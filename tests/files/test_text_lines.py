@@ -28,5 +28,7 @@ def test_separators_inside_a_line_do_not_end_it(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"texts\.txt, line 3: is not UTF-8 text"):
+    with pytest.raises(
+        FormatError, match=r"texts\.txt, line 3: is not UTF-8 text: .*; save the file as UTF-8"
+    ):
         list(numbered_lines(written(tmp_path, b"one\n\ncaf\xe9\n")))

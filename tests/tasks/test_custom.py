@@ -93,6 +93,18 @@ def test_a_label_that_is_no_number_is_refused_in_regression(label: str, write: W
         load_examples(custom_task(folder, regression=True), folder, "train")
 
 
+def test_a_number_with_a_decimal_comma_is_told_of_points(write: Write) -> None:
+    folder = write("train.csv", 'text,label\na,"1,5"\n')
+    with pytest.raises(FormatError, match=r"'label' is '1,5', .*; decimals are written with a point"):
+        load_examples(custom_task(folder, regression=True), folder, "train")
+
+
+def test_another_encoding_is_told_what_to_save_as(write: Write) -> None:
+    folder = write("train.csv", "text,label\nça va,a\nx,b\n".encode("cp1252"))
+    with pytest.raises(FormatError, match=r"train\.csv line 2: is not UTF-8: .*; save the file as UTF-8"):
+        custom_task(folder)
+
+
 def test_a_label_outside_the_training_set_is_refused(write: Write) -> None:
     write("val.jsonl", [{"text": "x", "label": "c"}])
     folder = write("train.csv", "text,label\nx,a\ny,b\n")

@@ -208,4 +208,6 @@ def _decoded(line: bytes, place: str) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{place}: is not UTF-8: {error}") from error
+        raise FormatError(
+            f"{place}: is not UTF-8: {error}; save the file as UTF-8 (Excel: CSV UTF-8)"
+        ) from error

@@ -29,6 +29,8 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         try:
             text = line.decode("utf-8").removesuffix("\r")
         except UnicodeDecodeError as error:
-            raise FormatError(f"{path}, line {number}: is not UTF-8 text: {error}") from error
+            raise FormatError(
+                f"{path}, line {number}: is not UTF-8 text: {error}; save the file as UTF-8"
+            ) from error
         if text.strip():
             yield number, text

@@ -128,5 +128,6 @@ def _number(row: Row) -> float:
     except (ValueError, OverflowError):
         number = None
     if number is None or not abs(number) <= _LARGEST or "_" in str(value):  # Python reads 1_5 as 15
-        raise row.error(f"'label' is {short(value)}, must be a number that float32 holds")
+        hint = "; decimals are written with a point" if "," in str(value) else ""
+        raise row.error(f"'label' is {short(value)}, must be a number that float32 holds{hint}")
     return number
