@@ -526,6 +526,33 @@ def test_unlabelled_files_that_do_not_fit_are_refused(
         read_unlabelled(path, custom_task(data), tmp_path, pairs)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        ("train", "the train set has pairs of texts and the val set none"),
+        ("val", "the val set has pairs of texts and the train set none"),
+        ("test", "the test set has pairs of texts and the train set none"),
+    ],
+)
+def test_second_texts_in_one_set_only_are_refused(
+    pairs: str, told: str, teacher_dir: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "val", "test"):
+        second = {"text_pair": "a dog"} if split == pairs else {}
+        lines = [json.dumps({**row, **second}) for row in rows(8, 0)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(ConfigError, match=told):
+        ff.distill_folders(
+            teacher_dir,
+            teacher_dir,
+            tmp_path,
+            tmp_path / "out",
+            layers=(0,),
+            unlabelled="test",
+            progress=False,
+        )
+
+
 def test_a_test_set_gives_its_texts_and_spans_without_its_labels(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text(
         '{"word": "sun", "sentence1": "A sun.", "sentence2": "The sun.", "start1": 2, "end1": 5, "start2": 4, '

@@ -11,6 +11,7 @@ from typing import Any, Final
 from fastformers.errors import ConfigError, FormatError
 from fastformers.files.text_rows import TABLES, text_rows
 from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, load_examples
+from fastformers.tasks.loading import check_second_texts
 
 __all__ = ["TEST_SET", "PairData", "pair_data", "read_unlabelled"]
 
@@ -55,13 +56,15 @@ def pair_data(
 
     Raises:
         FormatError: a file is missing or malformed; names the line.
-        ConfigError: unlabelled texts for a task that marks spans, or nothing is left.
+        ConfigError: unlabelled texts for a task that marks spans, pairs of texts in one set only, or nothing is left.
     """
     task = task_file.task
-    train = load_examples(task, data_dir, "train")
+    train, val = (load_examples(task, data_dir, split) for split in ("train", "val"))
+    check_second_texts(train, val, "val")
     if unlabelled is not None:
-        train += read_unlabelled(unlabelled, task, data_dir, pairs=train[0].text_pair is not None)
-    val = load_examples(task, data_dir, "val")
+        further = read_unlabelled(unlabelled, task, data_dir, pairs=train[0].text_pair is not None)
+        check_second_texts(train, further, TEST_SET)
+        train += further
     ours = [task_file.encode(examples, tokenizer) for examples in (train, val)]
     theirs = [task_file.encode(examples, teacher_tokenizer) for examples in (train, val)]
     (ours[0], theirs[0]), (ours[1], theirs[1]) = _common(ours[0], theirs[0]), _common(ours[1], theirs[1])

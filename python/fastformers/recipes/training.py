@@ -17,7 +17,6 @@ from fastformers.modules.encoder_names import positions_of
 from fastformers.recipes.model_folder import LONGEST, open_for_task, save_model
 from fastformers.recipes.output_names import work_folder
 from fastformers.tasks import (
-    EncodedExamples,
     LostSpans,
     Task,
     TaskFile,
@@ -27,6 +26,7 @@ from fastformers.tasks import (
     load_examples,
 )
 from fastformers.tasks.custom import CUSTOM, task_with_labels
+from fastformers.tasks.loading import check_second_texts
 from fastformers.training import TrainingReport, train_
 from fastformers.training.progress import ProgressCallback
 
@@ -102,7 +102,7 @@ def train(
         task_file.encode(load_examples(chosen, data_dir, split), tokenizer, lost_spans=lost_spans)
         for split in ("train", "val")
     )
-    _check_pairs(learned, scored)
+    check_second_texts(learned.examples, scored.examples, "val")
     task_file = replace(task_file, max_length=min(max_length, positions_of(model) or max_length))
     work = work_folder(target)
     report = train_(model, learned, scored, config, work_dir=work, progress=progress)
@@ -141,13 +141,3 @@ def _in_order_of(folder: Path, task: Task) -> Task:
     names = given_class_names(read_json(folder / "config.json").get("id2label"))
     order = same_classes(names, task.labels)
     return task if order is None else task_with_labels(tuple(task.labels[place] for place in order))
-
-
-def _check_pairs(learned: EncodedExamples, scored: EncodedExamples) -> None:
-    """Refuses one split with second texts and one without: half of what the other says would not be read."""
-    train, val = (
-        {example.text_pair is not None for example in encoded.examples} for encoded in (learned, scored)
-    )
-    if len(train) == len(val) == 1 and train != val:
-        one, other = ("train", "val") if True in train else ("val", "train")
-        raise ConfigError(f"the {one} set has pairs of texts and the {other} set none: give both text_pair")

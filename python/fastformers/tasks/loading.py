@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from fastformers.tasks.example import Example
 from fastformers.tasks.hub import is_hub, load_hub_examples
 from fastformers.tasks.task import Split, Task
 
-__all__ = ["load_examples"]
+__all__ = ["check_second_texts", "load_examples"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,6 +50,20 @@ def load_examples(task: Task, data_dir: str | Path, split: Split, *, labelled: b
         examples = _from_files(task, Path(data_dir), split, labelled)
     _check_names(task, split, data_dir, examples)
     return examples if labelled else [replace(example, label=None) for example in examples]
+
+
+def check_second_texts(train: Sequence[Example], others: Sequence[Example], split: Split) -> None:
+    """Checks that the training set and another one both have second texts, or neither.
+
+    Otherwise half of what one of them says would not be learned, or not be read.
+
+    Raises:
+        ConfigError: one of them has, the other one has none.
+    """
+    ours, theirs = ({example.text_pair is not None for example in each} for each in (train, others))
+    if len(ours) == len(theirs) == 1 and ours != theirs:
+        one, other = ("train", split) if True in ours else (split, "train")
+        raise ConfigError(f"the {one} set has pairs of texts and the {other} set none: give both text_pair")
 
 
 def _from_files(task: Task, folder: Path, split: Split, labelled: bool) -> list[Example]:
