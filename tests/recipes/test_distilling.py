@@ -526,6 +526,15 @@ def test_unlabelled_files_that_do_not_fit_are_refused(
         read_unlabelled(path, custom_task(data), tmp_path, pairs)
 
 
+def test_a_compiled_teacher_is_not_cut_into_a_student(teacher_dir: Path, data: Path, tmp_path: Path) -> None:
+    teacher = open_model(teacher_dir)
+    save_model(ff.compile(teacher.model), tmp_path / "fast", teacher.tokenizer, teacher.required_task())
+    with pytest.raises(UnsupportedModelError, match=r"fast holds a compiled encoder.* cut into a student"):
+        ff.distill_folders(
+            tmp_path / "fast", tmp_path / "fast", data, tmp_path / "out", layers=(0,), progress=False
+        )
+
+
 @pytest.mark.parametrize(
     ("pairs", "told"),
     [

@@ -18,7 +18,7 @@ from torch import nn
 
 from fastformers._optional import require
 from fastformers.answers import given_class_names, has_many_labels, same_classes
-from fastformers.errors import ConfigError, FormatError
+from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import ENCODER_FORMAT, MANIFEST, TORCH_FORMAT
 from fastformers.files.saved_format import saved_format
@@ -92,6 +92,17 @@ class OpenedModel:
             ConfigError: as :meth:`required_task`.
         """
         return self.required_task().encode(examples, self.tokenizer)
+
+    def check_not_compiled(self, done: str) -> None:
+        """Checks that the model has layers which can be changed; ``done`` says to what end, e.g. ``"pruned"``.
+
+        Raises:
+            UnsupportedModelError: it is compiled.
+        """
+        if isinstance(self.model, Encoder):
+            raise UnsupportedModelError(
+                f"{self.folder} holds a compiled encoder, which cannot be {done}: take the model it was made of"
+            )
 
 
 def open_model(folder: str | Path) -> OpenedModel:

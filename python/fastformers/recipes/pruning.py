@@ -80,6 +80,7 @@ def prune_folder(
         )
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
+    opened.check_not_compiled("pruned")
     task_file = opened.task_file
     before = _unpruned(opened.model)
     notes: list[str] = []

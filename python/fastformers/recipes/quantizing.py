@@ -49,6 +49,7 @@ def quantize_folder(
     Raises:
         ConfigError: the folder holds no model, the output's place is taken, or a value is refused.
         FormatError: the model is damaged.
+        UnsupportedModelError: the model is compiled.
         FastformersError: as :func:`fastformers.quantize_`; nothing is written then.
 
     Example:
@@ -56,6 +57,7 @@ def quantize_folder(
     """
     check_place(Path(output).absolute(), overwrite, MANIFEST)
     opened = open_model(folder)
+    opened.check_not_compiled("quantized")
     chosen = Int8Config() if config is None else config
     examples: Sequence[Any] | None = texts
     if isinstance(opened.model, SpanClassifier):

@@ -60,7 +60,7 @@ def open_student(
 
     Raises:
         ConfigError: the folder's model is of another task, is the whole teacher, or cannot be cut like this.
-        UnsupportedModelError: the family is unknown, or the model's layers are INT8.
+        UnsupportedModelError: the family is unknown, the model's layers are INT8, or a teacher to be cut is compiled.
     """
     is_teacher = folder.resolve() == teacher.folder.resolve()
     cut = {"heads": heads, "intermediate": intermediate, "hidden": hidden, "activation": activation}
@@ -71,6 +71,7 @@ def open_student(
             "layers that the student keeps"
         )
     if is_teacher:
+        teacher.check_not_compiled("cut into a student")
         student = Student(with_float32_weights(deepcopy(teacher.model)), teacher.tokenizer)
     else:
         opened = open_for_task(folder, task, seed=seed)
