@@ -127,7 +127,7 @@ def open_model(folder: str | Path) -> OpenedModel:
     tokenizer = _tokenizer(path)
     if is_sentence_folder(path):
         cut_as_folder_says(path, tokenizer)
-    if task_file is not None:  # what is compiled or exported of it cuts texts as those it learned from
+    if task_file is not None:  # what is made of it cuts texts as those it learned from
         tokenizer.model_max_length = task_file.max_length
     return OpenedModel(model.eval(), tokenizer, task_file, path)
 
