@@ -22,6 +22,13 @@ def test_labels_that_differ_in_capitals_alone_are_noted() -> None:
     )
 
 
+def test_fractions_learned_as_classes_are_noted_and_ratings_are_not() -> None:
+    (note,) = label_notes(task_with_labels(("0", "0.5", "1")), ())
+    assert note.startswith("the labels are 3 numbers, some with a fraction, and are learned as classes: ")
+    for labels in (("1", "2.0"), ("1.5", "many"), ("1", "nan")):
+        assert label_notes(task_with_labels(labels), ()) == ()
+
+
 def test_labels_without_a_validation_example_are_named_few_of_them_where_they_are_many() -> None:
     assert label_notes(task_with_labels(("a", "b", "c", "d")), VAL) == (
         "no validation example has the label 'c', 'd': no score tells how well that is learned",

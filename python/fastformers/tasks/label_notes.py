@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import isfinite
 
 from fastformers.tasks.example import Example
 from fastformers.tasks.task import Task
@@ -15,7 +16,7 @@ _NAMED = 10
 
 
 def label_notes(task: Task, val: Iterable[Example]) -> tuple[str, ...]:
-    """Returns notes on labels that differ in capitals alone, and on those that no validation example has.
+    """Returns notes on labels that differ in capitals alone, that are numbers, and that no validation example has.
 
     Args:
         task: its labels are those of the training set.
@@ -25,7 +26,11 @@ def label_notes(task: Task, val: Iterable[Example]) -> tuple[str, ...]:
         >>> label_notes(task_with_labels(("Good", "bad", "good")), ())
         ("'Good' and 'good' are two labels: write them alike if they are one",)
     """
-    return (*_written_alike(task.labels), *_unscored(task, {example.label for example in val}))
+    return (
+        *_written_alike(task.labels),
+        *_numbers(task.labels),
+        *_unscored(task, {example.label for example in val}),
+    )
 
 
 def _written_alike(labels: tuple[str, ...]) -> Iterator[str]:
@@ -34,6 +39,19 @@ def _written_alike(labels: tuple[str, ...]) -> Iterator[str]:
         other = first.setdefault(label.casefold(), label)
         if other != label:
             yield f"{other!r} and {label!r} are two labels: write them alike if they are one"
+
+
+def _numbers(labels: tuple[str, ...]) -> Iterator[str]:
+    """Of ratings such as 1 to 5 nobody knows; fractions are hardly meant as classes."""
+    try:
+        numbers = [float(label) for label in labels]
+    except ValueError:
+        return
+    if all(map(isfinite, numbers)) and not all(number.is_integer() for number in numbers):
+        yield (
+            f"the labels are {len(labels)} numbers, some with a fraction, and are learned as classes: numbers are "
+            "predicted with regression (--regression; in a recipe: regression = true)"
+        )
 
 
 def _unscored(task: Task, found: set[int | float | None]) -> Iterator[str]:
