@@ -65,6 +65,8 @@ def test_json_is_printed_beside_a_file_too(
         ((), "give the texts as arguments"),
         (("one", "--texts", "FILE"), "give the texts as arguments"),
         (("one", "two", "--pair", "three"), "--pair is the second text of one TEXT"),
+        (("one", " "), "a text is empty"),
+        (("one", "--pair", ""), "a text is empty"),
         (("one", "-o", "absent/out.jsonl"), "absent is not a folder"),
         (("--texts", "EMPTY"), "holds no text"),
     ],

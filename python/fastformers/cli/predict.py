@@ -62,6 +62,8 @@ def _texts(given: Sequence[str], pair: str | None, path: Path | None) -> list[Te
         if not found:
             raise ConfigError(f"{path} holds no text: write one a line")
         return found
+    if not all(text.strip() for text in (*given, *(() if pair is None else (pair,)))):
+        raise ConfigError("a text is empty: a model needs a text to read")
     return [*given] if pair is None else [(given[0], pair)]
 
 
