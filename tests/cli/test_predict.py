@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import exit_status
 
 import fastformers as ff
+from fastformers.answers import Prediction
 from fastformers.cli.exit_codes import ExitCode
+from fastformers.cli.predict import row_of
+from fastformers.cli.texts import read_marked_texts
 
 
 def test_answers_are_printed_beside_their_texts(
@@ -57,6 +61,21 @@ def test_json_is_printed_beside_a_file_too(
     printed = json.loads(capsys.readouterr().out)
     assert printed == [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert len(printed) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ff.SpanText("one two", [(0, 3)]),
+        ff.SpanText("one", [(0, 1), (1, 3)], "two", (1, 0)),
+        ("one", "two"),
+        "one",
+    ],
+)
+def test_what_is_written_can_be_read_again(text: Any, tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps(row_of(text, Prediction("good", 0.5))), encoding="utf-8")
+    assert read_marked_texts(path) == [text]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastformers.answers import Prediction
     from fastformers.tokenization import Text
 
-__all__ = ["predict"]
+__all__ = ["predict", "row_of"]
 
 
 def predict(
@@ -40,7 +40,7 @@ def predict(
     import fastformers as ff
 
     asked = _texts(given or [], pair, texts)
-    rows = [_row(*answered) for answered in zip(asked, ff.predict(folder, asked), strict=True)]
+    rows = [row_of(*answered) for answered in zip(asked, ff.predict(folder, asked), strict=True)]
     if output is not None:
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         replace_file(output, "".join(f"{line}\n" for line in lines).encode("utf-8"))
@@ -67,11 +67,14 @@ def _texts(given: Sequence[str], pair: str | None, path: Path | None) -> list[Te
     return [*given] if pair is None else [(given[0], pair)]
 
 
-def _row(text: Text, answer: Prediction) -> dict[str, Any]:
+def row_of(text: Text, answer: Prediction) -> dict[str, Any]:
+    """A text, in the fields that a file of texts has, and the answer to it."""
     if isinstance(text, str):
         asked: dict[str, Any] = {"text": text}
     elif isinstance(text, SpanText):
-        asked = {"text": text.text, "text_pair": text.text_pair, "spans": text.spans}
+        asked = {"text": text.text, "spans": text.spans}
+        if text.text_pair is not None:
+            asked |= {"text_pair": text.text_pair, "span_texts": text.span_texts}
     else:
         asked = {"text": text[0], "text_pair": text[1]}
     return {**asked, "label": answer.label, "score": answer.score}
