@@ -58,10 +58,7 @@ def _texts(given: Sequence[str], pair: str | None, path: Path | None) -> list[Te
     if pair is not None and len(given) != 1:
         raise ConfigError(f"--pair is the second text of one TEXT; {len(given)} are given")
     if path is not None:
-        found = read_marked_texts(path)
-        if not found:
-            raise ConfigError(f"{path} holds no text: write one a line")
-        return found
+        return read_marked_texts(path)
     if not all(text.strip() for text in (*given, *(() if pair is None else (pair,)))):
         raise ConfigError("a text is empty: a model needs a text to read")
     return [*given] if pair is None else [(given[0], pair)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fastformers.errors import FastformersError
+from fastformers.errors import ConfigError, FastformersError
 from fastformers.files.rows import Row
 from fastformers.files.text_rows import text_rows
 from fastformers.span_text import SpanText
@@ -40,12 +40,16 @@ def read_texts(path: Path) -> list[PlainText]:
 
 
 def read_marked_texts(path: Path) -> list[Text]:
-    """Reads the same; a row with ``spans``, and of a pair ``span_texts``, is a text with marked spans.
+    """Reads the same, at least one; a row with ``spans``, and of a pair ``span_texts``, is a text with marked spans.
 
     Raises:
         FormatError: as :func:`read_texts`, or spans do not fit their text.
+        ConfigError: the file holds no text.
     """
-    return [_text(row) if row.values.get("spans") is None else _marked(row) for row in text_rows(path)]
+    texts = [_text(row) if row.values.get("spans") is None else _marked(row) for row in text_rows(path)]
+    if not texts:
+        raise ConfigError(f"{path} holds no text: write one a line")
+    return texts
 
 
 def _text(row: Row) -> PlainText:

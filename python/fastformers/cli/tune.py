@@ -11,7 +11,6 @@ import typer
 
 from fastformers.cli.options import CompiledFolder, JsonTable
 from fastformers.cli.texts import read_marked_texts, text_file_option
-from fastformers.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastformers.benchmarking.tune import Row
@@ -41,8 +40,6 @@ def tune(
     from fastformers.runtime.tuning import write_tuning
 
     examples = read_marked_texts(data)
-    if not examples:
-        raise ConfigError(f"{data} holds no text: write one a line")
     rows = measure_arrangements(
         FolderEngines(folder),
         examples[:most_texts],
