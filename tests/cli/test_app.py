@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 from command_line import exit_status
@@ -14,6 +15,7 @@ from fastformers import errors
 from fastformers.cli import app as app_module
 from fastformers.cli.exit_codes import ExitCode, exit_code_of
 from fastformers.errors import FastformersError
+from fastformers.tokenization import TruncationWarning
 
 ERRORS = [getattr(errors, name) for name in errors.__all__]
 
@@ -111,3 +113,21 @@ def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
         "picture_path": Path("b.png"),
         "quick": True,
     }
+
+
+def test_our_warnings_are_one_line_and_others_stay_python_s(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(**_: object) -> None:
+        warnings.simplefilter("always")
+        warnings.warn("a text was cut", TruncationWarning, stacklevel=1)
+        warnings.warn("of another package", UserWarning, stacklevel=1)
+        sys.exit(0)
+
+    before = warnings.showwarning
+    monkeypatch.setattr(app_module, "app", warn)
+    with pytest.warns(UserWarning, match="of another package") as shown_as_python_does:
+        assert exit_status("doctor") == ExitCode.OK
+    assert len(shown_as_python_does) == 1
+    assert capsys.readouterr().err == "fastformers: a text was cut\n"
+    assert warnings.showwarning is before

@@ -7,8 +7,9 @@ Nothing heavy is imported here or at the top of a verb's module: ``fastformers -
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +37,8 @@ from fastformers.cli.verify import verify
 from fastformers.errors import FastformersError
 
 __all__ = ["app", "main"]
+
+_SHOW_AS_PYTHON = warnings.showwarning
 
 app = typer.Typer(
     name="fastformers",
@@ -92,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with one of :class:`fastformers.cli.exit_codes.ExitCode`.
     """
     try:
-        app(args=arguments if arguments is None else list(arguments), prog_name="fastformers")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            app(args=arguments if arguments is None else list(arguments), prog_name="fastformers")
     except FastformersError as error:
         typer.secho(f"fastformers: {error}", err=True, fg=typer.colors.RED)
         sys.exit(exit_code_of(error))
@@ -100,3 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         place = "" if error.filename is None else f"{error.filename}: "
         typer.secho(f"fastformers: {place}{error.strerror or error}", err=True, fg=typer.colors.RED)
         sys.exit(ExitCode.FAILED)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+    """Ours as one line for people, without the place in the code; others as Python shows them."""
+    if category.__module__.partition(".")[0] == "fastformers":
+        typer.secho(f"fastformers: {message}", err=True, fg=typer.colors.YELLOW)
+    else:
+        _SHOW_AS_PYTHON(message, category, *place, **rest)

@@ -24,7 +24,7 @@ class ModelSize:
     parameters: int | None
 
     def __str__(self) -> str:
-        known = [] if self.layers is None else [f"{self.layers} layers"]
+        known = [] if self.layers is None else [f"{self.layers} layer{'' if self.layers == 1 else 's'}"]
         if self.parameters is not None:
             known.append(f"{self.parameters / 1e6:.1f} M parameters")
         return ", ".join(known)
@@ -88,7 +88,7 @@ class DistillReport:
             f"teacher   {_points(self.teacher_score)}  {self.teacher}",
             f"student   {_points(self.student_score)}  {self.student}{difference}",
             f"score     {self.metric}; learned from {self.examples} examples{unlabelled}",
-            *(f"note      {note}" for note in self.notes),
+            *(f"note      {note}" for note in (*self.notes, *self.training.get("notes", ()))),
         ]
         return "\n".join(line.rstrip() for line in lines)
 
