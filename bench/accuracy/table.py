@@ -74,6 +74,16 @@ _ABOUT_DIFFERENCES = (
     f"{MISSED} marks a goal that is missed. COPA counts once: as `copa-choices` where that is measured."
 )
 
+_ABOUT_CHANGED = (
+    "Answers that INT8 changed, in percent of the validation examples (a question of `copa-choices` is two examples in "
+    "the last columns):"
+)
+
+_ABOUT_TIMES = (
+    "How long each stage trained, in seconds of one core beside other load, means of the seeds; how many epochs, and "
+    "in which precision, is in `results.jsonl`. Those in float32 ran on a CPU without bfloat16:"
+)
+
 
 def counted_once(tasks: list[str]) -> list[str]:
     """Returns the tasks that means are of."""
@@ -145,14 +155,38 @@ def tables(lines: list[dict[str, Any]]) -> str:
             rows.append([name, *(cell(scores, seeds[task]) for task, scores in found.items()), average])
     text = [table(["", *head, "mean"], rows), ""]
     text += [_ABOUT_DIFFERENCES, "", differences(lines), ""]
-    for stage in (stage for stage in ROWS if stage.endswith("-int8")):
-        shares = [100 * line["changed"] for line in lines if line["stage"] == stage]
-        if shares:
-            text.append(
-                f"INT8 changed {mean(shares):.2f} % of the answers of {ROWS[stage.removesuffix('-int8')]} (most in one "
-                f"run: {max(shares):.2f} %).  "
-            )
+    text += [_ABOUT_CHANGED, "", changed_answers(lines), ""]
+    text += [_ABOUT_TIMES, "", times(lines)]
     return "\n".join(text)
+
+
+def changed_answers(lines: list[dict[str, Any]]) -> str:
+    """Returns the table of the answers that INT8 changed: mean of the runs, largest of them, and share of them all."""
+    rows = []
+    for stage in (stage for stage in ROWS if stage.endswith("-int8")):
+        found = [(line["changed"], line["examples"][1]) for line in lines if line["stage"] == stage]
+        if found:
+            shares = [share for share, _ in found]
+            asked = sum(number for _, number in found)
+            pooled = sum(share * number for share, number in found) / asked
+            percents = (f"{100 * share:.2f}" for share in (mean(shares), max(shares), pooled))
+            rows.append([ROWS[stage.removesuffix("-int8")], *percents, f"{asked:,}"])
+    return table(["% of answers", "mean of runs", "most in a run", "of all examples", "examples"], rows)
+
+
+def times(lines: list[dict[str, Any]]) -> str:
+    """Returns the table of seconds of the stages that train, means of their seeds."""
+    tasks = list(dict.fromkeys(line["task"] for line in lines))
+    rows = []
+    for stage, name in ROWS.items():
+        found = [
+            [line["seconds"] for line in lines if (line["task"], line["stage"]) == (task, stage)]
+            for task in tasks
+        ]
+        trains = any(line["stage"] == stage and line["kind"] in ("train", "distill") for line in lines)
+        if trains:
+            rows.append([name, *(f"{mean(seconds):,.0f}" if seconds else "" for seconds in found)])
+    return table(["seconds", *tasks], rows)
 
 
 def main() -> int:

@@ -10,14 +10,24 @@ from typing import Any
 import pytest
 
 from bench.accuracy.run import constant_score, note, read
-from bench.accuracy.table import cell, difference, differences, tables
+from bench.accuracy.table import cell, changed_answers, difference, differences, tables, times
 from fastformers.benchmarking.wording import counted
 from fastformers.tasks import Example, get_task
 
 
-def line(task: str, seed: int, stage: str, score: float, changed: float | None = None) -> dict[str, Any]:
+def line(
+    task: str,
+    seed: int,
+    stage: str,
+    score: float,
+    changed: float | None = None,
+    val: int = 50,
+    seconds: float = 1.0,
+) -> dict[str, Any]:
+    kind = "compile" if stage.endswith("-int8") else "distill"
     return {
-        "task": task, "seed": seed, "stage": stage, "score": score, "changed": changed, "constant": 50.0
+        "task": task, "seed": seed, "stage": stage, "kind": kind, "score": score, "changed": changed, "constant": 50.0,
+        "examples": [100, val], "seconds": seconds,
     }  # fmt: skip
 
 
@@ -68,7 +78,26 @@ def test_int8_is_compared_with_its_own_float32_model() -> None:
     text = tables(lines)
     assert row_of(text, "INT8, against float32: the teacher") == ["-1.0", "-1.0", "-0.2 \u2717"]
     assert row_of(text, "INT8, against float32: all models") == ["-0.5", "-0.5", "-0.2 \u2717"]
-    assert "INT8 changed 2.00 % of the answers of teacher" in text
+
+
+def test_changed_answers_are_counted_by_run_and_by_example() -> None:
+    lines = [
+        line("cb", 1, "teacher-int8", 89, changed=0.02, val=100), line("rte", 1, "teacher-int8", 89, 0.0, val=300),
+        line("cb", 1, "student-int8", 89, changed=0.0),
+    ]  # fmt: skip
+    assert row_of(changed_answers(lines), "teacher") == ["1.00", "2.00", "0.50", "400"]
+    assert row_of(changed_answers(lines), "MiniLM 6 x 384, distilled") == ["0.00", "0.00", "0.00", "50"]
+
+
+def test_times_are_of_the_stages_that_train() -> None:
+    lines = [
+        line("cb", 1, "teacher", 89, seconds=1000), line("cb", 2, "teacher", 89, seconds=1500),
+        line("rte", 1, "student", 89, seconds=7), line("cb", 1, "teacher-int8", 89, 0.0),
+    ]  # fmt: skip
+    found = times(lines)
+    assert row_of(found, "teacher") == ["1,250", ""]
+    assert row_of(found, "MiniLM 6 x 384, distilled") == ["", "7"]
+    assert "INT8" not in found
 
 
 def test_a_cell_says_how_many_seeds_it_has() -> None:
