@@ -17,7 +17,7 @@ from fastformers.errors import FormatError
 from fastformers.files.fields import short
 from fastformers.files.strict_json import parse_json
 
-__all__ = ["Row", "json_rows", "quoted_rows", "tab_rows"]
+__all__ = ["Row", "json_rows", "line_rows", "quoted_rows", "tab_rows"]
 
 _MOST_LINE_BYTES = 16 << 20
 #: What spreadsheets put between columns where the comma is for decimals, or when told to.
@@ -96,6 +96,23 @@ class Row:
             FormatError: absent or no object.
         """
         return Row(self.field(key, dict), f"{self.place}, {key}")
+
+
+def line_rows(path: Path, column: str) -> Iterator[Row]:
+    """Yields the lines of a file as rows of one field, without white space around them; blank lines are passed over.
+
+    Args:
+        path: the file, or a pipe.
+        column: name of the field.
+
+    Raises:
+        FormatError: the file cannot be read, or is not UTF-8.
+    """
+    for number, line in _lines(path, pipe=path.is_fifo()):
+        place = f"{path.name} line {number}"
+        text = _decoded(line, place).strip()
+        if text:
+            yield Row({column: text}, place)
 
 
 def json_rows(path: Path) -> Iterator[Row]:
@@ -188,9 +205,9 @@ def _comma_separated(columns: list[str], place: str) -> list[str]:
     return columns
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[int, bytes]]:
     """Yields numbered lines, ended by line feeds alone: texts may hold other characters that end lines."""
-    if not path.is_file():
+    if not pipe and not path.is_file():
         raise FormatError(f"{path} is missing or not a plain file")
     try:
         with path.open("rb") as file:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fastformers.errors import FormatError
-from fastformers.files.rows import Row, json_rows, quoted_rows
-from fastformers.files.text_lines import numbered_lines
+from fastformers.files.rows import Row, json_rows, line_rows, quoted_rows
 
 __all__ = ["TABLES", "table_reader", "text_rows", "well_named"]
 
@@ -48,8 +47,7 @@ def text_rows(path: Path) -> Iterator[Row]:
     """
     reader = table_reader(path)
     if reader is None:
-        for number, line in numbered_lines(path):
-            yield Row({"text": line.strip()}, f"{path.name} line {number}")
+        yield from line_rows(path, "text")
         return
     for row in well_named(reader(path), _COLUMNS):
         row.text("text")
