@@ -46,7 +46,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_pipe_is_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=(b"one\ntwo\n",))
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"one\ntwo\n",), daemon=True)
     writer.start()
     assert lines(pipe) == [("pipe line 1", "one"), ("pipe line 2", "two")]
     writer.join()
+
+
+def test_a_device_is_read() -> None:
+    assert lines(Path(os.devnull)) == []

@@ -102,13 +102,13 @@ def line_rows(path: Path, column: str) -> Iterator[Row]:
     """Yields the lines of a file as rows of one field, without white space around them; blank lines are passed over.
 
     Args:
-        path: the file, or a pipe.
+        path: the file, or a pipe or device such as ``/dev/stdin``.
         column: name of the field.
 
     Raises:
         FormatError: the file cannot be read, or is not UTF-8.
     """
-    for number, line in _lines(path, pipe=path.is_fifo()):
+    for number, line in _lines(path, streams=True):
         place = f"{path.name} line {number}"
         text = _decoded(line, place).strip()
         if text:
@@ -205,9 +205,10 @@ def _comma_separated(columns: list[str], place: str) -> list[str]:
     return columns
 
 
-def _lines(path: Path, *, pipe: bool = False) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, *, streams: bool = False) -> Iterator[tuple[int, bytes]]:
     """Yields numbered lines, ended by line feeds alone: texts may hold other characters that end lines."""
-    if not pipe and not path.is_file():
+    stream = streams and path.exists() and not path.is_dir()
+    if not stream and not path.is_file():
         raise FormatError(f"{path} is missing or not a plain file")
     try:
         with path.open("rb") as file:
