@@ -131,8 +131,8 @@ def cell(scores: list[float], seeds: int) -> str:
     return shown if len(scores) == seeds else f"{shown} ({len(scores)})"
 
 
-def scores_of(lines: list[dict[str, Any]], task: str, stage: str) -> list[float]:
-    return [line["score"] for line in lines if (line["task"], line["stage"]) == (task, stage)]
+def values_of(lines: list[dict[str, Any]], task: str, stage: str, field: str = "score") -> list[float]:
+    return [line[field] for line in lines if (line["task"], line["stage"]) == (task, stage)]
 
 
 def tables(lines: list[dict[str, Any]]) -> str:
@@ -143,12 +143,12 @@ def tables(lines: list[dict[str, Any]]) -> str:
     tasks = list(dict.fromkeys(line["task"] for line in lines))
     seeds = {task: len({line["seed"] for line in lines if line["task"] == task}) for task in tasks}
     head = [f"{task} ({counted(seeds[task], 'seed')})" for task in tasks]
-    once = counted_once([task for task in tasks if scores_of(lines, task, "teacher")])
+    once = counted_once([task for task in tasks if values_of(lines, task, "teacher")])
     constant = {task: next(line["constant"] for line in lines if line["task"] == task) for task in tasks}
     shares = [*constant.values(), mean(constant[task] for task in once)]
     rows = [["always the same answer", *(f"{share:.1f}" for share in shares)]]
     for stage, name in ROWS.items():
-        found = {task: scores_of(lines, task, stage) for task in tasks}
+        found = {task: values_of(lines, task, stage) for task in tasks}
         if any(found.values()):
             whole = [found[task] for task in once]
             average = f"{mean(map(mean, whole)):.1f}" if all(whole) else ""
@@ -163,29 +163,25 @@ def tables(lines: list[dict[str, Any]]) -> str:
 def changed_answers(lines: list[dict[str, Any]]) -> str:
     """Returns the table of the answers that INT8 changed: mean of the runs, largest of them, and share of them all."""
     rows = []
-    for stage in (stage for stage in ROWS if stage.endswith("-int8")):
+    for stage, original in _QUANTIZED:
         found = [(line["changed"], line["examples"][1]) for line in lines if line["stage"] == stage]
         if found:
             shares = [share for share, _ in found]
             asked = sum(number for _, number in found)
             pooled = sum(share * number for share, number in found) / asked
             percents = (f"{100 * share:.2f}" for share in (mean(shares), max(shares), pooled))
-            rows.append([ROWS[stage.removesuffix("-int8")], *percents, f"{asked:,}"])
+            rows.append([ROWS[original], *percents, f"{asked:,}"])
     return table(["% of answers", "mean of runs", "most in a run", "of all examples", "examples"], rows)
 
 
 def times(lines: list[dict[str, Any]]) -> str:
     """Returns the table of seconds of the stages that train, means of their seeds."""
     tasks = list(dict.fromkeys(line["task"] for line in lines))
+    trained = {line["stage"] for line in lines if line["kind"] in ("train", "distill")}
     rows = []
-    for stage, name in ROWS.items():
-        found = [
-            [line["seconds"] for line in lines if (line["task"], line["stage"]) == (task, stage)]
-            for task in tasks
-        ]
-        trains = any(line["stage"] == stage and line["kind"] in ("train", "distill") for line in lines)
-        if trains:
-            rows.append([name, *(f"{mean(seconds):,.0f}" if seconds else "" for seconds in found)])
+    for stage in (stage for stage in ROWS if stage in trained):
+        found = (values_of(lines, task, stage, "seconds") for task in tasks)
+        rows.append([ROWS[stage], *(f"{mean(seconds):,.0f}" if seconds else "" for seconds in found)])
     return table(["seconds", *tasks], rows)
 
 

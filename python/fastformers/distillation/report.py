@@ -88,7 +88,7 @@ class DistillReport:
             f"teacher   {_points(self.teacher_score)}  {self.teacher}",
             f"student   {_points(self.student_score)}  {self.student}{difference}",
             f"score     {self.metric}; learned from {self.examples} examples{unlabelled}",
-            *(f"note      {note}" for note in (*self.notes, *self.training.get("notes", ()))),
+            *(f"note      {note}" for note in (*self.notes, *self.training["notes"])),
         ]
         return "\n".join(line.rstrip() for line in lines)
 
