@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,13 @@ def test_a_table_of_texts_is_answered_into_a_file(
     assert [row["label"] for row in rows] == [
         answer.label for answer in ff.predict(model_folder, ["the cat, é", "a dog"])
     ]
+
+
+def test_a_dash_is_standard_input(model_folder: Path) -> None:
+    command = [sys.executable, "-m", "fastformers", "predict", str(model_folder), "--texts", "-", "--json"]
+    done = subprocess.run(command, input=b"the cat\na dog\n", capture_output=True, timeout=300, check=False)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert [row["text"] for row in json.loads(done.stdout)] == ["the cat", "a dog"]
 
 
 def test_json_is_printed_beside_a_file_too(

@@ -155,6 +155,24 @@ def test_marked_spans_are_read_compiled_or_not(tmp_path: Path, tiny_checkpoint: 
         ff.predict(tmp_path / "torch", ["the cat"])
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_texts_in_a_form_that_the_model_did_not_learn_are_refused(
+    compiled: bool, tmp_path: Path, model: BertForSequenceClassification, tokenizer: Any
+) -> None:
+    pair = ("the dog ran", "on the mat")
+    for name, pairs in (("pairs", True), ("single", False), ("both", None)):
+        save_model(model, tmp_path / name, tokenizer, TaskFile(task_with_labels(NAMES), 32, pairs=pairs))
+        if compiled:
+            compile_folder(tmp_path / name, tmp_path / name, FLOAT, overwrite=True)
+    with pytest.raises(ConfigError, match="learned from pairs of texts, and text 1 has no second one"):
+        ff.predict(tmp_path / "pairs", [pair, "the cat sat"])
+    with pytest.raises(ConfigError, match="learned from single texts, and text 0 is a pair"):
+        ff.predict(tmp_path / "single", [pair, "the cat sat"])
+    known = ff.predict(tmp_path / "both", [pair, "the cat sat"])
+    assert_alike(ff.predict(tmp_path / "pairs", [pair]), known[:1])
+    assert_alike(ff.predict(tmp_path / "single", ["the cat sat"]), known[1:])
+
+
 def test_what_cannot_be_answered_is_refused(
     tmp_path: Path, tiny_checkpoint: Path, model: BertForSequenceClassification, tokenizer: Any
 ) -> None:

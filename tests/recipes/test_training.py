@@ -77,6 +77,7 @@ def test_training_makes_a_folder_with_model_task_and_log(trained: Path) -> None:
     opened = open_model(trained)
     assert opened.required_task().task.labels == LABELS
     assert opened.required_task().max_length == 16
+    assert opened.required_task().pairs is False
     log = json.loads((trained / "train_log.json").read_text())
     assert log["score"] > 90
     assert len(log["history"]) == 8
@@ -303,6 +304,12 @@ def test_texts_are_cut_later_where_the_model_ends(checkpoint: Path, data: Path, 
     assert open_model(tmp_path / "out").required_task().max_length == 24
     (tmp_path / "val.csv").write_text(f"text,label\n{'cat ' * 60},bad\n")
     assert ff.evaluate(tmp_path / "out", tmp_path)["accuracy"] in (0.0, 1.0)
+
+
+def test_a_model_of_single_texts_is_not_scored_on_pairs(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "val.csv").write_text("text,text_pair,label\ncat,dog,bad\n")
+    with pytest.raises(ConfigError, match="the model learned from single texts, and text 0 is a pair"):
+        ff.evaluate(trained, tmp_path)
 
 
 @pytest.mark.parametrize("pairs", ["train", "val"])

@@ -118,6 +118,18 @@ def test_a_test_set_needs_no_labels(write: Write) -> None:
     assert load_examples(custom_task(folder), folder, "test") == [Example("2", "x")]
 
 
+def test_minus_one_means_no_label_in_a_test_set_where_it_is_no_class(write: Write) -> None:
+    write("test.jsonl", [{"text": "x", "label": -1}])
+    folder = write("train.csv", "text,label\nx,0\ny,1\n")
+    assert load_examples(custom_task(folder), folder, "test") == [Example("1", "x")]
+    signs = write("train.csv", "text,label\nx,-1\ny,1\n")
+    assert load_examples(custom_task(signs), signs, "test") == [Example("1", "x", label=0)]
+    write("val.jsonl", [{"text": "x", "label": -1}])
+    folder = write("train.csv", "text,label\nx,0\ny,1\n")
+    with pytest.raises(FormatError, match=r"val\.jsonl line 1: the label '-1' is none of custom's"):
+        load_examples(custom_task(folder), folder, "val")
+
+
 def test_one_label_alone_is_refused(write: Write) -> None:
     folder = write("train.csv", "text,label\nx,a\ny,a\n")
     with pytest.raises(ConfigError, match=r"has the labels \['a'\]: two or more are needed"):

@@ -19,8 +19,9 @@ OWN = TaskFile(task_with_labels(("a", "b")), 64).to_dict()
 
 @pytest.mark.parametrize("name", TASK_NAMES)
 def test_every_task_comes_back(name: str, tmp_path: Path) -> None:
-    TaskFile(get_task(name), 256, "longest_first").save(tmp_path)
-    assert TaskFile.load(tmp_path) == TaskFile(get_task(name), 256, "longest_first")
+    given = TaskFile(get_task(name), 256, "longest_first", pairs=True)
+    given.save(tmp_path)
+    assert TaskFile.load(tmp_path) == given
     assert [path.name for path in tmp_path.iterdir()] == [TASK_FILE]
 
 
@@ -39,6 +40,7 @@ def test_the_file_says_what_other_programs_need() -> None:
         "max_length": 128,
         "num_spans": 2,
         "truncation": "keep_question",
+        "pairs": None,
     }
 
 
@@ -51,6 +53,7 @@ def test_the_file_says_what_other_programs_need() -> None:
         ({**GOOD, "num_spans": 1}, "num_spans is 1; the task 'wic' has 2"),
         ({**GOOD, "max_length": True}, "max_length is True, must be of type int"),
         ({**GOOD, "max_length": 0}, "max_length is 0, must be from 3 to"),
+        ({**GOOD, "pairs": 1}, "pairs is 1, must be true, false or null"),
         ({**GOOD, "truncation": "left"}, "truncation is 'left', must be"),
         ({**GOOD, "more": 1}, "has an unknown field 'more'; known: task"),
         ({key: value for key, value in GOOD.items() if key != "kind"}, "kind is None, must be of type str"),

@@ -23,11 +23,20 @@ __all__ = ["read_marked_texts", "read_texts", "text_file_option"]
 def text_file_option(explanation: str) -> Any:
     """The option of a verb for a file of texts, which says in its own words what the texts are for."""
     return typer.Option(
-        exists=True,
         dir_okay=False,
+        callback=_existing,
         metavar="FILE",
-        help=f'{explanation}: one a line, or .csv or .jsonl with "text" (and "text_pair").',
+        help=f'{explanation}: one a line (- for standard input), or .csv or .jsonl with "text" (and "text_pair").',
     )
+
+
+def _existing(path: Path | None) -> Path | None:
+    """Checked here, as typer's ``exists`` looks for a file named "-" even where ``allow_dash`` is given."""
+    if path == Path("-"):
+        return Path("/dev/stdin")
+    if path is not None and not path.exists():
+        raise typer.BadParameter(f"File '{path}' does not exist.")
+    return path
 
 
 def read_texts(path: Path) -> list[PlainText]:

@@ -37,6 +37,7 @@ from fastformers.recipes.model_folder import LONGEST, OpenedModel, open_model, s
 from fastformers.recipes.output_names import work_folder
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, evaluate
+from fastformers.tasks.loading import have_pairs
 from fastformers.training import train_
 from fastformers.training.checks import check_run, device_of, precision_of
 
@@ -227,7 +228,11 @@ def distill_folders(
     )
     report = replace(report, notes=(*report.notes, *_data_notes(data)))
     extra = {_REPORT_FILE: report.to_dict(), "train_log.json": report.training}
-    task_file = replace(task_file, max_length=min(longest, positions_of(student.model) or longest))
+    task_file = replace(
+        task_file,
+        max_length=min(longest, positions_of(student.model) or longest),
+        pairs=have_pairs((*data.train.examples, *data.val.examples)),
+    )
     save_model(student.model, target, student.tokenizer, task_file, extra=extra, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return report

@@ -12,7 +12,9 @@ from fastformers.answers import Prediction
 from fastformers.errors import NonFiniteError
 from fastformers.files.fields import ENCODER_FORMAT
 from fastformers.files.saved_format import saved_format
+from fastformers.files.text_form import check_form, learned_pairs
 from fastformers.runtime.engine import Engine
+from fastformers.span_text import SpanText
 from fastformers.tokenization import Text, check_list
 
 __all__ = ["predict"]
@@ -33,7 +35,8 @@ def predict(folder: str | Path, texts: Sequence[Text]) -> list[Prediction]:
         numbers, the number as ``score``.
 
     Raises:
-        ConfigError: there is no folder, or it does not say what the model answers.
+        ConfigError: there is no folder, it does not say what the model answers, or a text is single where the model
+            learned from pairs, or the other way round.
         UnsupportedModelError: the model does not classify whole texts.
         ShapeError: ``texts`` is no list, or one of them is no text.
         NonFiniteError: an answer is NaN or infinite.
@@ -45,6 +48,7 @@ def predict(folder: str | Path, texts: Sequence[Text]) -> list[Prediction]:
         [Prediction(label='good', score=0.98), Prediction(label='bad', score=0.95)]
     """
     check_list(texts)
+    check_form(learned_pairs(Path(folder)), [_is_pair(text) for text in texts])
     answers = (_compiled if saved_format(Path(folder)) == ENCODER_FORMAT else _with_torch)(folder, texts)
     for number, answer in enumerate(answers):
         if not isfinite(answer.score):
@@ -52,6 +56,10 @@ def predict(folder: str | Path, texts: Sequence[Text]) -> list[Prediction]:
                 f"the answer to text {number} is {answer.score}: the model in {folder} is broken"
             )
     return answers
+
+
+def _is_pair(text: Text) -> bool:
+    return text.text_pair is not None if isinstance(text, SpanText) else not isinstance(text, str)
 
 
 def _compiled(folder: str | Path, texts: Sequence[Text]) -> list[Prediction]:

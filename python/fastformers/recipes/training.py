@@ -26,7 +26,7 @@ from fastformers.tasks import (
     load_examples,
 )
 from fastformers.tasks.custom import CUSTOM, task_with_labels
-from fastformers.tasks.loading import check_second_texts
+from fastformers.tasks.loading import check_second_texts, have_pairs
 from fastformers.training import TrainingReport, train_
 from fastformers.training.progress import ProgressCallback
 
@@ -103,7 +103,11 @@ def train(
         for split in ("train", "val")
     )
     check_second_texts(learned.examples, scored.examples, "val")
-    task_file = replace(task_file, max_length=min(max_length, positions_of(model) or max_length))
+    task_file = replace(
+        task_file,
+        max_length=min(max_length, positions_of(model) or max_length),
+        pairs=have_pairs((*learned.examples, *scored.examples)),
+    )
     work = work_folder(target)
     report = train_(model, learned, scored, config, work_dir=work, progress=progress)
     save_model(

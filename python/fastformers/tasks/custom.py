@@ -95,9 +95,16 @@ def _read(row: Row, task: Task, split: Split) -> Iterator[Example]:
 
 
 def _label(row: Row, task: Task, split: Split) -> int | float | None:
-    if split == "test" and row.values.get("label") in (None, ""):
+    if split == "test" and _says_unknown(row, task):
         return None
     return _number(row) if task.kind == "regression" else task.label_index(row, _label_text(row))
+
+
+def _says_unknown(row: Row, task: Task) -> bool:
+    """Whether a test set's row has no label, or -1, as the official ones are often saved, where that is no class."""
+    label = row.values.get("label")
+    no_class = task.kind != "regression" and "-1" not in task.labels
+    return label in (None, "") or (no_class and str(label).strip() == "-1")
 
 
 def _label_of_text(row: Row) -> str:

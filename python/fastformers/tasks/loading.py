@@ -16,7 +16,7 @@ from fastformers.tasks.example import Example
 from fastformers.tasks.hub import is_hub, load_hub_examples
 from fastformers.tasks.task import Split, Task
 
-__all__ = ["check_second_texts", "load_examples"]
+__all__ = ["check_second_texts", "have_pairs", "load_examples"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,10 +60,16 @@ def check_second_texts(train: Sequence[Example], others: Sequence[Example], spli
     Raises:
         ConfigError: one of them has, the other one has none.
     """
-    ours, theirs = ({example.text_pair is not None for example in each} for each in (train, others))
-    if len(ours) == len(theirs) == 1 and ours != theirs:
-        one, other = ("train", split) if True in ours else (split, "train")
+    ours, theirs = have_pairs(train), have_pairs(others)
+    if None not in (ours, theirs) and ours != theirs:
+        one, other = ("train", split) if ours else (split, "train")
         raise ConfigError(f"the {one} set has pairs of texts and the {other} set none: give both text_pair")
+
+
+def have_pairs(examples: Sequence[Example]) -> bool | None:
+    """Whether examples have second texts: all of them, none, or (``None``) some."""
+    found = {example.text_pair is not None for example in examples}
+    return found.pop() if len(found) == 1 else None
 
 
 def _from_files(task: Task, folder: Path, split: Split, labelled: bool) -> list[Example]:

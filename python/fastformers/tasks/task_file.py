@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from fastformers.errors import ConfigError, FormatError
 from fastformers.files.fields import short
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import MOST_JSON_BYTES, json_bytes, read_json
+from fastformers.files.text_form import PAIRS, TASK_FILE, check_form, pairs_field
 from fastformers.tasks.custom import CUSTOM, task_with_labels
 from fastformers.tasks.encoding import TRUNCATIONS, EncodedExamples, LostSpans, Truncation, encode
 from fastformers.tasks.example import Example
@@ -19,8 +20,6 @@ from fastformers.tasks.registry import get_task
 from fastformers.tasks.task import Task
 
 __all__ = ["TASK_FILE", "TaskFile"]
-
-TASK_FILE = "task.json"
 
 _MOST_LABELS = 1 << 16
 _MOST_TOKENS = 1 << 20
@@ -42,6 +41,7 @@ class TaskFile:
         task: the task.
         max_length: tokens after which texts are cut.
         truncation: as :func:`fastformers.tasks.encode` takes it.
+        pairs: whether the model learned from pairs of texts; ``None`` where that is not known, or it has read both.
 
     Raises:
         ConfigError: the file could not be read again: ``max_length`` is out of range, or there are too many labels.
@@ -50,6 +50,7 @@ class TaskFile:
     task: Task
     max_length: int
     truncation: Truncation = "keep_question"
+    pairs: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuses what :meth:`from_dict` would, before a model is trained that it is to be saved with."""
@@ -65,7 +66,12 @@ class TaskFile:
     def encode(
         self, examples: Sequence[Example], tokenizer: Any, *, lost_spans: LostSpans = "drop"
     ) -> EncodedExamples:
-        """Tokenises examples of the task and cuts them as this file says; see :func:`fastformers.tasks.encode`."""
+        """Tokenises examples of the task and cuts them as this file says; see :func:`fastformers.tasks.encode`.
+
+        Raises:
+            ConfigError: as there, or some are pairs where the model learned from single texts, or the other way round.
+        """
+        check_form(self.pairs, [example.text_pair is not None for example in examples])
         return encode(
             examples,
             tokenizer,
@@ -76,7 +82,7 @@ class TaskFile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the file's content: task, kind, labels, max_length, num_spans, truncation."""
+        """Returns the file's content: task, kind, labels, max_length, num_spans, truncation, pairs."""
         return {
             "task": self.task.name,
             "kind": self.task.kind,
@@ -84,10 +90,11 @@ class TaskFile:
             "max_length": self.max_length,
             "num_spans": len(self.task.span_texts),
             "truncation": self.truncation,
+            PAIRS: self.pairs,
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> TaskFile:
+    def from_dict(cls, content: dict[str, Any]) -> TaskFile:
         """Reads what :meth:`to_dict` gave.
 
         Raises:
@@ -97,15 +104,16 @@ class TaskFile:
             value = content.get(name)
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise FormatError(f"{TASK_FILE}: {name} is {short(value)}, must be of type {kind.__name__}")
-        unknown = sorted(content.keys() - _FIELDS.keys())
+        known = [*_FIELDS, PAIRS]
+        unknown = sorted(content.keys() - {*known})
         if unknown:
-            raise FormatError(f"{TASK_FILE} has an unknown field {unknown[0]!r}; known: {', '.join(_FIELDS)}")
+            raise FormatError(f"{TASK_FILE} has an unknown field {unknown[0]!r}; known: {', '.join(known)}")
         if content["truncation"] not in TRUNCATIONS:
             allowed = " or ".join(map(repr, TRUNCATIONS))
             raise FormatError(f"{TASK_FILE}: truncation is {short(content['truncation'])}, must be {allowed}")
         task = _task(content["task"], content["labels"])
         try:
-            found = cls(task, content["max_length"], content["truncation"])
+            found = cls(task, content["max_length"], content["truncation"], pairs_field(content))
         except ConfigError as error:
             raise FormatError(f"{TASK_FILE}: {error}") from error
         for name in ("kind", "labels", "num_spans"):
