@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.accuracy.run import RESULTS, read
 from bench.harness.markdown import MISSED, table, write_between_markers
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 
 _BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastformers.benchmarking.wording import counted, processor
+from fastformers.benchmarking.wording import processor
+from fastformers.counted import counted
 from fastformers.measuring import Spread
 
 MISSED = "\u2717"  # ballot x, said in words under each table

@@ -15,7 +15,7 @@ from bench.harness.markdown import geometric_mean, marked, preamble, report_main
 from bench.kernels import results
 from bench.kernels.results import Cell
 from bench.whole.regions import begin_line, end_line
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.measuring import Spread
 
 BEGIN, END = begin_line("kernels"), end_line("kernels")

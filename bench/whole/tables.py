@@ -10,7 +10,7 @@ from typing import Any
 from bench.harness.markdown import table
 from fastformers.benchmarking.demo_report import DemoReport
 from fastformers.benchmarking.measurement import Measurement
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 
 __all__ = ["TABLES", "summary_table"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.accuracy.run import constant_score, note, read
 from bench.accuracy.table import cell, changed_answers, difference, differences, tables, times
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.tasks import Example, get_task
 
 

@@ -75,7 +75,7 @@ def test_the_report_is_text_and_says_where_the_result_is(
     assert exit_status(*arguments(teacher, data, output, "--layers", "1", "--max-length", 3)) == ExitCode.OK
     printed = capsys.readouterr().out
     assert "1 layer," in printed
-    assert "texts were cut at 3 tokens" in printed  # what the training has to say
+    assert "texts cut at 3 tokens" in printed  # what the training has to say
     assert f"Saved in {output}" in printed.replace("\n", "")
 
 

@@ -26,6 +26,7 @@ FOUNDATION = {
     "ascii_texts",
     "tokenization",
     "answers",
+    "counted",
 }
 TECHNIQUES = {
     "quantization",
@@ -56,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ascii_texts": set(),
     "tokenization": {"ascii_texts", "errors", "span_text", "token_spans"},
     "answers": set(),
+    "counted": set(),
     "_arrays": {"errors", "_core"},
     "kernels": {"errors", "_optional", "config", "encoder_plan", "_arrays", "_core"},
     "modules": FOUNDATION | {"_core"},

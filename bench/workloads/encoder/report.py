@@ -24,7 +24,7 @@ from bench.workloads.encoder import results
 from bench.workloads.encoder.cells import BATCHES
 from bench.workloads.encoder.results import Cell
 from fastformers.benchmarking.engines import OURS
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.measuring import Spread
 
 BEGIN, END = "<!-- encoder tables: begin -->", "<!-- encoder tables: end -->"

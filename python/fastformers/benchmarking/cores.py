@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from fastformers import kernels
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.errors import ConfigError
 
 __all__ = ["check_cores"]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastformers.benchmarking.wording import counted, processor
+from fastformers.benchmarking.wording import processor
+from fastformers.counted import counted
 from fastformers.errors import FormatError
 from fastformers.measuring import Spread
 

@@ -18,7 +18,7 @@ from fastformers.benchmarking.demo_measure import (
     one_at_a_time,
     weight_bytes,
 )
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.quiet_loading import quiet_loading
 
 if TYPE_CHECKING:

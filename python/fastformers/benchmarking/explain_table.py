@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastformers.benchmarking.explain import Explanation, LayerFacts, Part, Unsupported
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 
 __all__ = ["show_explanation", "show_unsupported"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from fastformers.benchmarking.profile import EngineProfile, ProfiledOperation, summed
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 
 __all__ = ["profile_text"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.errors import ConfigError
 from fastformers.runtime.engine import Engine
 from fastformers.tokenization import Text

@@ -1,22 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Numbers with their nouns, and a machine in a few words, as every report prints them."""
+"""A machine in a few words, as every report prints it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["counted", "processor"]
+from fastformers.counted import counted
 
-
-def counted(number: int, noun: str) -> str:
-    """Writes a number with its noun.
-
-    Example:
-        >>> counted(1, "core"), counted(1024, "text")
-        ('1 core', '1,024 texts')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+__all__ = ["processor"]
 
 
 def processor(machine: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from fastformers.cli.options import ModelFolder, in_a_folder
 from fastformers.cli.texts import read_marked_texts, text_file_option
+from fastformers.counted import counted
 from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.span_text import SpanText
@@ -47,7 +48,7 @@ def predict(
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     elif output is not None:
-        typer.echo(f"Answers to {len(rows)} texts in {output}")
+        typer.echo(f"Answers to {counted(len(rows), 'text')} in {output}")
     else:
         _print(rows)
 

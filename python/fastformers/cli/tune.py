@@ -11,6 +11,7 @@ import typer
 
 from fastformers.cli.options import CompiledFolder, JsonTable
 from fastformers.cli.texts import read_marked_texts, text_file_option
+from fastformers.counted import counted
 
 if TYPE_CHECKING:
     from fastformers.benchmarking.tune import Row
@@ -81,6 +82,5 @@ def _print_table(rows: list[Row], tuning: Tuning) -> None:
 
 
 def _in_words(made: Arrangement) -> str:
-    instances = f"{made.instances} instance{'s' if made.instances > 1 else ''}"
-    threads = f"{made.threads} thread{'s' if made.threads > 1 else ''}"
+    instances, threads = counted(made.instances, "instance"), counted(made.threads, "thread")
     return f"{instances} of {threads}, batches of {made.batch_tokens} tokens"

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastformers.counted import counted
+
 __all__ = ["DistillReport", "ModelSize"]
 
 
@@ -24,7 +26,7 @@ class ModelSize:
     parameters: int | None
 
     def __str__(self) -> str:
-        known = [] if self.layers is None else [f"{self.layers} layer{'' if self.layers == 1 else 's'}"]
+        known = [] if self.layers is None else [counted(self.layers, "layer")]
         if self.parameters is not None:
             known.append(f"{self.parameters / 1e6:.1f} M parameters")
         return ", ".join(known)
@@ -87,7 +89,7 @@ class DistillReport:
         lines = [
             f"teacher   {_points(self.teacher_score)}  {self.teacher}",
             f"student   {_points(self.student_score)}  {self.student}{difference}",
-            f"score     {self.metric}; learned from {self.examples} examples{unlabelled}",
+            f"score     {self.metric}; learned from {counted(self.examples, 'example')}{unlabelled}",
             *(f"note      {note}" for note in (*self.notes, *self.training["notes"])),
         ]
         return "\n".join(line.rstrip() for line in lines)

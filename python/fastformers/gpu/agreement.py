@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastformers.config import TorchConfig
+from fastformers.counted import counted
 from fastformers.errors import ConfigError, NonFiniteError
 from fastformers.gpu.text_batches import TextBatches, batches_of
 from fastformers.modules.encoder_names import parts_of
@@ -51,8 +52,8 @@ class HalfAgreement:
         """Returns one line."""
         changed = "" if self.changed is None else f", {100 * self.changed:.2f} % of the answers changed"
         return (
-            f"{self.texts} texts: cosine with float32 {self.cosine_mean:.6f} in the mean, {self.cosine_worst:.6f} at "
-            f"worst; largest difference {self.max_difference:.2g}{changed}"
+            f"{counted(self.texts, 'text')}: cosine with float32 {self.cosine_mean:.6f} in the mean, "
+            f"{self.cosine_worst:.6f} at worst; largest difference {self.max_difference:.2g}{changed}"
         )
 
 

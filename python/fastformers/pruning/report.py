@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastformers.config import PruneConfig
+from fastformers.counted import counted
 
 __all__ = ["LayerReport", "PruneReport"]
 
@@ -70,11 +71,11 @@ class PruneReport:
     def _heading(self) -> list[str]:
         share = self.macs / self.macs_before if self.macs_before else 1.0
         lines = [
-            f"{self.family}, {len(self.layers)} layers: parameters {self.parameters_before:,} -> {self.parameters:,}, "
-            f"linear layers {share:.0%} of the work"
+            f"{self.family}, {counted(len(self.layers), 'layer')}: parameters {self.parameters_before:,} -> "
+            f"{self.parameters:,}, linear layers {share:.0%} of the work"
         ]
         if self.config is not None:
-            source = f" on {self.examples} examples" if self.examples else ""
+            source = f" on {counted(self.examples, 'example')}" if self.examples else ""
             lines.append(f"scores {self.config.scores}{source}, ranked {_RANKED[self.config.ranking]}")
         return lines
 

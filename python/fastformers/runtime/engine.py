@@ -27,6 +27,7 @@ from fastformers.answers import (
     relevance,
     similarities,
 )
+from fastformers.counted import counted
 from fastformers.encoder_plan import TOKEN_SCORES, EncoderPlan
 from fastformers.errors import (
     ClosedError,
@@ -92,7 +93,7 @@ class EngineMemory:
         weights, workspace = self.weight_bytes / 2**20, self.workspace_bytes / 2**20
         return (
             f"{self.total_bytes / 2**20:.1f} MiB: weights {weights:.1f} MiB once, "
-            f"workspace {workspace:.1f} MiB for {self.instances} instance{'s' if self.instances > 1 else ''}"
+            f"workspace {workspace:.1f} MiB for {counted(self.instances, 'instance')}"
         )
 
 
@@ -448,8 +449,8 @@ class Engine:
         state = "closed" if self._closed else "open"
         layers, hidden = len(self._plan.layers), self._plan.hidden
         return (
-            f"Engine({layers} layers x {hidden}, {self._arrangement.instances} instances x "
-            f"{self._arrangement.threads} threads, {state})"
+            f"Engine({counted(layers, 'layer')} x {hidden}, {counted(self._arrangement.instances, 'instance')} x "
+            f"{counted(self._arrangement.threads, 'thread')}, {state})"
         )
 
     # --- outputs of the model -------------------------------------------------------------------------------------

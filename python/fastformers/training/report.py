@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastformers.config import TrainConfig
+from fastformers.counted import counted
 
 __all__ = ["TrainingReport"]
 
@@ -74,12 +75,13 @@ class TrainingReport:
     def _heading(self) -> list[str]:
         kept = "no validation set: the last weights are kept"
         if self.score is not None:
-            kept = f"{self.metric} {self.score:.2f} on {self.val_examples} examples, at step {self.best_step}"
+            examples = counted(self.val_examples, "example")
+            kept = f"{self.metric} {self.score:.2f} on {examples}, at step {self.best_step}"
         end = f"stopped early at step {self.steps} of {self.planned_steps}" if self.stopped_early else ""
         resumed = "" if self.resumed_from is None else f"resumed from step {self.resumed_from}"
         work = (
-            f"{self.steps} steps of {self.config.batch_size * self.config.accumulation} on {self.examples} examples in "
-            f"{self.seconds:.0f} s, {self.device}, {self.precision}"
+            f"{counted(self.steps, 'step')} of {self.config.batch_size * self.config.accumulation} on "
+            f"{counted(self.examples, 'example')} in {self.seconds:.0f} s, {self.device}, {self.precision}"
         )
         return [f"{self.task}: {kept}", "; ".join(part for part in (work, end, resumed) if part)]
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from fastformers.config import TrainConfig
+from fastformers.counted import counted
 from fastformers.tasks import EncodedExamples, evaluate, predict_logits
 from fastformers.tasks.label_notes import label_notes
 from fastformers.training.checks import check_run, device_of, precision_of
@@ -173,9 +174,8 @@ def _notes(train: EncodedExamples, val: EncodedExamples | None) -> tuple[str, ..
     notes = []
     for name, encoded in (("training", train), ("validation", val)):
         if encoded is not None and encoded.truncated:
-            notes.append(f"{encoded.truncated} {name} texts were cut at {encoded.max_length} tokens")
+            notes.append(f"{counted(encoded.truncated, f'{name} text')} cut at {encoded.max_length} tokens")
         if encoded is not None and encoded.dropped:
-            notes.append(
-                f"{len(encoded.dropped)} {name} examples lost a marked span to the cut and were left out"
-            )
+            lost = counted(len(encoded.dropped), f"{name} example")
+            notes.append(f"{lost} left out: a marked span was lost to the cut")
     return (*notes, *label_notes(train.task, () if val is None else val.examples))

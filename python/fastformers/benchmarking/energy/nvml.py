@@ -7,7 +7,7 @@ from typing import Any
 
 from fastformers._optional import how_to_install, require
 from fastformers.benchmarking.energy.reading import UnavailableError
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.errors import MissingExtraError
 
 __all__ = ["NvmlSource"]

@@ -32,7 +32,8 @@ from fastformers.benchmarking.tune import (
     measure_arrangements,
     tuning_of,
 )
-from fastformers.benchmarking.wording import counted, processor
+from fastformers.benchmarking.wording import processor
+from fastformers.counted import counted
 from fastformers.errors import ConfigError
 from fastformers.files.digests import sha256_of
 from fastformers.files.replaced_file import replace_file

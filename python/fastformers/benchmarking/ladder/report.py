@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastformers.benchmarking.price_table import Price
-from fastformers.benchmarking.wording import counted, processor
+from fastformers.benchmarking.wording import processor
+from fastformers.counted import counted
 from fastformers.measuring import Spread
 
 __all__ = ["SCHEMA", "LadderReport", "LadderRow"]

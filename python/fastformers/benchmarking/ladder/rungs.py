@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from fastformers.benchmarking.ladder.settings import LadderSettings
 from fastformers.benchmarking.ladder.systems import SystemModel, Systems
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.errors import ConfigError
 
 __all__ = ["DYNAMIC", "PADDED", "Rung", "add_students", "check_names", "comparisons_of", "rungs_of"]

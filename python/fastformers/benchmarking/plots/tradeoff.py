@@ -27,7 +27,7 @@ from fastformers.benchmarking.plots.style import (
     title,
 )
 from fastformers.benchmarking.saved_values import finite, positive, rows_of
-from fastformers.benchmarking.wording import counted
+from fastformers.counted import counted
 from fastformers.errors import FormatError
 
 if TYPE_CHECKING:
