@@ -427,6 +427,22 @@ def test_two_runs_do_not_share_a_folder(
     train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")  # it is free again
 
 
+def test_a_start_that_failed_leaves_the_folder_free(
+    make_model: MakeModel,
+    data: tuple[EncodedExamples, EncodedExamples],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fastformers.training.work_folder.replace_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+    monkeypatch.undo()
+    assert train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work").resumed_from is None
+
+
 def test_what_a_kill_at_the_very_start_left_is_no_folder_of_others(
     make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], tmp_path: Path
 ) -> None:

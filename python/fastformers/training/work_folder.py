@@ -67,8 +67,15 @@ class WorkFolder:
             raise ConfigError(f"{path} holds no {_RUN_FILE}, so it is no work folder: choose another path")
         path.mkdir(exist_ok=True)
         self._descriptor = open_folder(path)
-        if lock(self._descriptor) is False:
+        try:
+            self._take_over(identity)
+        except BaseException:  # nobody else would close it, and the same process could not try again
             self.close()
+            raise
+
+    def _take_over(self, identity: Mapping[str, Any]) -> None:
+        path = self._path
+        if lock(self._descriptor) is False:
             raise ConfigError(f"another process is training in {path}: wait for it, or choose another path")
         for left in half_written(path / _RUN_FILE):
             left.unlink()
