@@ -60,6 +60,16 @@ def test_a_compiled_encoder_gets_token_types_only_if_its_family_has_some(types: 
     assert list(accepted_inputs(Compiled(), batch)) == expected
 
 
+def test_a_wrapped_model_gets_the_token_types_that_it_hands_on(checkpoint: Path, tokenizer: Any) -> None:
+    pairs = encode([Example("1", "the cat", "not good", 0)], tokenizer, get_task("rte"), max_length=16)
+    model = build_model(get_task("rte"), checkpoint)
+    np.testing.assert_array_equal(
+        predict_logits(nn.DataParallel(model), pairs, 1), predict_logits(model, pairs, 1)
+    )
+    batch = {"input_ids": torch.ones(1, 2), "token_type_ids": torch.ones(1, 2)}
+    assert list(accepted_inputs(nn.DataParallel(Counting()), batch)) == ["input_ids"]
+
+
 def test_batches_are_no_longer_than_their_longest_text_unless_asked(encoded: Any) -> None:
     model = Counting()
     predict_logits(model, encoded, 2)

@@ -19,6 +19,7 @@ from fastformers.tasks.fitting import check_fits
 __all__ = ["accepted_inputs", "evaluating", "predict_logits"]
 
 _NOT_INPUTS = frozenset({"labels", "example"})
+_TYPES = "token_type_ids"
 
 
 def predict_logits(
@@ -57,18 +58,28 @@ def predict_logits(
 
 
 def accepted_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors of a batch that a model answers from; token types where its forward takes them.
+    """Returns the tensors of a batch that a model answers from; token types where it, or what it wraps, takes them.
 
     Args:
         model: a torch model, or a compiled encoder.
         batch: of :class:`fastformers.tasks.Collator`; labels are left out, and ``example``, which training adds.
     """
-    forward = model.forward if isinstance(model, nn.Module) else model.__call__
-    plan = getattr(model, "plan", None)  # a compiled encoder's: it has one signature for all families
-    has_types = plan is None or plan.types > 0
-    takes_types = has_types and "token_type_ids" in inspect.signature(forward).parameters
-    left_out = _NOT_INPUTS if takes_types else _NOT_INPUTS | {"token_type_ids"}
+    takes_types = _TYPES in batch and _takes_types(model)
+    left_out = _NOT_INPUTS if takes_types else _NOT_INPUTS | {_TYPES}
     return {name: tensor for name, tensor in batch.items() if name not in left_out}
+
+
+def _takes_types(model: Any) -> bool:
+    plan = getattr(model, "plan", None)  # a compiled encoder's: it has one signature for all families
+    if plan is not None and plan.types == 0:
+        return False
+    if not isinstance(model, nn.Module):
+        return _TYPES in inspect.signature(model.__call__).parameters
+    parameters = inspect.signature(model.forward).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    # What takes any keyword hands it on to what it wraps (torch.compile, DataParallel), if that knows it.
+    insides = model.modules() if takes_any else ()
+    return _TYPES in parameters or any(_TYPES in inspect.signature(one.forward).parameters for one in insides)
 
 
 @contextmanager
