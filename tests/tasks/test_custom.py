@@ -113,9 +113,10 @@ def test_a_label_outside_the_training_set_is_refused(write: Write) -> None:
 
 
 def test_a_test_set_needs_no_labels(write: Write) -> None:
-    write("test.csv", "text,label\nx,\n")
+    write("test.csv", "text,label\nx,\ny, \n")
     folder = write("train.csv", "text,label\nx,a\ny,b\n")
-    assert load_examples(custom_task(folder), folder, "test") == [Example("2", "x")]
+    for task in (custom_task(folder), custom_task(folder, regression=True)):
+        assert load_examples(task, folder, "test") == [Example("2", "x"), Example("3", "y")]
 
 
 def test_minus_one_means_no_label_in_a_test_set_where_it_is_no_class(write: Write) -> None:

@@ -103,8 +103,9 @@ def _label(row: Row, task: Task, split: Split) -> int | float | None:
 def _says_unknown(row: Row, task: Task) -> bool:
     """Whether a test set's row has no label, or -1, as the official ones are often saved, where that is no class."""
     label = row.values.get("label")
+    written = "" if label is None else str(label).strip()
     no_class = task.kind != "regression" and "-1" not in task.labels
-    return label in (None, "") or (no_class and str(label).strip() == "-1")
+    return not written or (no_class and written == "-1")
 
 
 def _label_of_text(row: Row) -> str:
