@@ -12,7 +12,9 @@ VAL = [Example("1", "x", None, 0), Example("2", "y", None, 1)]
 
 def test_labels_that_are_all_scored_are_not_noted() -> None:
     assert label_notes(task_with_labels(("bad", "good")), VAL) == ()
-    assert label_notes(task_with_labels(()), [Example("1", "x", None, 0.5)]) == ()
+    numbers = [Example("1", "x", None, 0.5), Example("2", "y", None, 1.5)]
+    assert label_notes(task_with_labels(()), numbers) == ()
+    assert label_notes(task_with_labels(()), ()) == ()
     assert label_notes(task_with_labels(("bad", "good")), ()) == ()  # no validation set, no score
 
 
@@ -39,3 +41,8 @@ def test_labels_without_a_validation_example_are_named_few_of_them_where_they_ar
 
 def test_labels_of_candidates_of_which_one_is_picked_are_not_what_is_scored() -> None:
     assert label_notes(get_task("copa-choices"), VAL[:1]) == ()
+
+
+def test_numbers_that_are_all_the_same_are_noted_as_nothing_correlates_with_them() -> None:
+    (note,) = label_notes(task_with_labels(()), [Example("1", "x", None, 1.5), Example("2", "y", None, 1.5)])
+    assert note.startswith("all validation examples have the number 1.5: nothing correlates with it")

@@ -16,7 +16,9 @@ _NAMED = 10
 
 
 def label_notes(task: Task, val: Iterable[Example]) -> tuple[str, ...]:
-    """Returns notes on labels that differ in capitals alone, that are numbers, and that no validation example has.
+    """Returns notes on labels that differ in capitals alone, that are numbers, and on what is not scored.
+
+    That is a label that no validation example has, and numbers to predict that are all the same.
 
     Args:
         task: its labels are those of the training set.
@@ -26,10 +28,12 @@ def label_notes(task: Task, val: Iterable[Example]) -> tuple[str, ...]:
         >>> label_notes(task_with_labels(("Good", "bad", "good")), ())
         ("'Good' and 'good' are two labels: write them alike if they are one",)
     """
+    found = {example.label for example in val}
     return (
         *_written_alike(task.labels),
         *_numbers(task.labels),
-        *_unscored(task, {example.label for example in val}),
+        *_unscored(task, found),
+        *_constant(task, found),
     )
 
 
@@ -62,3 +66,11 @@ def _unscored(task: Task, found: set[int | float | None]) -> Iterator[str]:
         more = f" and {len(absent) - _NAMED} others" if len(absent) > _NAMED else ""
         named = f"{', '.join(absent[:_NAMED])}{more}"
         yield f"no validation example has the label {named}: no score tells how well that is learned"
+
+
+def _constant(task: Task, found: set[int | float | None]) -> Iterator[str]:
+    if task.kind == "regression" and len(found) == 1:
+        yield (
+            f"all validation examples have the number {found.pop()}: nothing correlates with it, so that every score "
+            "is 0 and the weights of the first evaluation are kept"
+        )
