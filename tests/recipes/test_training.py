@@ -130,6 +130,10 @@ def test_an_evaluation_that_cannot_end_is_told_before_the_model_answers(
         ff.evaluate(trained, data, split="test", submission=tmp_path / "absent" / "answers.jsonl")
     with pytest.raises(ConfigError, match=r"the test set of custom .* has examples without a label"):
         ff.evaluate(trained, data, split="test")
+    with pytest.raises(
+        ConfigError, match=r"fixed_length is 4, and a text of the val set has \d+ tokens: ask for"
+    ):
+        ff.evaluate(trained, data, fixed_length=4)
 
 
 def test_a_trained_model_is_trained_further_as_it_is(trained: Path, data: Path, tmp_path: Path) -> None:

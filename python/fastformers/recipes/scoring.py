@@ -96,7 +96,8 @@ def evaluate(
 
     Raises:
         ConfigError: the folder does not say its task, ``task`` is not one that it answers, the split does not exist or
-            has no labels, or truncation removed a marked span of an example that needs an answer.
+            has no labels, a text is longer than ``fixed_length``, or truncation removed a marked span of an example
+            that needs an answer.
         FormatError: data or model are missing or damaged.
         NonFiniteError: an answer is NaN or infinite.
         MissingExtraError: transformers or scikit-learn is not installed.
@@ -122,6 +123,12 @@ def evaluate(
     )
     if encoded.dropped:
         _LOG.warning("%d examples lost a marked span to the cut and are not scored", len(encoded.dropped))
+    longest = max(encoded.lengths)
+    if fixed_length is not None and fixed_length < longest:
+        raise ConfigError(
+            f"fixed_length is {fixed_length}, and a text of the {split} set has {longest} tokens: ask for at least "
+            f"{longest} (--fixed-length)"
+        )
     logits = predict_logits(opened.model, encoded, batch_size, fixed_length=fixed_length)
     if submission is not None:
         write_submission(chosen, encoded.examples, logits, submission, split)
