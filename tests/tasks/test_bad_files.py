@@ -160,6 +160,11 @@ def test_a_malformed_table_is_named(name: str, text: Any, words: str, write: Wri
         ("train.csv", "text,label\nfine,a,b\n", "train.csv line 2: has 3 columns, the header has 2"),
         ("train.csv", 'text,label\n"fine,a\n', "train.csv line 2: the row that begins here: unexpected end"),
         ("train.csv", 'text,label\nx,a\n"y,b\n' + "z,c\n" * 9, "train.csv line 3: the row that begins here"),
+        (
+            "train.csv",
+            "text,label\rx,a\r",
+            "train.csv line 1: .*: a carriage return without a line feed: quote",
+        ),
         ("train.csv", "", "the train set in .* holds no examples"),
         (
             "train.csv",

@@ -183,8 +183,17 @@ def quoted_rows(path: Path) -> Iterator[Row]:
             else:
                 yield Row(dict(zip(columns, cells, strict=True)), place)
     except csv.Error as error:
-        hint = "; texts as long as that are taken from .jsonl" if "field limit" in str(error) else ""
-        raise FormatError(f"{path.name} line {begun}: the row that begins here: {error}{hint}") from error
+        raise FormatError(
+            f"{path.name} line {begun}: the row that begins here: {_in_words(error)}"
+        ) from error
+
+
+def _in_words(error: csv.Error) -> str:
+    """What is wrong with a row; what Python says to programmers does not help who wrote the file."""
+    said = str(error)
+    if "new-line character" in said:  # as old spreadsheets of Macs end lines
+        return "a carriage return without a line feed: quote texts of several lines, and save the file as CSV UTF-8"
+    return f"{said}; texts as long as that are taken from .jsonl" if "field limit" in said else said
 
 
 def _header(cells: list[str], place: str) -> list[str]:
