@@ -38,7 +38,10 @@ def get_task(name: str) -> Task:
     if task is not None:
         return task
     if name == CUSTOM:
-        raise ConfigError("a task of your own has no fixed labels: make it with custom_task(folder)")
+        raise ConfigError(
+            "a task of your own has no name, since its labels are those of its files: leave the task out and give the "
+            "folder alone (in Python, custom_task(folder) makes one)"
+        )
     close = get_close_matches(name.lower(), TASK_NAMES, n=3)
     hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(TASK_NAMES)}"
     raise ConfigError(f"there is no task {name!r}; {hint}")
