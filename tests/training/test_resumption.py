@@ -240,6 +240,19 @@ def test_the_folder_of_another_run_is_refused_and_the_difference_named(
     assert {path: path.read_bytes() for path in work.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_leaves_the_folder_to_any_other(
+    make_model: MakeModel, data: tuple[EncodedExamples, EncodedExamples], tmp_path: Path
+) -> None:
+    """As after a loss that was no number, which says to try another learning rate."""
+    with pytest.raises(Killed):
+        train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work", progress=killing(1))
+    other, whole = make_model(), make_model()
+    config = replace(CONFIG, learning_rate=5e-4)
+    assert train_(other, *data, config, work_dir=tmp_path / "work").resumed_from is None
+    train_(whole, *data, config)
+    assert_same(other, whole)
+
+
 def test_a_run_does_not_go_on_in_another_precision_than_auto_stood_for(
     make_model: MakeModel,
     data: tuple[EncodedExamples, EncodedExamples],

@@ -49,8 +49,8 @@ class WorkFolder:
         identity: of the run, from :func:`fastformers.training.identity.identity_of`.
 
     Raises:
-        ConfigError: the folder is of another run (says what differs), another process is at work in it, or it holds
-            something else.
+        ConfigError: the folder has a checkpoint of another run (says what differs), another process is at work in it,
+            or it holds something else.
         FormatError: ``run.json`` is damaged.
     """
 
@@ -59,11 +59,8 @@ class WorkFolder:
         self._best_step: int | None = None
         if not path.parent.is_dir():
             raise ConfigError(f"{path.parent} is not a folder: make it first")
-        if (path / _RUN_FILE).exists():
-            with self._or_anew():
-                found = differences(read_json(path / _RUN_FILE), identity)
-            self._refuse(found)
-        elif path.exists() and (not path.is_dir() or not _is_empty(path)):
+        is_ours = (path / _RUN_FILE).exists() or not path.exists() or (path.is_dir() and _is_empty(path))
+        if not is_ours:
             raise ConfigError(f"{path} holds no {_RUN_FILE}, so it is no work folder: choose another path")
         path.mkdir(exist_ok=True)
         self._descriptor = open_folder(path)
@@ -77,10 +74,14 @@ class WorkFolder:
         path = self._path
         if lock(self._descriptor) is False:
             raise ConfigError(f"another process is training in {path}: wait for it, or choose another path")
+        remove_unfinished(path / _CHECKPOINT)
+        if (path / _CHECKPOINT).is_dir():  # of a run that ended before its first one there is nothing to lose
+            with self._or_anew():
+                found = differences(read_json(path / _RUN_FILE), identity)
+            self._refuse(found)
         for left in half_written(path / _RUN_FILE):
             left.unlink()
         replace_file(path / _RUN_FILE, json_bytes(dict(identity)))
-        remove_unfinished(path / _CHECKPOINT)
 
     def close(self) -> None:
         """Gives the lock back, so that another run can have the folder; nothing is read or written after it."""
