@@ -109,6 +109,21 @@ def test_other_texts_for_the_teacher_are_refused(
         check_pair(build(), build(seed=1), DistillConfig(), encoded, encoded.subset(range(11)))
 
 
+def test_scores_on_other_examples_are_refused(
+    build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
+) -> None:
+    swapped = encode_again(encoded, tokenizer, [examples[1], examples[0], *examples[2:]])
+    unlabelled = encode_again(encoded, tokenizer, [replace(examples[0], label=None), *examples[1:]])
+    pair = build(), build(seed=1), DistillConfig(), encoded
+    for other, words in (
+        (encoded.subset(range(11)), "12 examples to be scored on, the teacher 11"),
+        (swapped, "example 0 of the student is 1 of the teacher to be scored on, with another text"),
+        (unlabelled, "with another label"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            check_pair(*pair, eval=encoded, teacher_eval=other)
+
+
 def test_token_ids_that_the_teacher_does_not_have_are_refused(build: Build, encoded: EncodedExamples) -> None:
     with pytest.raises(ConfigError, match="the teacher knows 8 token ids"):
         check_pair(build(vocab_size=8), build(seed=1), DistillConfig(), encoded)

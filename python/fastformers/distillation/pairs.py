@@ -53,7 +53,7 @@ def check_pair(
         train: the examples in the student's tokenisation.
         teacher_train: the same examples in the teacher's; ``None``: both models read the student's tokens.
         eval: the examples that the student is scored on, in its tokenisation.
-        teacher_eval: those that the teacher is scored on, as it reads them.
+        teacher_eval: the same examples, as the teacher reads them.
 
     Returns:
         What a report should say about the pair; nothing where there is nothing to say.
@@ -78,6 +78,8 @@ def check_pair(
     read = train if teacher_train is None else teacher_train
     _check_texts(student, teacher, train, read)
     _check_texts(student, teacher, eval, teacher_eval)
+    if eval is not None and teacher_eval is not None:
+        _check_same_examples(eval, teacher_eval, scored=True)
     _check_losses(config, train)
     if teacher_train is None:
         _check_same_words(teacher, student)
@@ -199,22 +201,29 @@ def _config(model: nn.Module) -> dict[str, Any]:
     }
 
 
+def _check_same_examples(ours: EncodedExamples, theirs: EncodedExamples, *, scored: bool) -> None:
+    """Where both models are scored labels count too: scores on other ones cannot be compared."""
+    where = " to be scored on" if scored else ""
+    if len(ours) != len(theirs):
+        raise ConfigError(
+            f"the student has {len(ours)} examples{where}, the teacher {len(theirs)}: they must be the same"
+        )
+    for one, other in zip(ours.examples, theirs.examples, strict=True):
+        differs = (one.text, one.text_pair) != (other.text, other.text_pair)
+        if differs or (scored and one.label != other.label):
+            raise ConfigError(
+                f"example {one.guid} of the student is {other.guid} of the teacher{where}, with another "
+                f"{'text' if differs else 'label'}: both must have the same examples in the same order"
+            )
+
+
 def _differing(train: EncodedExamples, teacher_train: EncodedExamples) -> _Differing | None:
     """What differs between two tokenisations of the same texts, if anything does.
 
     Raises:
         ConfigError: the examples are not the same ones.
     """
-    if len(train) != len(teacher_train):
-        raise ConfigError(
-            f"the student has {len(train)} examples, the teacher {len(teacher_train)}: they must be the same"
-        )
-    for ours, theirs in zip(train.examples, teacher_train.examples, strict=True):
-        if (ours.text, ours.text_pair) != (theirs.text, theirs.text_pair):
-            raise ConfigError(
-                f"example {ours.guid} of the student is {theirs.guid} of the teacher, with another text: "
-                "both must have the same examples in the same order"
-            )
+    _check_same_examples(train, teacher_train, scored=False)
     ids = [
         (one["input_ids"], other["input_ids"])
         for one, other in zip(train, teacher_train, strict=True)
