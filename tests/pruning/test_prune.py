@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -246,6 +247,18 @@ def test_other_models_are_refused(make_model: Make, examples: Batches) -> None:
     ff.quantize_(packed, ff.Int8Config(never_slower=False))
     with pytest.raises(UnsupportedModelError, match=r"PackedLinear, not nn\.Linear: prune the float model"):
         ff.prune_(packed, HALF, examples)
+
+
+def test_a_layer_in_two_places_is_refused(make_model: Make) -> None:
+    model = make_model("bert")
+    model.bert.encoder.layer[2] = model.bert.encoder.layer[0]
+    shapes = shapes_of(model)
+    with pytest.raises(UnsupportedModelError, match=r"layers 0 and 2 share attention\.self\.query: give each"):
+        ff.prune_(model, ff.PruneConfig(heads=3, scores="random"))
+    assert shapes_of(model) == shapes
+    model.bert.encoder.layer[2] = deepcopy(model.bert.encoder.layer[0])
+    report = ff.prune_(model, ff.PruneConfig(heads=3, scores="random"))
+    assert report.layers[0].heads != report.layers[2].heads
 
 
 def test_losses_and_weights_that_are_not_numbers_are_refused(make_model: Make, examples: Batches) -> None:

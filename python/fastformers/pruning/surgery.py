@@ -23,7 +23,7 @@ __all__ = ["check_prunable", "keep_units_"]
 
 
 def check_prunable(parts: EncoderParts) -> None:
-    """Checks that all linears of the layers are plain ones.
+    """Checks that all linears of the layers are plain ones, each in one place.
 
     Raises:
         UnsupportedModelError: one is not, or the encoder has no layers; names it and says what to do.
@@ -31,9 +31,15 @@ def check_prunable(parts: EncoderParts) -> None:
     block = parts.names.block
     if not len(parts.layers):
         raise UnsupportedModelError("the encoder has no layers")
+    seen: dict[int, int] = {}
     for number, layer in enumerate(parts.layers):
         for path in (*block.qkv, block.output, block.up, block.down):
-            kind = type(layer.get_submodule(path))
+            linear = layer.get_submodule(path)
+            first, kind = seen.setdefault(id(linear), number), type(linear)
+            if first != number:  # each would be cut to what stays of the other
+                raise UnsupportedModelError(
+                    f"layers {first} and {number} share {path}: give each a copy of its own (copy.deepcopy)"
+                )
             if kind is not nn.Linear:
                 raise UnsupportedModelError(
                     f"{path} of layer {number} is {kind.__name__}, not nn.Linear: prune the float model, before it is "
