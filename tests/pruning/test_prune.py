@@ -253,7 +253,9 @@ def test_a_layer_in_two_places_is_refused(make_model: Make) -> None:
     model = make_model("bert")
     model.bert.encoder.layer[2] = model.bert.encoder.layer[0]
     shapes = shapes_of(model)
-    with pytest.raises(UnsupportedModelError, match=r"layers 0 and 2 share attention\.self\.query: give each"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"layers 0 and 2 share attention\.self\.query: give each"
+    ):
         ff.prune_(model, ff.PruneConfig(heads=3, scores="random"))
     assert shapes_of(model) == shapes
     model.bert.encoder.layer[2] = deepcopy(model.bert.encoder.layer[0])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from functools import cache
@@ -158,6 +159,19 @@ def test_both_are_saved_and_come_back(model: Any, tokenizer: Any, tmp_path: Path
     again = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert again(TEXTS)["input_ids"] == smaller(TEXTS)["input_ids"]
     assert torch.equal(answers(ff.load_pretrained_torch(tmp_path / "model"), again), answers(model, smaller))
+
+
+def test_texts_are_cut_and_padded_where_they_were(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    before = copy.deepcopy(tokenizer)
+    before.truncation_side = before.padding_side = "left"
+    smaller = ff.prune_vocabulary_(model, before, TEXTS)
+    smaller.save_pretrained(tmp_path)
+    for after in (smaller, type(smaller).from_pretrained(tmp_path)):
+        for options in ({"truncation": True, "max_length": 6}, {"padding": "max_length", "max_length": 50}):
+            ours, theirs = (
+                each.convert_ids_to_tokens(each(TEXTS[0], **options)["input_ids"]) for each in (after, before)
+            )
+            assert ours == theirs
 
 
 def test_special_tokens_are_where_the_config_says(model: Any, tokenizer: Any) -> None:

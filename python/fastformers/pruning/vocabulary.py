@@ -28,6 +28,7 @@ Text = str | tuple[str, str]
 
 _TOKENIZER = "tokenizer.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
+_SIDES = ("padding_side", "truncation_side")
 _CHUNK = 1024
 
 
@@ -149,7 +150,8 @@ def _rebuilt(tokenizer: Any, content: Json, new_id: Mapping[int, int]) -> Any:
             added = settings["added_tokens_decoder"]
             settings["added_tokens_decoder"] = {str(new_id[int(id_)]): token for id_, token in added.items()}
             (folder / _TOKENIZER_CONFIG).write_text(json.dumps(settings), encoding="utf-8")
-        return type(tokenizer).from_pretrained(place, local_files_only=True)
+        sides = {name: getattr(tokenizer, name) for name in _SIDES}  # set on an object they are in no file
+        return type(tokenizer).from_pretrained(place, local_files_only=True, **sides)
 
 
 def _check_same_pieces(before: Any, after: Any, texts: Sequence[Text], new_id: Mapping[int, int]) -> None:
