@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastformers.config import DistillConfig, TrainConfig
+from fastformers import compile
+from fastformers.config import CompileConfig, DistillConfig, TrainConfig
 from fastformers.distillation import DistillObjective, make_student, teacher_logits
 from fastformers.distillation.losses import (
     attention_loss,
@@ -338,6 +339,12 @@ def test_logits_of_other_examples_are_refused(build: Build, encoded: EncodedExam
 def test_tokens_of_a_family_that_is_not_known_are_refused(build: Build, encoded: EncodedExamples) -> None:
     with pytest.raises(UnsupportedModelError, match="of no family known"):
         DistillObjective(nn.Linear(2, 2), build(), encoded, torch.zeros(12, 3), DistillConfig(attention=1.0))
+
+
+def test_a_compiled_teacher_is_said_to_show_only_logits(build: Build, encoded: EncodedExamples) -> None:
+    compiled = compile(build(), CompileConfig(int8=None))
+    with pytest.raises(UnsupportedModelError, match="the teacher is compiled and shows only its logits"):
+        objective_of(build(), compiled, encoded, DistillConfig(hidden_states=1.0))
 
 
 def test_the_description_tells_runs_apart_that_lose_differently(

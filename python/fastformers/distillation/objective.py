@@ -20,7 +20,7 @@ from fastformers.distillation.inside import Inside, Wanted, head_count, run
 from fastformers.distillation.layer_map import LayerPairs, layer_pairs
 from fastformers.distillation.teacher_outputs import data_digest, teacher_digest
 from fastformers.distillation.token_types import TokenTypes
-from fastformers.errors import ConfigError, ShapeError
+from fastformers.errors import ConfigError, ShapeError, UnsupportedModelError
 from fastformers.files.digests import sha256_of
 from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.model_digest import bytes_of
@@ -59,7 +59,7 @@ class DistillObjective(nn.Module):
     Raises:
         ShapeError: ``logits`` does not fit the examples.
         ConfigError: the layer map does not fit the models, or attention probabilities of different numbers of heads.
-        UnsupportedModelError: a loss of tokens between models of unknown families.
+        UnsupportedModelError: a loss of tokens between models of unknown families, or of a compiled teacher.
 
     Example:
         >>> objective = DistillObjective(student, teacher, train, logits, DistillConfig())  # doctest: +SKIP
@@ -213,6 +213,11 @@ def compared_layers(student: nn.Module, teacher: nn.Module, config: DistillConfi
     """
     if not config.looks_at_tokens:
         return ()
+    if not teacher.state_dict():
+        raise UnsupportedModelError(
+            "the teacher is compiled and shows only its logits: set embeddings, hidden_states and attention to 0, or "
+            "take the model that it was made of"
+        )
     ours, theirs = parts_of(student), parts_of(teacher)
     pairs = layer_pairs(config.layer_map, len(ours.layers), len(theirs.layers))
     for one, other in pairs if _compares_probabilities(config) else ():
