@@ -220,7 +220,7 @@ def without(batches: Batches, name: str) -> Batches:
         (ff.PruneConfig(macs=0.05, ranking="global"), lambda data: data, "every layer keeps at least"),
         (HALF, lambda _: None, "pass data="),
         (HALF, lambda _: [], "no examples"),
-        (HALF, lambda data: without(data, "labels"), "no labels"),
+        (HALF, lambda data: without(data, "labels"), "an example has no label"),
         (HALF, lambda data: without(data, "input_ids"), "tensor input_ids"),
         (HALF, lambda data: [[1]], "got list"),
         (HALF, lambda data: [{**data[0], "labels": torch.tensor([3])}], "from 0 to 2"),

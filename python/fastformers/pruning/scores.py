@@ -96,7 +96,8 @@ def _first_order(model: nn.Module, parts: EncoderParts, config: PruneConfig, dat
         for inputs, labels in scoring_batches(model, data, config):
             if labels is None:
                 raise ConfigError(
-                    'the examples have no labels, which first-order scores need; choose scores="activation"'
+                    "an example has no label, and first-order scores need one of each: leave such examples out, or "
+                    'choose scores="activation"'
                 )
             gradients = _mask_gradients(model, masks, inputs, labels, examples)
             for layer, total in enumerate(sums):
