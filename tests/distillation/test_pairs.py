@@ -200,6 +200,15 @@ def test_classes_in_another_order_are_refused(build: Build, encoded: EncodedExam
     assert check_pair(teacher, build(seed=1), DistillConfig(), encoded) == ()
 
 
+def test_labels_in_another_order_than_the_classes_are_refused(build: Build, encoded: EncodedExamples) -> None:
+    teacher = named(build(), "Good", "Bad", "so")
+    words = r"the teacher's classes are Good, Bad, so, .* custom are bad, good, so: .*\('good', 'bad', 'so'\)"
+    with pytest.raises(ConfigError, match=words):
+        check_pair(teacher, build(seed=1), DistillConfig(), encoded)
+    for same in (named(build(), "Bad", "Good", "So"), named(build(), "awful", "fine", "other")):
+        assert check_pair(same, build(seed=1), DistillConfig(), encoded) == ()
+
+
 def test_hard_labels_without_labels_are_refused(
     build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
 ) -> None:

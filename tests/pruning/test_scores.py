@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import word_pieces
 from torch import Tensor, nn
 
 import fastformers as ff
@@ -15,6 +16,8 @@ from fastformers.errors import ConfigError
 from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.layer_shapes import shapes_of
 from fastformers.pruning.scores import LayerScores, score_units
+from fastformers.tasks import Example, encode
+from fastformers.tasks.custom import task_with_labels
 
 Make = Callable[..., Any]
 Batches = list[dict[str, Tensor]]
@@ -214,3 +217,18 @@ def test_no_more_examples_are_read_than_asked(
     first = scored(model, examples[:4])
     closest(scored(model, [together(examples)], max_examples=4), first, IN_FLOAT64)
     closest(scored(model, iter(examples), max_examples=4), first, IN_FLOAT64)
+
+
+def test_labels_in_another_order_than_the_classes_are_refused(make_model: Make) -> None:
+    tokenizer = word_pieces(["a", "b"])
+    task = task_with_labels(("bad", "good", "so"))
+    encoded = encode(
+        [Example(str(place), "a b", label=place) for place in range(3)], tokenizer, task, max_length=8
+    )
+    model = make_model("bert", id2label={0: "so", 1: "bad", 2: "good"})
+    with pytest.raises(
+        ConfigError, match=r"the model's classes are so, bad, good, .* custom are bad, good, so"
+    ):
+        scored(model, encoded)
+    assert len(scored(model, encoded, "activation")) == len(parts_of(model).layers)
+    assert len(scored(make_model("bert"), encoded)) == len(parts_of(model).layers)  # classes without names

@@ -13,7 +13,7 @@ from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import holds_packed_layers
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
-from fastformers.tasks.fitting import check_fits
+from fastformers.tasks.fitting import check_class_order, check_fits
 from fastformers.tasks.prediction import evaluating
 
 __all__ = ["check_pair"]
@@ -59,10 +59,10 @@ def check_pair(
         What a report should say about the pair; nothing where there is nothing to say.
 
     Raises:
-        ConfigError: the models answer other questions, or give no logits; there are no examples, they are not the same
-            ones, or too long for a model; the student's tokens mean others to the teacher, or tokens are compared that
-            differ; hard labels are asked for and none is known, a temperature is asked for that nothing reads; or the
-            teacher is the student, or shares parameters with it.
+        ConfigError: the models answer other questions, or the task's in another order, or give no logits; there are no
+            examples, they are not the same ones, or too long for a model; the student's tokens mean others to the
+            teacher, or tokens are compared that differ; hard labels are asked for and none is known, a temperature is
+            asked for that nothing reads; or the teacher is the student, or shares parameters with it.
         UnsupportedModelError: the student cannot be trained.
 
     Example:
@@ -75,6 +75,8 @@ def check_pair(
     for role, model in (("teacher", teacher), ("student", student)):
         _check_outputs(role, model, train)
     _check_labels(teacher, student)
+    for role, model in (("teacher", teacher), ("student", student)):
+        check_class_order(_class_names(model), train.task, role=role)
     read = train if teacher_train is None else teacher_train
     _check_texts(student, teacher, train, read)
     _check_texts(student, teacher, eval, teacher_eval)

@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor, nn
 
+from fastformers.answers import given_class_names
 from fastformers.config import PruneConfig
 from fastformers.errors import ConfigError
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
-from fastformers.tasks.fitting import check_fits
+from fastformers.tasks.fitting import check_class_order, check_fits
 
 __all__ = ["Data", "drawn", "losses_of", "scoring_batches"]
 
@@ -37,7 +38,8 @@ def scoring_batches(
         (inputs by name, labels or None). Examples whose labels are not one number each come alone.
 
     Raises:
-        ConfigError: there is no data, or it is neither of the two, or a text is too long for the model.
+        ConfigError: there is no data, or it is neither of the two, or a text is too long for the model, or labels that
+            are looked at are in another order than its classes.
     """
     if data is None:
         raise ConfigError(
@@ -45,6 +47,9 @@ def scoring_batches(
         )
     if isinstance(data, EncodedExamples):
         check_fits(model, data)
+        if config.scores == "first_order":  # the others look at no labels
+            names = getattr(getattr(model, "config", None), "id2label", None)
+            check_class_order(given_class_names(names), data.task)
     device = next(model.parameters()).device
     left = config.max_examples
     for batch in _batches(data, config):

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""Whether a model can read encoded texts; beyond its tables torch would fail with words about tensors and indices."""
+"""Whether a model can read encoded texts and their labels, which torch would tell late, in words about tensors, or not.
+
+Beyond its tables it would fail; labels in another order than its classes it would take for other ones.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
+from fastformers.answers import same_classes
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules.encoder_names import parts_of, positions_of
 from fastformers.tasks.encoding import EncodedExamples
+from fastformers.tasks.task import Task
 
-__all__ = ["check_fits"]
+__all__ = ["check_class_order", "check_fits"]
 
 _OTHER_TOKENIZER = "the texts were cut by another model's tokenizer"
 
@@ -48,6 +54,27 @@ def check_fits(
             raise ConfigError(
                 f"the texts hold the {kind} {largest}, the {role} knows {rows} {kind}s: {advice}"
             )
+
+
+def check_class_order(names: Sequence[str], task: Task, *, role: str = "model") -> None:
+    """Refuses a model whose classes are the task's in another order; capitals are no difference.
+
+    Args:
+        names: of the model's classes, by index; none where they are not known.
+        task: whose labels are read as places among them.
+        role: what the model is called in the message.
+
+    Raises:
+        ConfigError: the order differs.
+    """
+    order = same_classes(names, task.labels)
+    if order is not None and order != sorted(order):
+        in_order = tuple(task.labels[place] for place in order)
+        raise ConfigError(
+            f"the {role}'s classes are {', '.join(names)}, in this order; the labels of the task {task.name} are "
+            f"{', '.join(task.labels)}: make the examples of a task in the model's order, for your own files "
+            f"fastformers.tasks.custom.task_with_labels({in_order})"
+        )
 
 
 def _check_lengths(encoded: EncodedExamples, fixed_length: int | None, positions: int, role: str) -> None:
