@@ -367,7 +367,8 @@ class DistillConfig(_Config):
         temperature: by which the logits are divided before the softmax; 1 is the paper's.
         hard_labels: share of the labels' own loss, 0 to 1; the teacher's logits get the rest.
         embeddings: weight of the distance of the embeddings' output.
-        hidden_states: weight of the distance of the layers' outputs, the mean over ``layer_map``.
+        hidden_states: weight of the distance of the layers' outputs, the mean over ``layer_map``. ModernBERT's last one
+            is taken after its final norm: pair last layers with each other only.
         hidden_distance: ``"mse"``, or ``"cosine"``: one less the cosine. Where the widths differ a linear layer from
             the student's to the teacher's is learned along, and thrown away after.
         attention: weight of the distance of attention, the mean over ``layer_map``.

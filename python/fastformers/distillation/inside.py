@@ -43,7 +43,8 @@ class Inside:
 
     Attributes:
         logits: shape [batch, outputs].
-        hidden_states: the embeddings' output, then each layer's: shape [batch, tokens, hidden] each.
+        hidden_states: the embeddings' output, then each layer's: shape [batch, tokens, hidden] each. As transformers
+            gives them, the last one is after the encoder's final norm, where it has one (ModernBERT).
         attentions: each layer's probabilities: shape [batch, heads, tokens, tokens] each.
         vectors: layer -> queries, keys and values before any rotation, shape [batch, tokens, width] each.
     """
