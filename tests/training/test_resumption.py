@@ -473,3 +473,16 @@ def test_a_run_that_trains_other_parameters_is_another_one(
     frozen.bert.embeddings.requires_grad_(False)
     with pytest.raises(ConfigError, match="the choice of parameters that are trained is another one"):
         train_(frozen, *data, CONFIG, work_dir=tmp_path / "work")
+
+
+def test_a_run_whose_batches_would_be_others_is_another_one(
+    make_model: MakeModel,
+    data: tuple[EncodedExamples, EncodedExamples],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after an update of this package that makes batches by another rule."""
+    train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
+    monkeypatch.setattr("fastformers.tasks.batching._LEAST_BLOCKS", 1)
+    with pytest.raises(ConfigError, match="the order of the batches is another one"):
+        train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")

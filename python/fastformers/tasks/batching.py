@@ -18,8 +18,11 @@ from fastformers.errors import ConfigError, ShapeError
 
 __all__ = ["Collator", "length_batches"]
 
-#: Batches that are sorted by length together in training: enough for little padding, few enough to stay random.
+#: Batches that are sorted by length together in training, at most: enough for little padding.
 _BATCHES_TOGETHER = 50
+#: Such blocks in an epoch, at least. Sorted as one, a small set has the same batches in every epoch: of CB's 250 texts
+#: in batches of 16, 92 % of a text's companions were so again in the next one, in four blocks 18 % (BoolQ 17, 13 %).
+_LEAST_BLOCKS = 4
 
 
 class Collator:
@@ -86,8 +89,9 @@ def length_batches(lengths: Sequence[int], batch_size: int, seed: int | None = N
     Args:
         lengths: tokens of each example.
         batch_size: examples of a batch; the last one may have fewer.
-        seed: shuffle for training: examples are dealt at random into blocks of 50 batches, sorted within a block, and
-            the batches shuffled. The same seed gives the same batches. ``None``: longest first, for evaluation.
+        seed: shuffle for training: examples are dealt at random into blocks of at most 50 batches, at least four
+            blocks where there are as many batches, sorted within a block, and the batches shuffled. The same seed
+            gives the same batches. ``None``: longest first, for evaluation.
 
     Returns:
         Indices, each exactly once.
@@ -106,7 +110,8 @@ def length_batches(lengths: Sequence[int], batch_size: int, seed: int | None = N
     generator = np.random.default_rng(seed)
     order: list[int] = generator.permutation(len(lengths)).tolist()
     batches = []
-    for block in _cut(order, batch_size * _BATCHES_TOGETHER):
+    together = min(_BATCHES_TOGETHER, max(1, -(-len(order) // batch_size) // _LEAST_BLOCKS))
+    for block in _cut(order, batch_size * together):
         batches += _cut(sorted(block, key=lambda index: -lengths[index]), batch_size)
     return [batches[index] for index in generator.permutation(len(batches))]
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from fastformers.modules.model_digest import config_facts, module_digest
-from fastformers.tasks import EncodedExamples
+from fastformers.tasks import EncodedExamples, length_batches
 
 __all__ = ["differences", "identity_of"]
 
@@ -21,6 +21,7 @@ _NAMES = {
     "objective": "the objective",
     "train": "the training examples",
     "val": "the validation examples",
+    "order": "the order of the batches",
 }
 
 
@@ -40,6 +41,7 @@ def identity_of(
         "objective": module_digest(objective, facts),
         "train": _digest_of_examples(train),
         "val": None if val is None else _digest_of_examples(val),
+        "order": _digest_of_order(train, settings),
         "config": dict(settings),
     }
 
@@ -59,6 +61,12 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 def _digest_of_names(model: nn.Module) -> str:
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def _digest_of_order(train: EncodedExamples, settings: Mapping[str, Any]) -> str:
+    """Digest of an epoch's batches: with others a run would not end as it would have without the kill."""
+    batches = length_batches(train.lengths, settings["batch_size"], settings["seed"])
+    return hashlib.sha256(json.dumps(batches).encode()).hexdigest()
 
 
 def _digest_of_examples(encoded: EncodedExamples) -> str:
