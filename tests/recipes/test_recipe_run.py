@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch_threads
 from search_recipe import search_recipe
+from tiny_models import save_checkpoint, word_pieces
 
 import fastformers as ff
 from fastformers.errors import ConfigError, FormatError, GateError, NonFiniteError
@@ -400,11 +401,9 @@ def test_a_quantized_stage_whose_layers_are_chosen_by_time_is_of_its_processor(
     assert same == STAGES[:4]  # "int8" has never_slower = false
 
 
-def test_examples_that_lose_a_span_are_counted_neither_as_learned_nor_as_scored(
-    setting: Setting, tmp_path: Path
-) -> None:
-    folder = tmp_path / "superglue" / "WiC"
-    folder.mkdir(parents=True)
+def write_wic(folder: Path) -> Path:
+    """WiC in its official form: of 8 and 6 examples two each have their span behind 14 words."""
+    (folder / "WiC").mkdir(parents=True)
     for split, rows in (("train", 8), ("val", 6)):
         lines = []
         for index in range(rows):
@@ -415,8 +414,14 @@ def test_examples_that_lose_a_span_are_counted_neither_as_learned_nor_as_scored(
             lines.append(
                 json.dumps({**texts, **spans, "idx": index, "label": index % 2 == 0, "version": 1.1})
             )
-        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    setting.data = folder.parent
+        (folder / "WiC" / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_examples_that_lose_a_span_are_counted_neither_as_learned_nor_as_scored(
+    setting: Setting, tmp_path: Path
+) -> None:
+    setting.data = write_wic(tmp_path / "superglue")
     text = RECIPE[: RECIPE.index('[[stage]]\nname = "student"')]
     text = text.replace("max_length = 24", 'task = "wic"\nmax_length = 16').replace(
         "epochs = 6", "epochs = 1"
@@ -432,6 +437,31 @@ def test_examples_that_lose_a_span_are_counted_neither_as_learned_nor_as_scored(
         "note: teacher: 2 of 8 training examples lost a marked span to the cut and are not learned from"
         in told
     )
+
+
+def test_models_that_lose_the_spans_of_different_texts_are_timed_on_those_that_all_keep(
+    setting: Setting, tmp_path: Path
+) -> None:
+    """The student spells words that the teacher knows, and loses those of long texts to the cut."""
+    letters = "abdefhkmnosty"
+    spelling = save_checkpoint(
+        tmp_path / "spelling", word_pieces(["the", *letters, *(f"##{letter}" for letter in letters)])
+    )
+    text = search_recipe(max_length=24, depth=[1]).replace("[models]", 'task = "wic"\n[models]\nsmall = ""')
+    student = '[[stage]]\nname = "student"\nkind = "distill"\nteacher = "teacher"\nstudent = "small"\n'
+    text = text.replace('student = "base"', 'student = "small"')
+    (tmp_path / "w.toml").write_text(
+        text.replace("[search]", f"{student}max_steps = 1\n[search]"), encoding="utf-8"
+    )
+    given: dict[str, Any] = {
+        "data": write_wic(tmp_path / "superglue"),
+        "models": {"base": setting.base, "small": spelling},
+        "progress": False,
+    }
+    report = ff.recipe(tmp_path / "w.toml", tmp_path / "out", **given)
+    assert [row.scored for row in report.rows] == [6, 4]
+    found = ff.search(tmp_path / "w.toml", tmp_path / "out", max_drop=100.0, **given)
+    assert [point.candidate.depth for point in found.points] == [1]
 
 
 def test_a_plan_is_made_without_writing_anything(setting: Setting) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The same examples in two tokenisations, and further texts that nobody labelled."""
+"""The same examples in several tokenisations, and further texts that nobody labelled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from fastformers.files.text_rows import TABLES, text_rows
 from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, load_examples
 from fastformers.tasks.loading import check_second_texts
 
-__all__ = ["TEST_SET", "PairData", "pair_data", "read_unlabelled"]
+__all__ = ["TEST_SET", "PairData", "in_common", "pair_data", "read_unlabelled"]
 
 #: Instead of a file of texts: the split that nobody learns labels from.
 TEST_SET: Final = "test"
@@ -67,7 +67,7 @@ def pair_data(
         train += further
     ours = [task_file.encode(examples, tokenizer) for examples in (train, val)]
     theirs = [task_file.encode(examples, teacher_tokenizer) for examples in (train, val)]
-    (ours[0], theirs[0]), (ours[1], theirs[1]) = _common(ours[0], theirs[0]), _common(ours[1], theirs[1])
+    (ours[0], theirs[0]), (ours[1], theirs[1]) = map(in_common, zip(ours, theirs, strict=True))
     dropped = len(train) + len(val) - len(ours[0]) - len(ours[1])
     return PairData(ours[0], theirs[0], ours[1], theirs[1], dropped)
 
@@ -117,13 +117,19 @@ def _examples(path: Path, pairs: bool) -> Iterator[Example]:
         yield Example(f"{path.name}:{number}", row.text("text"), row.text("text_pair") if pairs else None)
 
 
-def _common(ours: EncodedExamples, theirs: EncodedExamples) -> tuple[EncodedExamples, EncodedExamples]:
-    """The examples of which neither tokenisation lost a span."""
-    kept = {id(example) for example in ours.examples} & {id(example) for example in theirs.examples}
+def in_common(encoded: Sequence[EncodedExamples]) -> list[EncodedExamples]:
+    """Leaves out the examples that one of several tokenisations lost a span of.
+
+    Args:
+        encoded: the same examples in each.
+
+    Raises:
+        ConfigError: nothing is left.
+    """
+    kept = set.intersection(*({id(example) for example in each.examples} for each in encoded))
     if not kept:
         raise ConfigError("truncation removed a marked span of every example: raise max_length")
-    one, other = (
+    return [
         each.subset([index for index, example in enumerate(each.examples) if id(example) in kept])
-        for each in (ours, theirs)
-    )
-    return one, other
+        for each in encoded
+    ]

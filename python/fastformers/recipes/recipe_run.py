@@ -19,6 +19,7 @@ from fastformers.errors import ConfigError
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
 from fastformers.modules.encoder_names import positions_of
+from fastformers.recipes.distilling_data import in_common
 from fastformers.recipes.model_folder import OpenedModel, open_model
 from fastformers.recipes.one_run import only_run
 from fastformers.recipes.output_names import PICTURE, REPORT, work_folder
@@ -311,14 +312,9 @@ def _changed(result: StageResult, answers: Mapping[str, list[int | float]]) -> f
 def _time(plan: Plan, results: Sequence[StageResult]) -> dict[str, Speed]:
     stride = max(1, len(plan.val) // _TEXTS_TO_TIME)
     texts = plan.val[::stride][:_TEXTS_TO_TIME]
-    models: dict[str, Timed] = {}
-    lengths: list[int] = []
-    for result in results:
-        opened = open_model(result.planned.folder)
-        encoded = opened.encode(texts)
-        lengths = lengths or encoded.lengths
-        models[result.planned.stage.name] = Timed(opened.model, encoded)
-        if len(models) == 1:
-            length = _padded_length(opened.model, plan.recipe.max_length, max(encoded.lengths))
-            padded = Timed(opened.model, encoded, length)
-    return time_models({**models, _PADDED: padded}, lengths)
+    opened = {result.planned.stage.name: open_model(result.planned.folder) for result in results}
+    encoded = in_common([each.encode(texts) for each in opened.values()])
+    models = {name: Timed(each.model, own) for (name, each), own in zip(opened.items(), encoded, strict=True)}
+    first, lengths = next(iter(opened.values())), encoded[0].lengths
+    length = _padded_length(first.model, plan.recipe.max_length, max(lengths))
+    return time_models({**models, _PADDED: Timed(first.model, encoded[0], length)}, lengths)

@@ -27,6 +27,7 @@ from fastformers.measuring import Spread
 from fastformers.modules.layer_shapes import LayerShape, shapes_of
 from fastformers.pruning import prune_
 from fastformers.recipes import compiling
+from fastformers.recipes.distilling_data import in_common
 from fastformers.recipes.model_folder import OpenedModel, open_for_task
 from fastformers.recipes.one_run import only_run
 from fastformers.recipes.output_names import SEARCH
@@ -337,10 +338,10 @@ class _Search:
     def _time(self, candidate: Candidate) -> Timing:
         teacher, student = self._teacher, self._student
         texts = self._plan.val[:: max(1, len(self._plan.val) // _TEXTS_TO_TIME)][:_TEXTS_TO_TIME]
-        encoded = student.encode(texts)
+        theirs, ours = in_common([each.encode(texts) for each in (teacher, student)])
         fast, shape = self._cut(candidate)
-        timed = {"teacher": Timed(teacher.model, teacher.encode(texts)), "student": Timed(fast, encoded)}
-        milliseconds, speedup = time_models(timed, encoded.lengths, SECONDS_TO_TIME)["student"]
+        timed = {"teacher": Timed(teacher.model, theirs), "student": Timed(fast, ours)}
+        milliseconds, speedup = time_models(timed, ours.lengths, SECONDS_TO_TIME)["student"]
         return Timing(milliseconds.median, speedup, shape.heads, shape.intermediate)
 
     def _cut(self, candidate: Candidate) -> tuple[nn.Module, LayerShape]:
