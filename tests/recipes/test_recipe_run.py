@@ -335,6 +335,10 @@ def test_another_folder_in_the_way_is_left_alone(setting: Setting) -> None:
     with pytest.raises(ConfigError, match="was not made by this recipe"):
         setting.run()
     assert (setting.folder / "out" / "teacher" / "letter.txt").read_text() == "mine"
+    (setting.folder / "out" / "teacher").rename(setting.folder / "out" / "fast")
+    with pytest.raises(ConfigError, match="fast exists and was not made by this recipe"):
+        setting.run()
+    assert setting.ran == []  # told before the first stage takes its hours
 
 
 def test_unlabelled_texts_are_found_beside_the_recipe_and_a_change_of_them_runs_the_stage_again(

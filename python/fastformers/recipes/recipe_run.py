@@ -181,6 +181,7 @@ def run_locked(
     """
     ledger = Ledger(output)
     heard = {*teachers, *(planned.stage.inputs.get("teacher") for planned in plan.stages)}
+    _check_places(plan, ledger)
     results = []
     for planned in plan.stages:
         name = planned.stage.name
@@ -198,6 +199,16 @@ def run_locked(
         notes = _left_out(plan, planned, entry)
         results.append(StageResult(planned, entry["metrics"], entry["answers"], entry["seconds"], notes))
     return results
+
+
+def _check_places(plan: Plan, ledger: Ledger) -> None:
+    """Refuses folders that are in the way of later stages, too, before the first one takes its hours."""
+    for planned in plan.stages:
+        if planned.folder.exists() and not ledger.entry(planned.stage.name):
+            raise ConfigError(
+                f"{planned.folder} exists and was not made by this recipe: move it away, or choose another output "
+                "folder"
+            )
 
 
 def _left_out(plan: Plan, planned: PlannedStage, entry: Mapping[str, Any]) -> tuple[str, ...]:
@@ -226,10 +237,6 @@ def _validation(plan: Plan, opened: OpenedModel) -> Sequence[Example]:
 def _run(plan: Plan, planned: PlannedStage, ledger: Ledger, progress: bool) -> None:
     stage, found = planned.stage, plan.recipe
     assert found.data is not None
-    if planned.folder.exists() and not ledger.entry(stage.name):
-        raise ConfigError(
-            f"{planned.folder} exists and was not made by this recipe: move it away, or choose another output folder"
-        )
     work = work_folder(planned.folder)
     if ledger.begun(stage.name) != planned.key:  # checkpoints of a run that this one does not go on with
         shutil.rmtree(work, ignore_errors=True)
