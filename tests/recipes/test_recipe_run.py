@@ -907,6 +907,19 @@ def plan_of_search(setting: Setting, text: str) -> Plan:
     return make_plan(path, setting.folder / "out", data=setting.data, models={"base": setting.base})
 
 
+def test_a_search_that_was_moved_with_its_texts_is_not_run_again(setting: Setting, tmp_path: Path) -> None:
+    keys = []
+    for place in ("here", "there"):
+        setting.folder = tmp_path / place
+        setting.folder.mkdir()
+        (setting.folder / "more.txt").write_text("good bad\nbad\n", encoding="utf-8")
+        plan = plan_of_search(setting, RECIPE + SEARCH + 'unlabelled = "more.txt"\n')
+        space = SearchSpace.of(plan.recipe)
+        student = plan_recipe(space.recipe_for(plan.recipe, next(space.candidates()), 4), setting.folder)
+        keys.append([planned.key for planned in student.stages])
+    assert keys[0] == keys[1]
+
+
 def test_a_search_says_what_it_would_do(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "_matmul_rate", lambda: 1e9)
     plan = plan_of_search(setting, RECIPE + SEARCH)

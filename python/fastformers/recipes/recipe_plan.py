@@ -22,7 +22,7 @@ from fastformers.files.digests import sha256_of, sha256_of_file
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes, read_json
-from fastformers.recipes.distilling_data import read_unlabelled
+from fastformers.recipes.distilling_data import TEST_SET, read_unlabelled
 from fastformers.recipes.output_names import LEDGER
 from fastformers.recipes.recipe_file import Recipe, Stage
 from fastformers.tasks import Example, Task, custom_task, get_task, load_examples
@@ -211,13 +211,20 @@ def plan_recipe(recipe: Recipe, output: Path) -> Plan:
         further = _further_texts(stage, task, train, recipe.data)
         named = [digest_of(further)] if further else []
         measured = _measured_on(stage)
-        key = digest_of([general, recipe.seed, stage.kind, stage.options.text, inputs, *named, *measured])
+        said = _without_place(stage.options.text)
+        key = digest_of([general, recipe.seed, stage.kind, said, inputs, *named, *measured])
         folder = output / stage.name
         cached = ledger.result(stage.name).get("key") == key and (folder / MANIFEST).is_file()
         sources = {role: folders[source] for role, source in stage.inputs.items()}
         planned.append(PlannedStage(stage, key, folder, sources, cached, further))
         keys[stage.name], folders[stage.name] = key, folder
     return Plan(recipe, task, train, val, tuple(planned))
+
+
+def _without_place(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stage's options without the folder of a file of texts: it may move, and its content has a digest of its own."""
+    texts = said.get("unlabelled", TEST_SET)
+    return said if texts == TEST_SET else {**said, "unlabelled": Path(texts).name}
 
 
 def _measured_on(stage: Stage) -> list[str]:
