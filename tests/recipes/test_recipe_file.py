@@ -104,6 +104,11 @@ def test_a_compile_stage_is_float32_or_int8_with_its_options() -> None:
         ([TRAIN], {"recipe": {"max_length": 0}}, "max_length is 0; allowed: 3 to"),
         (
             [TRAIN],
+            {"recipe": {"task": "wic", "regression": True}},
+            "regression is for your own files; wic has its own kind of labels",
+        ),
+        (
+            [TRAIN],
             {"recipe": {"truncation": "left"}},
             "truncation is 'left'; allowed: keep_question, longest_first",
         ),

@@ -198,6 +198,10 @@ def parse_recipe(content: Mapping[str, Any], folder: Path) -> Recipe:
         raise ConfigError(
             f"[recipe] truncation is {general['truncation']!r}; allowed: {', '.join(TRUNCATIONS)}"
         )
+    if general.get("task") and general.get("regression"):
+        raise ConfigError(
+            f"[recipe] regression is for your own files; {general['task']} has its own kind of labels: leave one out"
+        )
     models = {
         name: _folder(f"[models] {name}", value, folder) for name, value in _table(content, "models").items()
     }
