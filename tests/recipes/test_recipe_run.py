@@ -901,6 +901,43 @@ def test_a_budget_that_is_met_exactly_is_met_whatever_floats_make_of_it() -> Non
     assert found._report().chosen == candidate.name
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_gives_up_only_when_every_student_that_is_fast_enough_was_tried(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Most proposals of a narrow budget are known already, and the shipped spaces are wide."""
+    found = object.__new__(recipe_search._Search)
+    found._space = SearchSpace(
+        "t", "s", (6, 4, 3, 2), (1.0, 0.75, 0.5), (1.0, 0.75, 0.5, 0.25), (True, False), 12, {}
+    )
+    found._timings, found._points, found._failed = {}, {}, {}
+    found._max_drop, found._target, found._teacher_score, found._progress = 1.0, 9.0, 90.0, False
+    found._plan = SimpleNamespace(  # type: ignore[assignment]
+        recipe=SimpleNamespace(seed=seed), task=SimpleNamespace(name="copa", main_metric="accuracy")
+    )
+
+    def speed(candidate: Any) -> float:
+        return 30 / (candidate.work + 1) * (1.5 if candidate.int8 else 1.0)
+
+    def timed(candidate: Any) -> Spread:
+        times = speed(candidate)
+        spread = Spread(times, times, times, 3)
+        found._timings[candidate] = recipe_search.Timing(1.0, spread, 4, 64)
+        return spread
+
+    def trained(candidate: Any, teacher: float) -> Any:
+        timing = found._timings[candidate]
+        return recipe_search.SearchPoint(candidate, 80.0, teacher - 80.0, timing.speedup, "", 1.0, 4, 64)
+
+    monkeypatch.setattr(found, "_speed", timed, raising=False)
+    monkeypatch.setattr(found, "_train", trained, raising=False)
+    report = found.run()
+    fast = {each for each in found._space.candidates() if speed(each) >= 9.0}
+    assert {point.candidate for point in report.points} == fast
+    assert 2 < len(fast) < 12
+    assert len(report.too_slow) < 70  # one that is larger than a slow one is not timed
+
+
 def plan_of_search(setting: Setting, text: str) -> Plan:
     path = setting.folder / "s.toml"
     path.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 from fastformers.recipes.estimate import CONVERTING_SECONDS, Estimate, estimate_plan
 from fastformers.recipes.recipe_plan import Plan, plan_recipe
 from fastformers.recipes.search_checks import check_search
-from fastformers.recipes.search_space import PROPOSALS_PER_TRIAL, SECONDS_TO_TIME, SearchSpace
+from fastformers.recipes.search_space import SECONDS_TO_TIME, SearchSpace, most_timed
 
 __all__ = ["PlanReport", "PlannedRow", "SearchPlanReport", "describe_plan", "describe_search"]
 
@@ -138,9 +138,7 @@ def describe_search(plan: Plan, target_speedup: float | None = None) -> SearchPl
     shared = replace(whole, stages=tuple(each for each in whole.stages if each.stage.name not in own))
     training = sum(estimates[name].seconds for name in own)
     trained = min(space.trials, len(candidates))
-    timed = (
-        trained if target_speedup is None else min(len(candidates), 2 + PROPOSALS_PER_TRIAL * space.trials)
-    )
+    timed = trained if target_speedup is None else min(len(candidates), most_timed(space.trials))
     timing = SECONDS_TO_TIME + CONVERTING_SECONDS
     return SearchPlanReport(
         longest=_described(whole, estimates),

@@ -41,6 +41,7 @@ from fastformers.recipes.search_space import (
     Candidate,
     SearchSpace,
     layers_kept,
+    most_timed,
 )
 from fastformers.recipes.search_times import SearchTimes, Timing
 from fastformers.recipes.speed import Timed, time_models, timed_with
@@ -253,7 +254,7 @@ class _Search:
         for known in self._points.values():
             study.enqueue_trial({name: getattr(known.candidate, name) for name in _FIELDS})
         for _ in range(PROPOSALS_PER_TRIAL * self._space.trials):
-            if self._is_full() or len({*self._timings, *self._failed}) == len(candidates):
+            if self._is_full() or self._tried() == len(candidates):
                 break
             trial = study.ask()
             candidate = Candidate(
@@ -264,6 +265,26 @@ class _Search:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
                 study.tell(trial, [point.score, point.speedup.median])
+        self._try_the_rest(candidates)
+
+    def _try_the_rest(self, candidates: Sequence[Candidate]) -> None:
+        """Tries students that optuna left out, the largest first: most of its proposals may be known already."""
+        for candidate in sorted(candidates, key=_work, reverse=True):
+            if self._is_full() or self._tried() >= most_timed(self._space.trials):
+                break
+            if not self._is_larger_than_a_slow_one(candidate):
+                self._try(candidate)
+
+    def _is_larger_than_a_slow_one(self, candidate: Candidate) -> bool:
+        slow = (
+            other
+            for other, timing in self._timings.items()
+            if self._target is not None and timing.speedup.median < self._target
+        )
+        return any(candidate.contains(other) for other in slow)
+
+    def _tried(self) -> int:
+        return len({*self._timings, *self._failed})
 
     def _try(self, candidate: Candidate) -> SearchPoint | None:
         """Times a student and, where it is fast enough, trains it; known ones cost nothing."""

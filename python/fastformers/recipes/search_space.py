@@ -12,7 +12,14 @@ from fastformers.errors import ConfigError
 from fastformers.recipes.recipe_file import Recipe, Stage
 from fastformers.recipes.recipe_stages import KINDS
 
-__all__ = ["PROPOSALS_PER_TRIAL", "SECONDS_TO_TIME", "Candidate", "SearchSpace", "layers_kept"]
+__all__ = [
+    "PROPOSALS_PER_TRIAL",
+    "SECONDS_TO_TIME",
+    "Candidate",
+    "SearchSpace",
+    "layers_kept",
+    "most_timed",
+]
 
 #: Proposals in all, per student trained: most proposals of a narrow budget are too slow, and cost seconds.
 PROPOSALS_PER_TRIAL = 8
@@ -51,6 +58,11 @@ class Candidate:
     def work(self) -> float:
         """Multiplications for a token, in a unit that only orders candidates."""
         return self.depth * (self.heads + 2 * self.ffn)
+
+    def contains(self, other: Candidate) -> bool:
+        """Whether it has what another student has, and perhaps more: it is no faster than that one."""
+        shares = self.heads >= other.heads and self.ffn >= other.ffn
+        return self.int8 == other.int8 and self.depth >= other.depth and shares
 
     @property
     def is_pruned(self) -> bool:
@@ -94,6 +106,11 @@ def layers_kept(depth: int, of: int) -> list[int]:
     if not 1 <= depth <= of:
         raise ConfigError(f"a student of {depth} layers cannot be cut from one of {of}")
     return [(number + 1) * of // depth - 1 for number in range(depth)]
+
+
+def most_timed(trials: int) -> int:
+    """Returns how many students a search of so many trials times at most: the smallest, the largest and proposals."""
+    return 2 + PROPOSALS_PER_TRIAL * trials
 
 
 @dataclass(frozen=True)
