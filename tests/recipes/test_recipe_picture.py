@@ -44,6 +44,7 @@ def row(number: int, score: float, speedup: float) -> RecipeRow:
     [
         ((80.0,) * 6, (1.0, 1.05, 1.5, 1.52, 9.5, 2.0)),
         ((80.0, 79.9, 79.8, 80.1, 79.9, 80.0), (1.0, 1.01, 1.02, 1.03, 1.04, 1.05)),
+        ((80.0, 49.2, 46.2, 46.3, 46.6), (1.0, 1.66, 1.68, 1.79, 42.5)),
         ((80.0,), (1.0,)),
     ],
 )
@@ -78,4 +79,6 @@ def test_names_of_stages_do_not_cover_each_other(
     assert sorted(label.get_text().split("\n")[0] for label in labels) == [each.name for each in rows]
     boxes = [Text.get_window_extent(label, renderer) for label in labels]
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    lines = [label.arrow_patch.get_path() for label in labels if label.arrow_patch is not None]
+    assert not any(line.intersects_bbox(box, filled=False) for line in lines for box in boxes)
     assert "-0.0" not in figure.axes[0].get_title(loc="left")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _SCHEMA = "fastformers-recipe/1"
 _SIZE_INCHES, _DOTS_PER_INCH = (9.0, 5.5), 150
 _MARK = 24.0  # pixels of a point's mark
 _NEAR = 10
+_SPOTS_APART = 5.0  # pixels along a line
 #: Points of 1/72 inch across and up from a stage's mark to its label, the nearest first; the far ones get a line.
 _LABELS_AWAY = sorted(
     (
@@ -203,7 +205,7 @@ def draw(report: RecipeReport, path: Path) -> None:
 
 
 def _label_points(figure: Any, axes: Any, report: RecipeReport, speeds: Sequence[float]) -> None:
-    """Writes a stage's name above or below its point, as near as no other label and no point is covered."""
+    """Writes a stage's name above or below its point, as near as no label covers another one, a point or a line."""
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
@@ -212,7 +214,9 @@ def _label_points(figure: Any, axes: Any, report: RecipeReport, speeds: Sequence
     renderer = figure.canvas.get_renderer()
     places = axes.transData.transform([(x, row.score) for x, row in zip(speeds, report.rows, strict=True)])
     taken = [Bbox.from_bounds(x - _MARK / 2, y - _MARK / 2, _MARK, _MARK) for x, y in places]
-    for row, speed in zip(report.rows, speeds, strict=True):
+    words: list[Bbox] = []
+    lines: list[tuple[float, float]] = []
+    for row, speed, place in zip(report.rows, speeds, places, strict=True):
         found = []
         for across, up in _LABELS_AWAY:
             label = axes.annotate(
@@ -229,11 +233,22 @@ def _label_points(figure: Any, axes: Any, report: RecipeReport, speeds: Sequence
             box = Text.get_window_extent(label, renderer)  # of the words alone, without the line to the point
             across_fits = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
             outside = not (across_fits and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1)
-            found.append((sum(map(box.overlaps, taken)) + outside, label, box))
+            line = [] if label.arrow_patch is None else _line(place, box)
+            crossed = sum(any(each.contains(*spot) for spot in line) for each in words)
+            crossed += any(box.contains(*spot) for spot in lines)
+            found.append((sum(map(box.overlaps, [*taken, *words])) + outside + crossed, label, box, line))
             if found[-1][0] == 0:
                 break
-        _, chosen, box = min(found, key=lambda each: each[0])
-        for _, label, _ in found:
+        _, chosen, box, line = min(found, key=lambda each: each[0])
+        for _, label, *_ in found:
             if label is not chosen:
                 label.remove()
-        taken.append(box)
+        words.append(box)
+        lines += line
+
+
+def _line(place: Sequence[float], box: Any) -> list[tuple[float, float]]:
+    """Spots along the line from a stage's mark to the middle of its label."""
+    (x, y), across, up = place, (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    spots = max(2, int(hypot(across - x, up - y) / _SPOTS_APART))
+    return [(x + (across - x) * spot / spots, y + (up - y) * spot / spots) for spot in range(spots + 1)]
