@@ -718,7 +718,7 @@ def test_sizes_are_read_off_a_checkpoint(tiny_checkpoint: Path, tmp_path: Path) 
         size_of_folder(tmp_path)
 
 
-def test_an_estimate_counts_evaluations_and_a_teachers_answers_once(
+def test_an_estimate_counts_evaluations_padding_and_a_teachers_answers_once(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimate, "_matmul_rate", lambda: 1 / estimate._EFFICIENCY)
@@ -745,6 +745,10 @@ def test_an_estimate_counts_evaluations_and_a_teachers_answers_once(
     oftener = seconds(text.replace("epochs = 2", "epochs = 2\nevaluate_every = 1"))
     steps = plan_of(plan.stages[1].stage.options.config.train, len(plan.train))
     assert oftener["student"] - found["student"] == pytest.approx(macs / 2 * val * (steps.steps - 2))
+    padded = seconds(text.replace("epochs = 2", "epochs = 2\nfixed_length = 24"))
+    more_train, more_val = 24 * len(plan.train) - train, 24 * len(plan.val) - val
+    learned = macs / 2 * (3 * 2 * more_train + 2 * more_val)
+    assert padded["student"] - found["student"] == pytest.approx(learned + macs * more_train)
 
 
 class Slow:
