@@ -130,6 +130,11 @@ def test_a_stage_may_only_read_what_comes_before_it() -> None:
         parse(later, TRAIN)
 
 
+def test_a_recipe_may_begin_with_the_mark_that_editors_of_windows_write(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(find_recipe("cb").read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert read_recipe(tmp_path / "a.toml") == read_recipe(find_recipe("cb"))
+
+
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError):
         read_recipe(tmp_path / "absent.toml")

@@ -167,7 +167,7 @@ def read_toml(file: Path) -> dict[str, Any]:
     """
     raw = read_plain_file(file, _MOST_BYTES)
     try:
-        content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
+        content: dict[str, Any] = tomllib.loads(raw.decode("utf-8-sig"))  # some editors write its mark
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise FormatError(f"{file} is not TOML: {error}") from error
     except RecursionError as error:
