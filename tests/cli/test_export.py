@@ -39,6 +39,10 @@ def test_several_precisions_are_written_at_once(
     assert all((out / report["file"]).is_file() for report in reports)
     assert exit_status(*command) == ExitCode.USAGE
     assert "pass overwrite=True" in capsys.readouterr().err
+    (out / "model-fp32.onnx").unlink()
+    assert exit_status(*command) == ExitCode.USAGE
+    assert not (out / "model-fp32.onnx").exists()  # told before the first is written
+    assert "model-int8.onnx exists" in capsys.readouterr().err
     assert exit_status(*command, "--overwrite") == ExitCode.OK
     assert f"Saved in {out}" in capsys.readouterr().out
 

@@ -61,13 +61,14 @@ def export(
     require("onnx", "onnx", "export")
     require("onnxruntime", "onnx", "export")
     import fastformers as ff
-    from fastformers.recipes.exporting import check_precision
+    from fastformers.recipes.exporting import check_export
 
     config = ff.CompileConfig(pooling=pooling, normalize=normalize)
     given = None if texts is None else read_texts(texts)
     chosen: list[Any] = [*precision] if precision else ["fp32"]
+    form = cast("Any", native)
     for each in chosen:  # before the first is written
-        check_precision(each)
+        check_export(output, each, form if _concerns(_OURS, each, chosen) else None, overwrite)
     reports = []
     for each in chosen:
         one_node = each == "int8-fastformers" and native != "layers"
@@ -79,7 +80,7 @@ def export(
             config=config,
             check=check,
             overwrite=overwrite,
-            native=cast("Any", native) if _concerns(_OURS, each, chosen) else None,
+            native=form if _concerns(_OURS, each, chosen) else None,
             allow_partial=allow_partial and not (one_node and len(chosen) > 1),
         )
         reports.append(report)

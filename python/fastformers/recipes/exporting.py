@@ -31,7 +31,7 @@ from fastformers.rewriting import Encoder
 from fastformers.runtime.tokenizer_files import TOKENIZER, tokenization_of, write_tokenizer
 from fastformers.tasks import TASK_FILE, TaskFile
 
-__all__ = ["Native", "Precision", "check_precision", "export_onnx"]
+__all__ = ["Native", "Precision", "check_export", "export_onnx"]
 
 Precision = Literal["fp32", "fp16", "int8", "int8-fastformers"]
 _PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -102,7 +102,7 @@ def export_onnx(
         >>> print(ff.export_onnx(model, "my-bert-onnx", "int8", tokenizer=tokenizer))  # doctest: +SKIP
         model-int8.onnx: 23.5 MB, opset 17 and com.microsoft
     """
-    check_precision(precision)
+    _check_precision(precision)
     native = _native(precision, native)
     if allow_partial and native == "encoder":
         raise ConfigError("allow_partial=True has no effect where the encoder is one node: leave it out")
@@ -129,7 +129,23 @@ def export_onnx(
     return report
 
 
-def check_precision(name: str) -> None:
+def check_export(path: Path, precision: str, native: Native | None, overwrite: bool) -> None:
+    """Refuses what is no precision of an export, or has no place in its folder, for who writes several.
+
+    Args:
+        path: folder to write into.
+        precision: as for :func:`export_onnx`, as are the two that follow.
+        native: what our operators hold.
+        overwrite: replace the same precision's file.
+
+    Raises:
+        ConfigError: names the precisions there are, or what is in the way.
+    """
+    _check_precision(precision)
+    _check_place(path, graph_name(precision, _native(precision, native)), overwrite)
+
+
+def _check_precision(name: str) -> None:
     """Refuses what is no precision of an export.
 
     Raises:
