@@ -146,7 +146,14 @@ def main() -> int:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--work", type=Path, default=Path("accuracy-work"))
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--stages", nargs="+", help="only these of ladder.toml, with what they read")
+    known = [stage["name"] for stage in read_toml(HERE / "ladder.toml")["stage"]]
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        choices=known,
+        metavar="STAGE",
+        help="only these of ladder.toml; name those that they read, too",
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"))
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
