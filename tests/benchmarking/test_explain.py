@@ -112,7 +112,8 @@ def test_ceilings_are_measured_for_the_instruction_set_in_use() -> None:
         limits = measured_ceilings()
         assert limits.int8_gops is not None
         assert limits.float_gflops is not None
-        assert 0 < limits.float_gflops <= limits.int8_gops
+        # Many times more on CPUs with VNNI; as many where one port multiplies integers (Zen 1: 39.0 and 39.6).
+        assert 0 < 0.8 * limits.float_gflops < limits.int8_gops
 
 
 # --- artefacts --------------------------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ def test_fixed_length_pads_every_batch(make_model: MakeModel, make_data: MakeDat
     train_(model, make_data(16), make_data(8), replace(SHORT, fixed_length=20))
     assert lengths == {20}
     lengths.clear()
-    train_(model, make_data(16), make_data(8), SHORT)
+    train_(model, make_data(64), make_data(8), SHORT)
     assert len(lengths) > 1
     assert max(lengths) < 16
 
