@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fastformers.answers import given_class_names, has_many_labels
+from fastformers.answers import has_many_labels
 from fastformers.config import DistillConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import holds_packed_layers
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
-from fastformers.tasks.fitting import check_class_order, check_fits
+from fastformers.tasks.fitting import check_class_order, check_fits, class_names_of
 from fastformers.tasks.prediction import evaluating
 
 __all__ = ["check_pair"]
@@ -72,11 +72,12 @@ def check_pair(
     _check_student(teacher, student)
     if not len(train):
         raise ConfigError("the training set holds no examples")
-    for role, model in (("teacher", teacher), ("student", student)):
+    models = {"teacher": teacher, "student": student}
+    for role, model in models.items():
         _check_outputs(role, model, train)
     _check_labels(teacher, student)
-    for role, model in (("teacher", teacher), ("student", student)):
-        check_class_order(_class_names(model), train.task, role=role)
+    for role, model in models.items():
+        check_class_order(model, train.task, role=role)
     read = train if teacher_train is None else teacher_train
     _check_texts(student, teacher, train, read)
     _check_texts(student, teacher, eval, teacher_eval)
@@ -180,7 +181,7 @@ def _check_logits(role: str, model: nn.Module, encoded: EncodedExamples) -> None
 
 def _check_labels(teacher: nn.Module, student: nn.Module) -> None:
     """Class names in order, where both models have them."""
-    theirs, ours = (_class_names(model) for model in (teacher, student))
+    theirs, ours = (class_names_of(model) for model in (teacher, student))
     if theirs and ours and theirs != ours:
         raise ConfigError(
             f"the teacher's classes are {', '.join(theirs)}; the student's are {', '.join(ours)}: "
@@ -188,19 +189,12 @@ def _check_labels(teacher: nn.Module, student: nn.Module) -> None:
         )
 
 
-def _class_names(model: nn.Module) -> tuple[str, ...]:
-    """Names by index; empty for names that transformers made up."""
-    return given_class_names(_config(model).get("id2label"))
-
-
 def _config(model: nn.Module) -> dict[str, Any]:
     """The model's config as a dict; compiled encoders hold a dict already."""
     config = getattr(model, "config", None)
     if config is None or isinstance(config, dict):
         return config or {}
-    return {
-        name: getattr(config, name, None) for name in ("num_labels", "problem_type", "id2label", "vocab_size")
-    }
+    return {name: getattr(config, name, None) for name in ("num_labels", "problem_type", "vocab_size")}
 
 
 def _check_same_examples(ours: EncodedExamples, theirs: EncodedExamples, *, scored: bool) -> None:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor, nn
 
-from fastformers.answers import given_class_names
 from fastformers.config import PruneConfig
 from fastformers.errors import ConfigError
 from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
@@ -48,8 +47,7 @@ def scoring_batches(
     if isinstance(data, EncodedExamples):
         check_fits(model, data)
         if config.scores == "first_order":  # the others look at no labels
-            names = getattr(getattr(model, "config", None), "id2label", None)
-            check_class_order(given_class_names(names), data.task)
+            check_class_order(model, data.task)
     device = next(model.parameters()).device
     left = config.max_examples
     for batch in _batches(data, config):

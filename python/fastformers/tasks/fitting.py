@@ -6,18 +6,17 @@ Beyond its tables it would fail; labels in another order than its classes it wou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from fastformers.answers import same_classes
+from fastformers.answers import given_class_names, same_classes
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules.encoder_names import parts_of, positions_of
 from fastformers.tasks.encoding import EncodedExamples
 from fastformers.tasks.task import Task
 
-__all__ = ["check_class_order", "check_fits"]
+__all__ = ["check_class_order", "check_fits", "class_names_of"]
 
 _OTHER_TOKENIZER = "the texts were cut by another model's tokenizer"
 
@@ -56,17 +55,26 @@ def check_fits(
             )
 
 
-def check_class_order(names: Sequence[str], task: Task, *, role: str = "model") -> None:
+def class_names_of(model: Any) -> tuple[str, ...]:
+    """Names of a model's classes by index; empty where it has none, or those that transformers made up."""
+    config = getattr(model, "config", None)  # a compiled encoder's is a dict
+    return given_class_names(
+        config.get("id2label") if isinstance(config, dict) else getattr(config, "id2label", None)
+    )
+
+
+def check_class_order(model: Any, task: Task, *, role: str = "model") -> None:
     """Refuses a model whose classes are the task's in another order; capitals are no difference.
 
     Args:
-        names: of the model's classes, by index; none where they are not known.
+        model: any; its classes may have no names.
         task: whose labels are read as places among them.
         role: what the model is called in the message.
 
     Raises:
         ConfigError: the order differs.
     """
+    names = class_names_of(model)
     order = same_classes(names, task.labels)
     if order is not None and order != sorted(order):
         in_order = tuple(task.labels[place] for place in order)
