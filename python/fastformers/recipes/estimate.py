@@ -86,7 +86,7 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
     """Estimates each stage of a plan, by name."""
     rate = _matmul_rate() * _EFFICIENCY
     length = plan.recipe.max_length
-    val = _tokens(plan.val, length)
+    given = _Texts(_tokens(plan.train, length), _tokens(plan.val, length), len(plan.train))
     sizes = {name: size_of_folder(path) for name, path in plan.recipe.models.items() if path is not None}
     found: dict[str, Estimate] = {}
     heard: set[str] = set()
@@ -94,8 +94,8 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
         stage = planned.stage
         read = {role: sizes[source] for role, source in stage.inputs.items()}
         size = _made(planned, read)
-        texts = _texts(plan, planned)
-        multiplications = _work(planned, read, size, texts) + size.macs * val
+        texts = _texts(plan, planned, given)
+        multiplications = _work(planned, read, size, texts) + size.macs * given.val
         teacher = stage.inputs.get("teacher")
         # A teacher's answers are kept for the students after its first one.
         if teacher is not None and teacher not in heard:
@@ -107,16 +107,14 @@ def estimate_plan(plan: Plan) -> dict[str, Estimate]:
     return found
 
 
-def _texts(plan: Plan, planned: PlannedStage) -> _Texts:
-    """What a stage trains on; a fixed length pads every text to as many tokens."""
+def _texts(plan: Plan, planned: PlannedStage, given: _Texts) -> _Texts:
+    """What a stage trains on: what is given and further texts; a fixed length pads every text to as many tokens."""
     config = planned.stage.options.config
     fixed = getattr(getattr(config, "train", config), "fixed_length", None)
-    learned = (*plan.train, *planned.further)
-    train, val = (
-        _tokens(texts, plan.recipe.max_length) if fixed is None else float(fixed * len(texts))
-        for texts in (learned, plan.val)
-    )
-    return _Texts(train, val, len(learned))
+    examples = given.examples + len(planned.further)
+    if fixed is not None:
+        return _Texts(float(fixed * examples), float(fixed * len(plan.val)), examples)
+    return _Texts(given.train + _tokens(planned.further, plan.recipe.max_length), given.val, examples)
 
 
 def size_of_folder(folder: Path) -> Size:
