@@ -7,7 +7,7 @@ Apart from the rest of ``task.json``, since compiled models answer without torch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ def learned_pairs(folder: Path) -> bool | None:
     return pairs_field(read_json(path)) if path.exists() else None
 
 
-def pairs_field(content: dict[str, Any]) -> bool | None:
+def pairs_field(content: Mapping[str, Any]) -> bool | None:
     """Returns the field of the file's content; files of earlier versions do not have it.
 
     Raises:

@@ -29,15 +29,14 @@ from fastformers.files.replaced_file import half_written, replace_file
 from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import json_bytes, read_json
 from fastformers.modules import PackedLinear, holds_packed_layers
-from fastformers.modules.encoder_names import parts_of, positions_of
+from fastformers.modules.encoder_names import parts_of
 from fastformers.modules.rowwise_embedding import RowwiseEmbedding
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.recipes.distilling_data import PairData, pair_data
-from fastformers.recipes.model_folder import LONGEST, OpenedModel, open_model, save_model
+from fastformers.recipes.model_folder import LONGEST, OpenedModel, learned_from, open_model, save_model
 from fastformers.recipes.output_names import work_folder
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, evaluate
-from fastformers.tasks.loading import have_pairs
 from fastformers.training import train_
 from fastformers.training.checks import check_run, device_of, precision_of
 
@@ -228,11 +227,7 @@ def distill_folders(
     )
     report = replace(report, notes=(*report.notes, *_data_notes(data)))
     extra = {_REPORT_FILE: report.to_dict(), "train_log.json": report.training}
-    task_file = replace(
-        task_file,
-        max_length=min(longest, positions_of(student.model) or longest),
-        pairs=have_pairs((*data.train.examples, *data.val.examples)),
-    )
+    task_file = learned_from(task_file, student.model, data.train, data.val)
     save_model(student.model, target, student.tokenizer, task_file, extra=extra, overwrite=overwrite)
     shutil.rmtree(work, ignore_errors=True)
     return report

@@ -32,11 +32,13 @@ from fastformers.recipes.sentence_folder import cut_as_folder_says, is_sentence_
 from fastformers.rewriting import Encoder
 from fastformers.tasks import TASK_FILE, EncodedExamples, Example, Task, TaskFile, build_model
 from fastformers.tasks.custom import task_with_labels
+from fastformers.tasks.loading import have_pairs
 
 __all__ = [
     "LONGEST",
     "OpenedModel",
     "described",
+    "learned_from",
     "open_for_task",
     "open_model",
     "save_model",
@@ -160,6 +162,15 @@ def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str 
             f"activation is {activation!r}, and {path} holds a model that was trained for its task already: leave it"
         )
     return replace(opened, model=with_float32_weights(opened.model))
+
+
+def learned_from(task_file: TaskFile, model: nn.Module, *sets: EncodedExamples) -> TaskFile:
+    """Returns the task file of a model that learned from examples: cut where it ends, in the form that they have."""
+    return replace(
+        task_file,
+        max_length=min(task_file.max_length, positions_of(model) or task_file.max_length),
+        pairs=have_pairs([example for each in sets for example in each.examples]),
+    )
 
 
 def save_model(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from fastformers.answers import given_class_names, same_classes
@@ -13,8 +12,7 @@ from fastformers.errors import ConfigError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import read_json
-from fastformers.modules.encoder_names import positions_of
-from fastformers.recipes.model_folder import LONGEST, open_for_task, save_model
+from fastformers.recipes.model_folder import LONGEST, learned_from, open_for_task, save_model
 from fastformers.recipes.output_names import work_folder
 from fastformers.tasks import (
     LostSpans,
@@ -26,7 +24,7 @@ from fastformers.tasks import (
     load_examples,
 )
 from fastformers.tasks.custom import CUSTOM, task_with_labels
-from fastformers.tasks.loading import check_second_texts, have_pairs
+from fastformers.tasks.loading import check_second_texts
 from fastformers.training import TrainingReport, train_
 from fastformers.training.progress import ProgressCallback
 
@@ -103,11 +101,7 @@ def train(
         for split in ("train", "val")
     )
     check_second_texts(learned.examples, scored.examples, "val")
-    task_file = replace(
-        task_file,
-        max_length=min(max_length, positions_of(model) or max_length),
-        pairs=have_pairs((*learned.examples, *scored.examples)),
-    )
+    task_file = learned_from(task_file, model, learned, scored)
     work = work_folder(target)
     report = train_(model, learned, scored, config, work_dir=work, progress=progress)
     save_model(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class TaskFile:
         }
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> TaskFile:
+    def from_dict(cls, content: Mapping[str, Any]) -> TaskFile:
         """Reads what :meth:`to_dict` gave.
 
         Raises:
