@@ -29,7 +29,7 @@ from fastformers.recipes.recipe_plan import Ledger, Plan, PlannedStage, plan_rec
 from fastformers.recipes.recipe_report import RecipeReport, RecipeRow, draw
 from fastformers.recipes.recipe_stages import KINDS, Context
 from fastformers.recipes.scoring import score_model
-from fastformers.recipes.speed import Speed, Timed, time_models, timed_with
+from fastformers.recipes.speed import Speed, Timed, spread_over, time_models, timed_with
 from fastformers.tasks import Example, load_examples
 from fastformers.tasks.label_notes import label_notes
 
@@ -317,8 +317,7 @@ def _changed(result: StageResult, answers: Mapping[str, list[int | float]]) -> f
 
 
 def _time(plan: Plan, results: Sequence[StageResult]) -> dict[str, Speed]:
-    stride = max(1, len(plan.val) // _TEXTS_TO_TIME)
-    texts = plan.val[::stride][:_TEXTS_TO_TIME]
+    texts = spread_over(plan.val, _TEXTS_TO_TIME)
     opened = {result.planned.stage.name: open_model(result.planned.folder) for result in results}
     encoded = in_common([each.encode(texts) for each in opened.values()])
     models = {name: Timed(each.model, own) for (name, each), own in zip(opened.items(), encoded, strict=True)}

@@ -44,7 +44,7 @@ from fastformers.recipes.search_space import (
     most_timed,
 )
 from fastformers.recipes.search_times import SearchTimes, Timing
-from fastformers.recipes.speed import Timed, time_models, timed_with
+from fastformers.recipes.speed import Timed, spread_over, time_models, timed_with
 from fastformers.tasks import TaskFile
 
 __all__ = ["SearchPoint", "SearchReport", "search"]
@@ -358,7 +358,7 @@ class _Search:
 
     def _time(self, candidate: Candidate) -> Timing:
         teacher, student = self._teacher, self._student
-        texts = self._plan.val[:: max(1, len(self._plan.val) // _TEXTS_TO_TIME)][:_TEXTS_TO_TIME]
+        texts = spread_over(self._plan.val, _TEXTS_TO_TIME)
         theirs, ours = in_common([each.encode(texts) for each in (teacher, student)])
         fast, shape = self._cut(candidate)
         timed = {"teacher": Timed(teacher.model, theirs), "student": Timed(fast, ours)}

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from fastformers import kernels
 from fastformers.measuring import Spread, interleave, paired_ratio, spread
-from fastformers.tasks import Collator, EncodedExamples, accepted_inputs
+from fastformers.tasks import Collator, EncodedExamples, Example, accepted_inputs
 
-__all__ = ["Speed", "Timed", "time_models", "timed_with"]
+__all__ = ["Speed", "Timed", "spread_over", "time_models", "timed_with"]
 
 _TEXTS_PER_ROUND = 6
 _MOST_ROUNDS = 8
@@ -47,6 +47,11 @@ class Timed:
     def __call__(self, index: int) -> None:
         """Runs the model on one text."""
         self._model(**self._inputs[index])
+
+
+def spread_over(examples: Sequence[Example], most: int) -> Sequence[Example]:
+    """Returns at most so many examples, as far apart in their file as can be."""
+    return examples[:: max(1, len(examples) // most)][:most]
 
 
 def time_models(
