@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from fastformers.files.digests import sha256_of
 from fastformers.modules.model_digest import config_facts, module_digest
 from fastformers.tasks import EncodedExamples, length_batches
 
@@ -60,13 +61,13 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 def _digest_of_names(model: nn.Module) -> str:
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return sha256_of(json.dumps(names).encode())
 
 
 def _digest_of_order(train: EncodedExamples, settings: Mapping[str, Any]) -> str:
     """Digest of an epoch's batches: with others a run would not end as it would have without the kill."""
     batches = length_batches(train.lengths, settings["batch_size"], settings["seed"])
-    return hashlib.sha256(json.dumps(batches).encode()).hexdigest()
+    return sha256_of(json.dumps(batches).encode())
 
 
 def _digest_of_examples(encoded: EncodedExamples) -> str:
