@@ -112,8 +112,9 @@ def test_ceilings_are_measured_for_the_instruction_set_in_use() -> None:
         limits = measured_ceilings()
         assert limits.int8_gops is not None
         assert limits.float_gflops is not None
-        # Many times more on CPUs with VNNI; as many where one port multiplies integers (Zen 1: 39.0 and 39.6).
-        assert 0 < 0.8 * limits.float_gflops < limits.int8_gops
+        # With AVX2 as many where one port multiplies integers: 39.0 and 39.6 on Zen 1, the noise of measuring between.
+        least = 1.0 if limits.isa == "avx512vnni" else 0.8
+        assert 0 < least * limits.float_gflops <= limits.int8_gops
 
 
 # --- artefacts --------------------------------------------------------------------------------------------------------

@@ -253,16 +253,31 @@ def test_a_run_that_ended_before_its_first_checkpoint_leaves_the_folder_to_any_o
     assert_same(other, whole)
 
 
-def test_a_run_does_not_go_on_in_another_precision_than_auto_stood_for(
+@pytest.mark.parametrize(
+    ("name", "other", "difference"),
+    [
+        # as after a move to a machine without the GPU that it began on
+        (
+            "training.train.precision_of",
+            lambda config, device: "bfloat16",
+            "precision is 'bfloat16', was 'float32'",
+        ),
+        # as after an update of this package that makes batches by another rule
+        ("tasks.batching._LEAST_BLOCKS", 1, "the order of the batches is another one"),
+    ],
+)
+def test_a_run_does_not_go_on_where_it_would_end_otherwise(
+    name: str,
+    other: Any,
+    difference: str,
     make_model: MakeModel,
     data: tuple[EncodedExamples, EncodedExamples],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As after a move to a machine without the GPU that it began on."""
     train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
-    monkeypatch.setattr("fastformers.training.train.precision_of", lambda config, device: "bfloat16")
-    with pytest.raises(ConfigError, match="another run: precision is 'bfloat16', was 'float32'"):
+    monkeypatch.setattr(f"fastformers.{name}", other)
+    with pytest.raises(ConfigError, match=f"another run: {difference}"):
         train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
 
 
@@ -473,16 +488,3 @@ def test_a_run_that_trains_other_parameters_is_another_one(
     frozen.bert.embeddings.requires_grad_(False)
     with pytest.raises(ConfigError, match="the choice of parameters that are trained is another one"):
         train_(frozen, *data, CONFIG, work_dir=tmp_path / "work")
-
-
-def test_a_run_whose_batches_would_be_others_is_another_one(
-    make_model: MakeModel,
-    data: tuple[EncodedExamples, EncodedExamples],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As after an update of this package that makes batches by another rule."""
-    train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
-    monkeypatch.setattr("fastformers.tasks.batching._LEAST_BLOCKS", 1)
-    with pytest.raises(ConfigError, match="the order of the batches is another one"):
-        train_(make_model(), *data, CONFIG, work_dir=tmp_path / "work")
