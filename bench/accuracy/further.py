@@ -40,9 +40,7 @@ def _rte(data: Path) -> Iterator[Pair]:
         for task in ("RTE", "CB")
         for part in ("train", "test")
     )
-    scored = {
-        *_premise_and_hypothesis(data / "RTE" / "val.jsonl")
-    }  # the official test set has one of them, too
+    scored = set(_premise_and_hypothesis(data / "RTE" / "val.jsonl"))  # the test set has one of them, too
     yield from (pair for pair in chain(test, *others, _parts([*train, *test])) if pair not in scored)
 
 
