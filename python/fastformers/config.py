@@ -50,6 +50,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda"]
 Fp16Attention = Literal["sdpa", "eager"]
 TorchPadding = Literal["buckets", "longest", "fixed"]
+#: Heads of ours that a checkpoint can get instead of its class's own.
+Head = Literal["cosine"]
 
 
 _ConfigT = TypeVar("_ConfigT", bound="_Config")

@@ -139,6 +139,7 @@ class TextEncoder:
             it has none), and whether special tokens in texts are text; its padding is dropped: a ragged batch has none.
         max_length: tokens, special ones included, after which a text or pair is cut.
         num_spans: marked spans of a text; 0 for texts without.
+        only_pairs: refuse single texts: the model compares both of a pair.
         side: ``"left"`` or ``"right"``, the side that is cut (transformers' ``truncation_side``); ``None`` for what
             ``tokenizer`` itself says, which transformers sets only in a call.
 
@@ -149,7 +150,13 @@ class TextEncoder:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, max_length: int, num_spans: int = 0, side: str | None = None
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        num_spans: int = 0,
+        side: str | None = None,
+        *,
+        only_pairs: bool = False,
     ) -> None:
         self._tokenizer = _copy(tokenizer)
         special = self._tokenizer.num_special_tokens_to_add(True)
@@ -167,6 +174,7 @@ class TextEncoder:
         self._ascii = None if num_spans else AsciiTokenizer.of(self._tokenizer)
         self._max_length = max_length
         self._num_spans = num_spans
+        self._only_pairs = only_pairs
         self._whole = _without_truncation(self._tokenizer) if num_spans else None
         self._told = False
 
@@ -185,13 +193,19 @@ class TextEncoder:
 
         Raises:
             ShapeError: ``texts`` is one string or no sequence; an entry is neither a string nor a pair of strings (or
-                no :class:`SpanText` where spans are read), is not Unicode, has no token at all (an empty text under a
-                tokenizer without special tokens), loses a token of a span when it is cut, or cannot be cut as the
-                tokenizer says (``only_second`` of a pair whose first text alone is too long).
+                no :class:`SpanText` where spans are read, or a string where only pairs are), is not Unicode, has no
+                token at all (an empty text under a tokenizer without special tokens), loses a token of a span when it
+                is cut, or cannot be cut as the tokenizer says (``only_second`` of a pair whose first text alone is too
+                long).
         """
         check_list(texts)
         for index, text in enumerate(texts):
             _check_text(text, index, self._num_spans)
+            if self._only_pairs and isinstance(text, str):
+                raise ShapeError(
+                    f"text {index} is a single string, and the model compares the two texts of a pair: "
+                    "pass a tuple of two"
+                )
         try:
             encodings = self._encodings(texts)
         except TypeError:

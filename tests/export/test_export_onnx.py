@@ -21,6 +21,7 @@ from fastformers.export.encoder_graph import write_encoder
 from fastformers.export.linear_nodes import Linears, with_folded_factors
 from fastformers.export.parity import compare, require_within
 from fastformers.export.session import open_session, session_options
+from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.recipes import compiling
 from fastformers.recipes.export_check import most_different
@@ -130,6 +131,26 @@ def test_span_heads_are_in_the_graph(
         logits = found.run(ids.numpy(), mask.numpy(), spans=spans.numpy())["logits"]
     # Spans that touch padding read it in torch; these do not.
     np.testing.assert_allclose(logits, wanted, atol=1e-5 if precision == "fp32" else 0.1)
+
+
+@pytest.mark.parametrize("name", ["bert", "mpnet"])
+@pytest.mark.parametrize("precision", ["fp32", *PRECISIONS])
+def test_pair_heads_are_in_the_graph(
+    make_model: MakeModel, name: str, precision: Any, tmp_path: Path
+) -> None:
+    model = PairClassifier(make_model(name), 3, separator_id=3, first_id=2).eval()
+    report = ff.export_onnx(model, tmp_path / "out", precision)
+    assert report.only_pairs
+    assert report.checked["logits"]["max_abs"] < (1e-4 if precision == "fp32" else 0.05)
+    ids = torch.tensor(
+        [[2, 7, 8, 3, 9, 10, 3], [2, 7, 3, 3, 11, 3, 0], [2, 7, 8, 9, 3, 0, 0]]
+    )  # the last has no pair
+    mask = (ids != 0).long()
+    with ff.OrtModel(tmp_path / "out") as found, torch.no_grad():
+        logits = found.run(ids.numpy(), mask.numpy())["logits"]
+        wanted = model(ids, mask).logits.numpy()
+    np.testing.assert_allclose(logits, wanted, atol=1e-5 if precision == "fp32" else 0.05)
+    assert wanted[2].tolist() == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])

@@ -20,6 +20,7 @@ from fastformers.export import parity
 from fastformers.export.encoder_graph import write_encoder
 from fastformers.export.native_layers import ATTENTION, LINEAR
 from fastformers.export.session import open_session, session_options
+from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.modules.span_classifier import SpanClassifier
 
 onnx = pytest.importorskip("onnx")
@@ -181,6 +182,17 @@ def test_span_heads_read_the_rows(make_model: MakeModel, fill: Any, tmp_path: Pa
     with ff.OrtModel(tmp_path / "out") as found:
         logits = found.run(ids.numpy(), mask.numpy(), spans=spans.numpy())["logits"]
     wanted = ff.compile(model)(ids, mask, spans=spans).logits.numpy()
+    assert np.abs(logits - wanted).max() < 0.05 * np.abs(wanted).max()  # a few steps of 8 bits
+
+
+def test_pair_heads_read_the_rows(make_model: MakeModel, tmp_path: Path) -> None:
+    model = PairClassifier(make_model("bert", **SIZES), 2, separator_id=3, first_id=2).eval()
+    export(model, tmp_path / "out")
+    ids = torch.tensor([[2, 7, 8, 3, 9, 10, 3], [2, 7, 3, 3, 11, 3, 0]])
+    mask = (ids != 0).long()
+    with ff.OrtModel(tmp_path / "out") as found:
+        logits = found.run(ids.numpy(), mask.numpy())["logits"]
+    wanted = ff.compile(model)(ids, mask).logits.numpy()
     assert np.abs(logits - wanted).max() < 0.05 * np.abs(wanted).max()  # a few steps of 8 bits
 
 

@@ -29,6 +29,7 @@ from fastformers.errors import (
     UnsupportedModelError,
 )
 from fastformers.export.session import session_options
+from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.modules.span_classifier import SpanClassifier
 
 pytest.importorskip("onnx")
@@ -457,3 +458,27 @@ def test_memory_settles_with_batches_of_ever_other_lengths(export: Export) -> No
                 status = Path("/proc/self/status").read_text(encoding="utf-8")
                 resident.append(int(status.split("VmRSS:")[1].split()[0]))
     assert resident[2] - resident[1] < 4096  # kB; arrays of one batch left behind in each would be 20 MB
+
+
+def test_pairs_for_a_head_that_compares_them_get_the_engines_answers(
+    make_model: Callable[..., Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    ids = {"separator_id": tokenizer.sep_token_id, "first_id": tokenizer.cls_token_id}
+    model = PairClassifier(make_model("bert"), 2, **ids).eval()
+    config = ff.CompileConfig(int8=None, attention="float32")
+    ff.export_onnx(model, tmp_path / "out", "fp32", tokenizer=tokenizer, config=config)
+    native = ff.export_onnx(model, tmp_path / "native", "int8-fastformers", tokenizer=tokenizer)
+    assert native.native == "encoder"
+    ff.save_pretrained(ff.compile(model, config), tmp_path / "engine", tokenizer)
+    texts: list[Any] = [("the cat sat", "on the mat"), ("good dog", "who ran"), ("the dog", "the dog")]
+    with (
+        ff.OrtModel(tmp_path / "out") as found,
+        ff.OrtModel(tmp_path / "native") as own,
+        ff.Engine.from_pretrained(tmp_path / "engine") as engine,
+    ):
+        wanted = engine.logits(texts)
+        np.testing.assert_allclose(found.logits(texts), wanted, atol=1e-5)  # sums in another order
+        np.testing.assert_allclose(own.logits(texts), wanted, atol=0.05)  # a few steps of 8 bits
+        for one in (found, own):
+            with pytest.raises(ShapeError, match="text 0 is a single string"):
+                one.predict(["good dog"])

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.tasks import TASK_NAMES, build_model, get_task
 from fastformers.tasks.custom import task_with_labels
@@ -26,6 +27,27 @@ def test_every_task_gets_a_model_with_its_labels(name: str, checkpoint: Path) ->
     assert model.classifier.out_features == task.num_labels  # type: ignore[union-attr]
     assert model.config.id2label == dict(enumerate(task.labels or ("score",)))  # type: ignore[union-attr]
     assert isinstance(model, SpanClassifier) == (task.kind == "spans")
+
+
+@pytest.mark.parametrize("name", ["copa-choices", "stsb"])
+def test_a_head_of_ours_takes_the_special_tokens_from_the_tokenizer(name: str, checkpoint: Path) -> None:
+    import transformers
+
+    model = build_model(get_task(name), checkpoint, head="cosine")
+    assert isinstance(model, PairClassifier)
+    assert not model.training
+    assert model.classifier.out_features == get_task(name).num_labels
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    assert model.config.pair_separator_token_id == tokenizer.sep_token_id
+    assert model.config.pair_first_token_id == tokenizer.cls_token_id
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "message"), [("wic", "cosine", "marks spans"), ("rte", "dot", "allowed: cosine")]
+)
+def test_a_head_that_does_not_fit_is_refused(name: str, head: Any, message: str, checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_model(get_task(name), checkpoint, head=head)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import nn
 
 from fastformers.benchmarking.explain_work import Precision
 from fastformers.config import Int8Config
-from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.modules.own_heads import without_own_head
 from fastformers.quantization.plan import LayerPlan, plan_layers
 from fastformers.rewriting.checks import attribute
 from fastformers.rewriting.families import family_of
@@ -53,8 +53,7 @@ def planned_precisions(
     Returns:
         Name of the layer in the plan (``layers.0.qkv``) -> precision.
     """
-    if isinstance(model, SpanClassifier):  # its head is none of the plan's linears
-        model = model.encoder
+    model = without_own_head(model)  # such a head is none of the plan's linears
     plans = {site.name: plan for plan in plan_layers(model, int8) for site in plan.sites}
     sources = dict(_sources(model))
     names = [name.removesuffix(".weight") for name, array in tensors.items() if _is_matrix(name, array)]

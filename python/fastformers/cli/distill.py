@@ -29,7 +29,7 @@ from fastformers.cli.options import (
     data_option,
 )
 from fastformers.cli.reports import print_report
-from fastformers.config import AttentionKind, DistillConfig, HiddenDistance, TrainConfig
+from fastformers.config import AttentionKind, DistillConfig, Head, HiddenDistance, TrainConfig
 
 __all__ = ["distill"]
 
@@ -66,6 +66,12 @@ def distill(
     ] = None,
     activation: Annotated[
         str | None, typer.Option(metavar="NAME", help="The student's in its feed-forward layers, e.g. relu.")
+    ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            help="The student's: cosine compares both texts of a pair, for sentence encoders. Default: the class's own."
+        ),
     ] = None,
     temperature: Annotated[float, typer.Option(help="Softens the teacher's answers.")] = 1.0,
     hard_labels: Annotated[float, typer.Option(help="Share of the labels' own loss, 0 to 1.")] = 0.0,
@@ -150,6 +156,7 @@ def distill(
         ffn=ffn,
         hidden=hidden,
         activation=activation,
+        head=head,
         config=config,
         max_length=max_length,
         unlabelled=unlabelled,

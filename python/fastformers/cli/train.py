@@ -28,7 +28,7 @@ from fastformers.cli.options import (
     data_option,
 )
 from fastformers.cli.reports import print_report
-from fastformers.config import TrainConfig
+from fastformers.config import Head, TrainConfig
 
 __all__ = ["train"]
 
@@ -85,6 +85,12 @@ def train(
     activation: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the feed-forward layers, e.g. relu.")
     ] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            help="cosine compares both texts of a pair, for sentence encoders. Default: the class's own."
+        ),
+    ] = None,
     device: TrainingDevice = _DEFAULTS.device,
     precision: TrainingPrecision = _DEFAULTS.precision,
     overwrite: Overwrite = False,
@@ -121,6 +127,7 @@ def train(
         truncation=truncation,
         lost_spans=lost_spans,
         activation=activation,
+        head=head,
         overwrite=overwrite,
     )
     print_report(report, output, as_json=as_json)

@@ -20,6 +20,7 @@ from fastformers.modules import holds_packed_layers
 from fastformers.modules.config_names import INTERMEDIATE, set_activation_, set_known_
 from fastformers.modules.encoder_names import EncoderParts, check_layers, keep_layers_, parts_of
 from fastformers.modules.layer_shapes import LayerShape, resize_, shapes_in, shapes_of
+from fastformers.modules.own_heads import OwnHead
 from fastformers.modules.span_classifier import SpanClassifier
 
 __all__ = ["make_student"]
@@ -138,8 +139,7 @@ def _frame(model: nn.Module, hidden: int, shapes: Sequence[LayerShape]) -> nn.Mo
         config.num_attention_heads = hidden // shapes[0].head_size
     set_known_(config, INTERMEDIATE, shapes[0].intermediate)
     with torch.random.fork_rng(devices=[]):
-        is_span = isinstance(model, SpanClassifier)
-        frame: nn.Module = SpanClassifier.from_config(config) if is_span else type(model)(config)
+        frame: nn.Module = model.from_config(config) if isinstance(model, OwnHead) else type(model)(config)
     if shapes_of(frame) != tuple(shapes):
         resize_(frame, shapes)
     return frame

@@ -22,9 +22,9 @@ from fastformers.export.builder import CONTRIB, DOMAIN, GraphBuilder
 from fastformers.export.linear_nodes import EQUAL_ROWS, Linears, with_folded_factors
 from fastformers.export.native_layers import NativeAttention, NativeLinears, native_blocks
 from fastformers.export.output_nodes import write_output
-from fastformers.export.span_nodes import write_span_head
+from fastformers.export.text_head_nodes import write_text_head
 from fastformers.export.token_rows import TokenRows
-from fastformers.span_head import SpanHead
+from fastformers.text_head import TextHead
 
 __all__ = ["EncoderGraph", "write_encoder"]
 
@@ -54,7 +54,7 @@ def write_encoder(
     plan: EncoderPlan,
     tensors: Mapping[str, NDArray[Any]],
     *,
-    span_head: SpanHead | None = None,
+    text_head: TextHead | None = None,
     equal_rows: tuple[str, ...] = EQUAL_ROWS,
     half: bool = False,
     skip_padding: bool = True,
@@ -66,8 +66,8 @@ def write_encoder(
     Args:
         plan: of the encoder.
         tensors: those that the plan names, float32 or int8.
-        span_head: reads rows of marked spans; the graph then has an input ``spans``, int64 [batch, spans, 2], and the
-            output ``logits``.
+        text_head: reads the rows; the graph then has the output ``logits`` and, over marked spans, an input ``spans``,
+            int64 [batch, spans, 2].
         equal_rows: where INT8 activations get equal ranges for all rows, see :mod:`fastformers.export.linear_nodes`.
         half: weights and products in float16; LayerNorm, softmax and means accumulate in float32.
         skip_padding: compute nothing but attention for padding, see :mod:`fastformers.export.token_rows`. Not in
@@ -86,11 +86,11 @@ def write_encoder(
     """
     graph, skip_padding = GraphBuilder(half), skip_padding and not half
     if native_attention is not None:
-        writer: _Writer = _NativeWriter(plan, tensors, span_head, graph, native_attention)
+        writer: _Writer = _NativeWriter(plan, tensors, text_head, graph, native_attention)
     else:
         widths = [layer.heads * layer.head_size for layer in plan.layers]
         folded = with_folded_factors(tensors, widths, relu=plan.activation == "relu" and not plan.gated)
-        writer = _Writer(plan, folded, span_head, Linears(graph, folded, equal_rows, skip_padding))
+        writer = _Writer(plan, folded, text_head, Linears(graph, folded, equal_rows, skip_padding))
     return writer.write(dict(metadata or {}), skip_padding)
 
 
@@ -101,10 +101,10 @@ class _Writer:
         self,
         plan: EncoderPlan,
         tensors: Mapping[str, NDArray[Any]],
-        span_head: SpanHead | None,
+        text_head: TextHead | None,
         linears: Linears,
     ) -> None:
-        self.plan, self.tensors, self.span_head = plan, tensors, span_head
+        self.plan, self.tensors, self.text_head = plan, tensors, text_head
         self.graph, self.linears = linears.graph, linears
         self.layer_outputs: list[str] = []
 
@@ -118,18 +118,15 @@ class _Writer:
         self.positions = self._positions()
         self.attention = self._attention()
         x = self._embed()
-        only_first = all(output.rows == "first" for output in plan.outputs) and self.span_head is None
+        only_first = all(output.rows == "first" for output in plan.outputs) and self.text_head is None
         for number in range(len(plan.layers)):
             is_last = number + 1 == len(plan.layers)
             x = self._layer(x, number, only_first and is_last)
             self.layer_outputs.append(x)
         cut = only_first and bool(plan.layers) and self.attention.can_ask_first(len(plan.layers) - 1)
         x = self._norm(x, "final_norm")
-        if self.span_head is not None:
-            graph.input("spans", np.int64, ("batch", self.span_head.num_spans, 2))
-            laid_out = self.rows.lay_out(x, "span_head")
-            logits = write_span_head(graph, laid_out, self.mask, "spans", self.span_head)
-            graph.output("logits", logits, ("batch", self.span_head.labels))
+        if self.text_head is not None:
+            write_text_head(graph, self.rows.lay_out(x, "text_head"), self.ids, self.mask, self.text_head)
         else:
             for output in plan.outputs:
                 self._output(x, output, cut)
@@ -348,11 +345,11 @@ class _NativeWriter(_Writer):
         self,
         plan: EncoderPlan,
         tensors: Mapping[str, NDArray[Any]],
-        span_head: SpanHead | None,
+        text_head: TextHead | None,
         graph: GraphBuilder,
         products: str,
     ) -> None:
-        super().__init__(plan, tensors, span_head, NativeLinears(graph, tensors))
+        super().__init__(plan, tensors, text_head, NativeLinears(graph, tensors))
         self.products = products
 
     def _attention(self) -> Attention:

@@ -15,8 +15,8 @@ import numpy as np
 from fastformers.encoder_plan import EncoderPlan
 from fastformers.export.builder import DOMAIN, GraphBuilder
 from fastformers.export.output_nodes import write_output
-from fastformers.export.span_nodes import write_span_head
-from fastformers.span_head import SpanHead
+from fastformers.export.text_head_nodes import write_text_head
+from fastformers.text_head import TextHead
 
 __all__ = ["native_encoder_model", "plan_text"]
 
@@ -52,7 +52,7 @@ def native_encoder_model(
     outputs: Sequence[str] | None = None,
     *,
     attention: str = "auto",
-    span_head: SpanHead | None = None,
+    text_head: TextHead | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Any:
     """Makes the graph.
@@ -62,7 +62,7 @@ def native_encoder_model(
         tensors: those that the plan names, float32 or int8.
         outputs: names of the plan's outputs to put out; ``None`` for all.
         attention: ``"auto"``, ``"float32"`` or ``"int8"`` products.
-        span_head: as for :func:`fastformers.export.encoder_graph.write_encoder`; stands behind the node, in float32.
+        text_head: as for :func:`fastformers.export.encoder_graph.write_encoder`; stands behind the node, in float32.
         metadata: kept in the file.
 
     Returns:
@@ -88,10 +88,8 @@ def native_encoder_model(
         output_names=" ".join(output.name for output in wanted),
         products=attention,
     )
-    if span_head is not None:
-        graph.input("spans", np.int64, ("batch", span_head.num_spans, 2))
-        logits = write_span_head(graph, first, "attention_mask", "spans", span_head)
-        graph.output("logits", logits, ("batch", span_head.labels))
+    if text_head is not None:
+        write_text_head(graph, first, "input_ids", "attention_mask", text_head)
     else:
         for number, output in enumerate(wanted):
             write_output(graph, plan, output, first if number == 0 else graph.further(first, number))

@@ -433,4 +433,10 @@ def _text_encoder(folder: Path, description: dict[str, Any], num_spans: int) -> 
         raise FormatError(f"{path} is refused by tokenizers: {error}") from error
     settings = folder / _TOKENIZER_CONFIG
     tokenizer.encode_special_tokens = settings.is_file() and splits_special_tokens(read_json(settings))
-    return TextEncoder(tokenizer, description["max_length"], num_spans, description.get("truncation_side"))
+    return TextEncoder(
+        tokenizer,
+        description["max_length"],
+        num_spans,
+        description.get("truncation_side"),
+        only_pairs=bool(description.get("only_pairs")),
+    )

@@ -63,6 +63,7 @@ class ExportReport:
         engine: as ``checked``, but compared with our engine, of ``"layers"``.
         truncation_side: ``"left"`` or ``"right"``, where texts are cut.
         many_labels: a text may have several labels, each with a probability of its own.
+        only_pairs: the model compares the two texts of a pair, and takes no single ones.
     """
 
     precision: str
@@ -85,6 +86,7 @@ class ExportReport:
     engine: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     truncation_side: str = "right"
     many_labels: bool = False
+    only_pairs: bool = False
 
     @property
     def graph(self) -> str:

@@ -23,7 +23,7 @@ from fastformers.gpu.alignment import align_
 from fastformers.gpu.mpnet_attention import fuse_mpnet_attention_
 from fastformers.modules import PackedLinear
 from fastformers.modules.encoder_names import MPNET, EncoderParts, parts_of
-from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.modules.own_heads import without_own_head
 from fastformers.tokenization import Text
 
 __all__ = ["to_fp16"]
@@ -168,7 +168,7 @@ def _halve(model: nn.Module) -> None:
 
 
 def _configs(model: nn.Module) -> Iterator[Any]:
-    inner = model.encoder if isinstance(model, SpanClassifier) else model
+    inner = without_own_head(model)
     for holder in (model, inner):
         config = getattr(holder, "config", None)
         if hasattr(config, "dtype"):

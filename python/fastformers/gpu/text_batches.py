@@ -16,6 +16,7 @@ from fastformers.config import TorchConfig
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.gpu.mpnet_attention import FusedMPNetAttention
 from fastformers.modules.encoder_names import MODERNBERT, MPNET, EncoderParts, parts_of
+from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.tokenization import Text, TextEncoder, TokenizedText
 
@@ -105,7 +106,7 @@ class TextBatches:
     """Tokenizes texts for one model and pads them.
 
     Args:
-        model: of a family known, or a span classifier.
+        model: of a family known, or one of our heads over one.
         tokenizer: the model's, a fast one of transformers.
         max_length: tokens after which a text is cut; ``None``: what both take.
 
@@ -133,7 +134,13 @@ class TextBatches:
             raise ConfigError(f"max_length is {max_length}, and the model takes {most} tokens")
         self.max_length = max_length or most
         spans = int(model.config.num_spans) if isinstance(model, SpanClassifier) else 0
-        self._encoder = TextEncoder(core, self.max_length, spans, tokenizer.truncation_side)
+        self._encoder = TextEncoder(
+            core,
+            self.max_length,
+            spans,
+            tokenizer.truncation_side,
+            only_pairs=isinstance(model, PairClassifier),
+        )
         self._padding = {
             "input_ids": int(tokenizer.pad_token_id),
             "token_type_ids": int(getattr(tokenizer, "pad_token_type_id", 0)),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from fastformers.errors import ConfigError, UnsupportedModelError
-from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.modules.own_heads import without_own_head
 
 __all__ = [
     "BERT",
@@ -278,7 +278,7 @@ def names_of(model: nn.Module) -> EncoderNames | None:
 
 
 def parts_of(model: nn.Module) -> EncoderParts:
-    """Finds the encoder inside a model of transformers, bare or with any head, or inside a span classifier.
+    """Finds the encoder inside a model of transformers, bare or with any head, or inside one of our heads.
 
     Args:
         model: the model; it is only read.
@@ -290,7 +290,7 @@ def parts_of(model: nn.Module) -> EncoderParts:
         >>> parts_of(BertForSequenceClassification(BertConfig())).names.name
         'BERT'
     """
-    outer = model.encoder if isinstance(model, SpanClassifier) else model
+    outer = without_own_head(model)
     names = names_of(outer)
     if names is None:
         known = ", ".join(each.name for each in ENCODERS)

@@ -33,11 +33,11 @@ from fastformers.files.strict_json import read_json, write_json
 from fastformers.modules import PackedLinear
 from fastformers.modules.encoder_names import names_of
 from fastformers.modules.layer_shapes import LayerShape, resize_, shapes_of
+from fastformers.modules.own_heads import OWN_HEADS, without_own_head
 from fastformers.modules.rowwise_embedding import RowwiseEmbedding
-from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization.families import FAST_PATHS, fusable_activation
 from fastformers.quantization.manifest import LayerEntry, Manifest
-from fastformers.quantization.rebuild import SPAN_CLASSIFIER, fill, hollow_model, open_tensors
+from fastformers.quantization.rebuild import fill, hollow_model, open_tensors
 from fastformers.quantization.report import REPORT_ATTRIBUTE, QuantizationReport
 
 __all__ = ["load_pretrained_torch", "save_pretrained"]
@@ -61,8 +61,8 @@ def save_pretrained(
     not ``model.save_pretrained`` of transformers, which could load neither INT8 layers nor pruned ones again.
 
     Args:
-        model: a transformers model, a span classifier, or any other (which :func:`load_pretrained_torch` then needs
-            an instance of).
+        model: a transformers model, one of our heads over one, or any other (which
+            :func:`load_pretrained_torch` then needs an instance of).
         path: folder to make; its parent must exist.
         tokenizer: saved beside the model.
         extra: further JSON files by name, e.g. ``{"task.json": {...}}``.
@@ -150,12 +150,13 @@ def _check_readable(manifest: dict[str, Any]) -> None:
 def _architecture(model: nn.Module) -> str | None:
     """Name of the model's class where it can be built again from a config.
 
-    That is a class of transformers itself, not one derived from it, or a span classifier over a base model of it.
+    That is a class of transformers itself, not one derived from it, or one of our heads over a base model of it.
     """
-    if type(model) is SpanClassifier:
-        parts = names_of(model.encoder)
-        is_base = parts is not None and type(model.encoder).__name__ == parts.model
-        return SPAN_CLASSIFIER if is_base and _is_theirs(model.encoder) else None
+    if type(model) in OWN_HEADS.values():
+        inner = without_own_head(model)
+        parts = names_of(inner)
+        is_base = parts is not None and type(inner).__name__ == parts.model
+        return type(model).__name__ if is_base and _is_theirs(inner) else None
     return type(model).__name__ if _is_theirs(model) else None
 
 
@@ -177,7 +178,7 @@ def _checked_shapes(model: nn.Module, architecture: str) -> tuple[LayerShape, ..
     """
     stock = hollow_model(architecture, _config_dict(model, architecture), None)
     sizes = None
-    if names_of(model.encoder if isinstance(model, SpanClassifier) else model) is not None:
+    if names_of(without_own_head(model)) is not None:
         own = shapes_of(model)
         before = shapes_of(stock)
         if own != before and len(own) == len(before):

@@ -17,15 +17,14 @@ from fastformers._optional import require
 from fastformers.errors import FastformersError, FormatError
 from fastformers.modules import PackedLinear
 from fastformers.modules.layer_shapes import LayerShape, resize_
+from fastformers.modules.own_heads import OWN_HEADS
 from fastformers.modules.rowwise_embedding import RowwiseEmbedding
-from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization.families import FAST_PATHS, fusable_activation
 from fastformers.quantization.manifest import LayerEntry, Manifest
 
-__all__ = ["SPAN_CLASSIFIER", "TensorFile", "fill", "hollow_model", "open_tensors"]
+__all__ = ["TensorFile", "fill", "hollow_model", "open_tensors"]
 
 #: What an artefact calls the only class that is ours and not of transformers.
-SPAN_CLASSIFIER = SpanClassifier.__name__
 
 _ATTENTIONS = ("eager", "sdpa")
 
@@ -84,7 +83,7 @@ def hollow_model(
     attention: str | None,
     shapes: Sequence[LayerShape] | None = None,
 ) -> nn.Module:
-    """Builds a class of transformers, or the span classifier, with parameters that have shapes but no memory.
+    """Builds a class of transformers, or one of our heads on one, with parameters that have shapes but no memory.
 
     Args:
         architecture: name of the class.
@@ -118,8 +117,8 @@ def hollow_model(
 
 
 def _class_of(transformers: Any, architecture: str) -> Any:
-    if architecture == SPAN_CLASSIFIER:
-        return SpanClassifier
+    if architecture in OWN_HEADS:
+        return OWN_HEADS[architecture]
     kind: Any = getattr(transformers, architecture, None)
     if not _is_class_of(kind, transformers.PreTrainedModel):
         raise FormatError(f"transformers {transformers.__version__} has no model class {architecture!r}")
@@ -127,8 +126,9 @@ def _class_of(transformers: Any, architecture: str) -> Any:
 
 
 def _built(kind: Any, config: Any, architecture: str) -> nn.Module:
-    if kind is SpanClassifier:
-        return SpanClassifier.from_config(config)
+    if kind in OWN_HEADS.values():
+        own: nn.Module = kind.from_config(config)
+        return own
     if not isinstance(config, kind.config_class):
         raise ValueError(f"a {config.model_type!r} config does not belong to {architecture}")
     model: nn.Module = kind(config)

@@ -71,7 +71,7 @@ def save_pretrained(
         result=model.result,
         notes=model.notes,
         source=facts,
-        span_head=model.span_head,
+        text_head=model.text_head,
         extra=extra,
         overwrite=overwrite,
     )
@@ -117,7 +117,7 @@ def load(
             attention=manifest.attention if attention is None else attention,
             notes=manifest.notes,
             report=report,
-            span_head=artefact.span_head,
+            text_head=artefact.text_head,
         )
     except (IsaError, MissingExtraError):
         raise

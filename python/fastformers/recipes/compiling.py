@@ -14,7 +14,7 @@ from torch import nn
 from fastformers.config import CompileConfig, Int8Config
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import holds_packed_layers
-from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.modules.own_heads import OwnHead, without_own_head
 from fastformers.quantization import QuantizationReport
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.twin import quantized_twin
@@ -44,11 +44,11 @@ def compile(
 
     Args:
         model: a transformers encoder of a known family, bare or with a head for sequence classification, token
-            classification or question answering, or a
-            :class:`fastformers.modules.span_classifier.SpanClassifier`; float32, in evaluation mode, on the CPU. Of a
-            SentenceTransformer pass ``model[0].auto_model`` and choose ``CompileConfig(pooling=...)``, or pass its
-            folder. Any model's folder will do; one of sentence-transformers pools as its ``modules.json`` says,
-            unless ``config`` does.
+            classification or question answering, or with one of ours
+            (:class:`fastformers.modules.span_classifier.SpanClassifier`, ``pair_classifier.PairClassifier``); float32,
+            in evaluation mode, on the CPU. Of a SentenceTransformer pass ``model[0].auto_model`` and choose
+            ``CompileConfig(pooling=...)``, or pass its folder. Any model's folder will do; one of
+            sentence-transformers pools as its ``modules.json`` says, unless ``config`` does.
         config: see :class:`fastformers.CompileConfig`; an :class:`fastformers.Int8Config` alone says how the layers
             are quantized.
         tokenizer: the model's tokenizer; without it, and without example inputs, layers are not equalised. Of a
@@ -103,7 +103,7 @@ def compile(
         attention=chosen.attention,
         notes=(*translation.notes, *notes),
         report=report,
-        span_head=translation.span_head,
+        text_head=translation.text_head,
     )
 
 
@@ -135,7 +135,7 @@ def _quantized(
         _refuse_vain_options(config.int8)
         return model, None
     int8 = replace(config.int8, never_slower=False)
-    if not isinstance(model, SpanClassifier):
+    if not isinstance(model, OwnHead):
         return quantized_twin(model, int8, tokenizer=tokenizer, texts=texts, progress=progress)
     # Texts for calibration come without spans, and the head stays float32: what is quantized is the encoder.
     encoder, report = quantized_twin(model.encoder, int8, tokenizer=tokenizer, texts=texts, progress=progress)
@@ -158,6 +158,6 @@ def _refuse_vain_options(int8: Int8Config | None) -> None:
 def _configuration(model: nn.Module) -> dict[str, Any]:
     """The transformers configuration, with the class it belongs to, as ``save_pretrained`` writes it."""
     config: Any = model.config
-    inner = model.encoder if isinstance(model, SpanClassifier) else model
+    inner = without_own_head(model)
     stock = next(kind for kind in type(inner).__mro__ if kind.__module__.startswith("transformers.models."))
     return {**config.to_dict(), "architectures": [stock.__name__]}

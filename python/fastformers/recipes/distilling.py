@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastformers.config import DistillConfig
+from fastformers.config import DistillConfig, Head
 from fastformers.distillation import DistillObjective, DistillReport, ModelSize, check_pair, teacher_logits
 from fastformers.distillation.objective import compared_layers
 from fastformers.distillation.teacher_outputs import is_kept
@@ -37,6 +37,7 @@ from fastformers.recipes.model_folder import LONGEST, OpenedModel, learned_from,
 from fastformers.recipes.output_names import work_folder
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, evaluate
+from fastformers.tasks.loading import check_head
 from fastformers.training import train_
 from fastformers.training.checks import check_run, device_of, precision_of
 
@@ -149,6 +150,7 @@ def distill_folders(
     ffn: int | None = None,
     hidden: int | None = None,
     activation: str | None = None,
+    head: Head | None = None,
     config: DistillConfig | None = None,
     max_length: int | None = None,
     unlabelled: str | Path | None = None,
@@ -172,6 +174,9 @@ def distill_folders(
         hidden: width of everything else, a multiple of the head size; ``None`` leaves it. Answers of a narrower student
             are of no use before it has learned; :func:`fastformers.prune_` chooses heads and neurons by their worth.
         activation: of the student's feed-forward network, e.g. ``"relu"``; ``None`` leaves it.
+        head: of a student's checkpoint: ``"cosine"`` compares the two texts of a pair, for encoders of sentence
+            embeddings and labels in order from unlike to alike, see
+            :class:`fastformers.modules.pair_classifier.PairClassifier`; ``None`` for the class's own.
         config: see :class:`fastformers.DistillConfig`.
         max_length: tokens after which texts are cut; ``None``: as the teacher's ``task.json`` says, without one at most
             256; at most the fixed length if there is one.
@@ -207,11 +212,13 @@ def distill_folders(
         layers,
         activation,
         seed=chosen.train.seed,
+        head=head,
         heads=heads,
         intermediate=ffn,
         hidden=hidden,
     )
     data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, unlabelled)
+    check_head(head, data.train.examples)
     work = work_folder(target)
     report = distill(
         teacher.model,

@@ -164,7 +164,7 @@ def _with_float32_attention(encoder: Encoder) -> Encoder:
         config=encoder.config,
         result=encoder.result,
         attention="float32",
-        span_head=encoder.span_head,
+        text_head=encoder.text_head,
     )
 
 

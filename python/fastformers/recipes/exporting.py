@@ -23,6 +23,7 @@ from fastformers.export.native_encoder import native_encoder_model
 from fastformers.export.report import ExportReport, description_file, graph_name, model_file
 from fastformers.files.replaced_file import replace_file
 from fastformers.files.strict_json import json_bytes
+from fastformers.pair_head import PairHead
 from fastformers.recipes import compiling
 from fastformers.recipes.export_check import checked_report, has_int8_layers
 from fastformers.recipes.model_folder import open_model
@@ -245,21 +246,21 @@ def _written(
     encoder: Encoder, precision: str, native: Native | None, tokenizer: Any
 ) -> tuple[Any, ExportReport, Sequence[str]]:
     """The graph, its description, and the names of its layers' outputs."""
-    plan, span_head = encoder.plan, encoder.span_head
+    plan, text_head = encoder.plan, encoder.text_head
     metadata = {"fastformers.precision": precision}
     fused: Mapping[str, tuple[int, int]] = {}
     native_blocks: Mapping[str, tuple[int, int]] = {}
     layer_outputs: Sequence[str] = ()
     if native == "encoder":
         graph = native_encoder_model(
-            plan, encoder.tensors, attention=encoder.attention, span_head=span_head, metadata=metadata
+            plan, encoder.tensors, attention=encoder.attention, text_head=text_head, metadata=metadata
         )
         domains: tuple[str, ...] = (DOMAIN,)
     else:
         written = write_encoder(
             plan,
             encoder.tensors,
-            span_head=span_head,
+            text_head=text_head,
             half=precision == "fp16",
             native_attention=None if native is None else encoder.attention,
             metadata=metadata,
@@ -281,7 +282,8 @@ def _written(
         max_length=plan.max_tokens if tokenization is None else tokenization.max_length,
         token_types=plan.types > 1 and (tokenization is None or tokenization.token_types),
         labels=class_names(encoder.config.get("id2label")),
-        num_spans=0 if span_head is None else span_head.num_spans,
+        num_spans=0 if text_head is None else text_head.num_spans,
+        only_pairs=isinstance(text_head, PairHead),
         notes=_notes(precision, fused, encoder.tensors),
         native=native,
         native_blocks=native_blocks,

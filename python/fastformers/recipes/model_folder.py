@@ -18,6 +18,7 @@ from torch import nn
 
 from fastformers._optional import require
 from fastformers.answers import given_class_names, has_many_labels, same_classes
+from fastformers.config import Head
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.extra_files import ExtraFiles
 from fastformers.files.fields import ENCODER_FORMAT, MANIFEST, TORCH_FORMAT
@@ -134,7 +135,9 @@ def open_model(folder: str | Path) -> OpenedModel:
     return OpenedModel(model.eval(), tokenizer, task_file, path)
 
 
-def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str | None = None) -> OpenedModel:
+def open_for_task(
+    folder: str | Path, task: Task, *, seed: int, activation: str | None = None, head: Head | None = None
+) -> OpenedModel:
     """Opens a model to be trained for a task: a checkpoint of transformers gets a head, one of ours keeps its own.
 
     Weights are float32, whatever they were saved in: steps of training are smaller than half can tell apart.
@@ -144,23 +147,25 @@ def open_for_task(folder: str | Path, task: Task, *, seed: int, activation: str 
         task: the task; a head of its width in a checkpoint is kept.
         seed: of a new head's random weights.
         activation: of a checkpoint's feed-forward layers, e.g. ``"relu"``; ``None`` leaves it.
+        head: of a checkpoint, as :func:`fastformers.tasks.build_model`.
 
     Raises:
-        ConfigError: a model of ours is of another task, or is to get another activation; otherwise as
+        ConfigError: a model of ours is of another task, or is to get another activation or head; otherwise as
             :func:`open_model`, as are the other errors.
     """
     path = _checked(folder)
     if not (path / MANIFEST).is_file():
-        model = build_model(task, path, activation=activation, seed=seed)
+        model = build_model(task, path, activation=activation, head=head, seed=seed)
         return OpenedModel(model, _tokenizer(path), None, path)
     opened = open_model(path)
     found = opened.required_task().task
     if (found.name, found.labels) != (task.name, task.labels):
         raise ConfigError(f"{path} holds a model for {described(found)}; it is to answer {described(task)}")
-    if activation is not None:
-        raise ConfigError(
-            f"activation is {activation!r}, and {path} holds a model that was trained for its task already: leave it"
-        )
+    for name, value in (("activation", activation), ("head", head)):
+        if value is not None:
+            raise ConfigError(
+                f"{name} is {value!r}, and {path} holds a model that was trained for its task already: leave it"
+            )
     return replace(opened, model=with_float32_weights(opened.model))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastformers.config import Int8Config
 from fastformers.errors import ConfigError, FormatError
+from fastformers.files.fields import MANIFEST
 from fastformers.files.strict_json import read_json
 from fastformers.modules.config_names import HEADS, HIDDEN, INTERMEDIATE, LAYERS, check_activation
 from fastformers.recipes.given_models import Form, check_given_models, form_of_folder
@@ -48,7 +49,8 @@ def check_stages(recipe: Recipe, task: Task) -> None:
 
     Raises:
         ConfigError: a stage keeps a layer beyond the last one, or more heads or neurons than a layer has, narrows a
-            model to what its heads do not fill, names an activation that does not exist, changes nothing, or starts
+            model to what its heads do not fill, names an activation that does not exist, changes nothing,
+            puts another head on a model that has one, or starts
             from an INT8 or compiled model that it cannot change; or a given model answers another task. Names the
             stage, and what there is.
         FormatError: a given model's ``task.json`` is damaged.
@@ -60,6 +62,7 @@ def check_stages(recipe: Recipe, task: Task) -> None:
     for stage in recipe.stages:
         _check_changes_something(stage)
         _check_form(stage, forms)
+        _check_head(stage, given, task)
         before = shapes.get(stage.inputs.get("student", stage.inputs.get("model", "")), {})
         activation = stage.options.arguments.get("activation")
         if activation is not None:
@@ -85,6 +88,23 @@ def _check_changes_something(stage: Stage) -> None:
         raise ConfigError(
             f"stage {stage.name!r}: the student is its own teacher: give {', '.join(_CUTS[:-1])} or {_CUTS[-1]}, or "
             "another student"
+        )
+
+
+def _check_head(stage: Stage, given: Mapping[str, Path], task: Task) -> None:
+    """A head of ours goes on a checkpoint that has none yet."""
+    head = stage.options.arguments.get("head")
+    if head is None:
+        return
+    name = stage.inputs["student" if stage.kind == "distill" else "model"]
+    if name not in given or (given[name] / MANIFEST).is_file():
+        raise ConfigError(
+            f"stage {stage.name!r}: head is {head!r}, and {name!r} is trained for its task already and keeps its head: "
+            "leave it out"
+        )
+    if task.kind == "spans":
+        raise ConfigError(
+            f"stage {stage.name!r}: head is {head!r}, and {task.name} marks spans, which have a head of their own"
         )
 
 

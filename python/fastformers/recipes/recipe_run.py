@@ -32,6 +32,7 @@ from fastformers.recipes.scoring import score_model
 from fastformers.recipes.speed import Speed, Timed, spread_over, time_models, timed_with
 from fastformers.tasks import Example, load_examples
 from fastformers.tasks.label_notes import label_notes
+from fastformers.tasks.loading import check_head
 
 __all__ = [
     "StageResult",
@@ -128,6 +129,8 @@ def make_plan(
     given = {name: Path(folder) for name, folder in (models or {}).items()}
     plan = plan_recipe(found.with_paths(None if data is None else Path(data), given), Path(output))
     check_stages(plan.recipe, plan.task)
+    for stage in plan.recipe.stages:
+        check_head(stage.options.arguments.get("head"), plan.train, f"stage {stage.name!r}: ")
     return plan
 
 

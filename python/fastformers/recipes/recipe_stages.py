@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from fastformers.config import CompileConfig, DistillConfig, Int8Config, PruneConfig, TrainConfig
+from fastformers.config import CompileConfig, DistillConfig, Head, Int8Config, PruneConfig, TrainConfig
 from fastformers.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ _ARGUMENT_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("heads", "ffn", "hidden"), (lambda value: type(value) is int and value >= 1, "1 or more")
     ),
+    "head": (lambda value: value in get_args(Head), " or ".join(map(repr, get_args(Head)))),
     "split": (lambda value: value in ("train", "val"), "'train' or 'val'"),
 }
 
@@ -272,11 +273,19 @@ _LAYERS_NOT_TIMED = "it is for timing single torch layers, which a compiled enco
 SHAPING = ("layers", "heads", "ffn", "hidden")
 
 KINDS: Mapping[str, Kind] = {
-    "train": Kind(("model",), TrainConfig, {"activation": str}, _train),
+    "train": Kind(("model",), TrainConfig, {"activation": str, "head": str}, _train),
     "distill": Kind(
         ("teacher", "student"),
         DistillConfig,
-        {"layers": list, "heads": int, "ffn": int, "hidden": int, "activation": str, "unlabelled": str},
+        {
+            "layers": list,
+            "heads": int,
+            "ffn": int,
+            "hidden": int,
+            "activation": str,
+            "head": str,
+            "unlabelled": str,
+        },
         _distill,
         {"train": TrainConfig},
     ),

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from fastformers.config import Head
 from fastformers.distillation import make_student
 from fastformers.errors import ConfigError
 from fastformers.modules.float_weights import with_float32_weights
@@ -41,6 +42,7 @@ def open_student(
     activation: str | None = None,
     *,
     seed: int,
+    head: Head | None = None,
     heads: int | None = None,
     intermediate: int | None = None,
     hidden: int | None = None,
@@ -54,6 +56,7 @@ def open_student(
         layers: layers to keep, from 0; ``None`` keeps all.
         activation: of the feed-forward network; ``None`` leaves it.
         seed: of a new head's random weights.
+        head: of a checkpoint, as :func:`fastformers.tasks.build_model`.
         heads: attention heads of a layer, as :func:`fastformers.distillation.make_student`; so are the next two.
         intermediate: width of the feed-forward network.
         hidden: width of everything else.
@@ -70,11 +73,15 @@ def open_student(
             f"{folder} is the teacher's folder, and no layers are chosen, nor a width or another activation: name the "
             "layers that the student keeps"
         )
+    if is_teacher and head is not None:
+        raise ConfigError(
+            f"head is {head!r}, and {folder} is the teacher's folder: its student has the same; leave it"
+        )
     if is_teacher:
         teacher.check_not_compiled("cut into a student")
         student = Student(with_float32_weights(deepcopy(teacher.model)), teacher.tokenizer)
     else:
-        opened = open_for_task(folder, task, seed=seed)
+        opened = open_for_task(folder, task, seed=seed, head=head)
         student = Student(opened.model, opened.tokenizer)
     if not is_cut:
         return student

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from fastformers.answers import given_class_names, same_classes
-from fastformers.config import TrainConfig
+from fastformers.config import Head, TrainConfig
 from fastformers.errors import ConfigError
 from fastformers.files.fields import MANIFEST
 from fastformers.files.replaced_folder import check_place
@@ -24,7 +24,7 @@ from fastformers.tasks import (
     load_examples,
 )
 from fastformers.tasks.custom import CUSTOM, task_with_labels
-from fastformers.tasks.loading import check_second_texts
+from fastformers.tasks.loading import check_head, check_second_texts
 from fastformers.training import TrainingReport, train_
 from fastformers.training.progress import ProgressCallback
 
@@ -46,6 +46,7 @@ def train(
     truncation: Truncation | None = None,
     lost_spans: LostSpans = "drop",
     activation: str | None = None,
+    head: Head | None = None,
     overwrite: bool = False,
     progress: ProgressCallback | bool | None = True,
 ) -> TrainingReport:
@@ -69,6 +70,9 @@ def train(
             of transformers ``"keep_question"``.
         lost_spans: likewise; how many examples are dropped is in the report.
         activation: of the feed-forward layers, e.g. ``"relu"``; ``None`` leaves it. Checkpoints of transformers only.
+        head: ``"cosine"`` compares the two texts of a pair, for encoders of sentence embeddings and labels in order
+            from unlike to alike, see :class:`fastformers.modules.pair_classifier.PairClassifier`; ``None`` for the
+            class's own. Checkpoints of transformers only.
         overwrite: replace a model saved there before.
         progress: as :func:`fastformers.training.train_`.
 
@@ -89,7 +93,7 @@ def train(
     target = Path(output).absolute()
     check_place(target, overwrite, MANIFEST)
     chosen = _in_order_of(Path(checkpoint_dir), _task(task, data_dir, regression))
-    opened = open_for_task(checkpoint_dir, chosen, seed=config.seed, activation=activation)
+    opened = open_for_task(checkpoint_dir, chosen, seed=config.seed, activation=activation, head=head)
     model, tokenizer = opened.model, opened.tokenizer
     before = opened.task_file or TaskFile(chosen, LONGEST)
     if max_length is None:
@@ -101,6 +105,7 @@ def train(
         for split in ("train", "val")
     )
     check_second_texts(learned.examples, scored.examples, "val")
+    check_head(head, learned.examples)
     task_file = learned_from(task_file, model, learned, scored)
     work = work_folder(target)
     report = train_(model, learned, scored, config, work_dir=work, progress=progress)

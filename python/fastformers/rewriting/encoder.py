@@ -18,11 +18,12 @@ from fastformers.errors import ConfigError, DeviceError, DtypeError, ShapeError,
 from fastformers.rewriting.outputs import output_class
 from fastformers.rewriting.padding import PositionRule, Ragged, integers_of, pack, spread
 from fastformers.span_head import SpanHead
+from fastformers.text_head import TextHead, logits_of
 
 __all__ = ["Encoder"]
 
 #: State that copies share: it is never written.
-_SHARED = frozenset({"plan", "tensors", "span_head", "_native"})
+_SHARED = frozenset({"plan", "tensors", "text_head", "_native"})
 
 
 class Encoder(nn.Module):
@@ -42,7 +43,7 @@ class Encoder(nn.Module):
         attention: ``"auto"``, ``"float32"`` or ``"int8"``.
         notes: what the user should know.
         report: how its linear layers were quantized, if they were.
-        span_head: turns the rows of marked spans into logits; calls then need ``spans``.
+        text_head: turns rows into logits; over marked spans calls then need ``spans``.
 
     Attributes:
         plan: as given.
@@ -53,7 +54,7 @@ class Encoder(nn.Module):
         attention: as given.
         notes: as given.
         report: as given.
-        span_head: as given.
+        text_head: as given.
 
     Raises:
         ShapeError, ConfigError, NonFiniteError: plan and tensors do not fit, or hold NaN; names the tensor.
@@ -79,7 +80,7 @@ class Encoder(nn.Module):
         attention: str = "auto",
         notes: tuple[str, ...] = (),
         report: Any | None = None,
-        span_head: SpanHead | None = None,
+        text_head: TextHead | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -89,7 +90,7 @@ class Encoder(nn.Module):
         self.attention = attention
         self.notes = notes
         self.report = report
-        self.span_head = span_head
+        self.text_head = text_head
         self._threads = threads or 0
         self._make()
         super().train(False)
@@ -102,7 +103,7 @@ class Encoder(nn.Module):
         self._names = [output.name for output in self.plan.outputs]
         self._rule = _position_rule(self.plan, self.tensors)
         self._class = output_class(self.result)
-        given = self._names if self.span_head is None else ["logits"]
+        given = self._names if self.text_head is None else ["logits"]
         absent = set(given) - getattr(self._class, "__dataclass_fields__", {}).keys()
         if absent:
             raise ConfigError(f"{self.result} has no {min(absent)!r}, which the encoder puts out")
@@ -144,7 +145,7 @@ class Encoder(nn.Module):
             ConfigError: an argument that is refused.
         """
         _refuse(inputs_embeds=inputs_embeds, labels=labels, **others)
-        if spans is not None and self.span_head is None:
+        if spans is not None and not isinstance(self.text_head, SpanHead):
             raise ConfigError("spans are given, and the model reads none: leave them out")
         if input_ids is None:
             raise ConfigError("input_ids is missing: a compiled encoder begins at token ids")
@@ -152,8 +153,8 @@ class Encoder(nn.Module):
         arrays = self._native.forward(
             ragged.ids, self._types(ragged), ragged.offsets, self._names, self._threads
         )
-        if self.span_head is not None:
-            logits = torch.from_numpy(_span_logits(self.span_head, arrays[0], ragged, spans))
+        if self.text_head is not None:
+            logits = torch.from_numpy(_logits(self.text_head, arrays[0], ragged, spans))
             return (logits,) if return_dict is False else self._class(logits=logits)
         found = {
             output.name: _placed(output.name, array, ragged, output.rows == "all")
@@ -250,17 +251,11 @@ class Encoder(nn.Module):
         )
 
 
-def _span_logits(
-    head: SpanHead, rows: NDArray[Any], ragged: Ragged, spans: Tensor | None
-) -> NDArray[np.float32]:
-    if spans is None:
-        raise ShapeError(
-            f"spans is missing, must be of shape [{len(ragged.offsets) - 1}, {head.num_spans}, 2]"
-        )
-    ranges = integers_of(spans, "spans")
-    if ragged.keep is not None and ranges.ndim == 3:  # counted from the first token that is no padding
-        ranges = ranges - ragged.keep.argmax(axis=1)[:, None, None]
-    return head.logits(rows, ragged.offsets, ranges)
+def _logits(head: TextHead, rows: NDArray[Any], ragged: Ragged, spans: Tensor | None) -> NDArray[np.float32]:
+    ranges = None if spans is None else integers_of(spans, "spans")
+    if ranges is not None and ragged.keep is not None and ranges.ndim == 3:
+        ranges = ranges - ragged.keep.argmax(axis=1)[:, None, None]  # from the first token that is no padding
+    return logits_of(head, rows, ragged.offsets, ragged.ids, ranges)
 
 
 def _position_rule(plan: EncoderPlan, tensors: Mapping[str, Any]) -> PositionRule:

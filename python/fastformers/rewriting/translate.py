@@ -16,20 +16,23 @@ from fastformers.encoder_plan import Activation, EncoderPlan, HeadStep, LayerPla
 from fastformers.errors import ConfigError, ShapeError
 from fastformers.kernels import quantize_embedding_rows
 from fastformers.modules.activations import activation_name
+from fastformers.modules.own_heads import OWN_HEADS, OwnHead
+from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.modules.rowwise_embedding import RowwiseEmbedding
-from fastformers.modules.span_classifier import SpanClassifier
+from fastformers.pair_head import PairHead
 from fastformers.rewriting.checks import attribute, check_classes, check_model, child, unsupported
 from fastformers.rewriting.families import FAMILIES, family_of
 from fastformers.rewriting.family import Family, Head, Step
 from fastformers.rewriting.linears import Linear, Tensors, array_of, read_linear, stacked
 from fastformers.rewriting.outputs import EMBEDDING_RESULT
 from fastformers.span_head import SpanHead
+from fastformers.text_head import TextHead
 
 __all__ = ["EMBEDDING", "Translation", "check_supported", "translate"]
 
 #: Name of the output, and of the output class, of an encoder that puts out sentence embeddings.
 EMBEDDING = "embedding"
-_SPAN_RESULT = "SequenceClassifierOutput"
+_OWN_RESULT = "SequenceClassifierOutput"
 _ROWS_OF_OPTION: dict[str, Rows] = {"cls": "first", "mean": "mean"}
 _FFN_ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
 
@@ -43,14 +46,14 @@ class Translation:
         tensors: by the names of :mod:`fastformers.encoder_plan`. Float32 ones share the model's memory where they can.
         result: name of the output class.
         notes: what the caller should know besides.
-        span_head: of a span classifier, whose plan puts out the rows of its encoder.
+        text_head: of a span or pair classifier, whose plan puts out the rows of its encoder.
     """
 
     plan: EncoderPlan
     tensors: Tensors
     result: str
     notes: tuple[str, ...] = ()
-    span_head: SpanHead | None = None
+    text_head: TextHead | None = None
 
 
 def check_supported(model: nn.Module, pooling: Literal["mean", "first"] | None = None) -> None:
@@ -97,21 +100,22 @@ def translate(
     """
     family, encoder, head = _parts(model, pooling)
     found = _Translator(model, encoder, family).run(head, pooling, normalize, int8_embeddings)
-    if not isinstance(model, SpanClassifier):
+    if not isinstance(model, OwnHead):
         return found
-    return replace(found, result=_SPAN_RESULT, span_head=_span_head(model, found.plan.hidden))
+    return replace(found, result=_OWN_RESULT, text_head=_text_head(model, found.plan.hidden))
 
 
 def _parts(
     model: nn.Module, pooling: Literal["mean", "first"] | None
 ) -> tuple[Family, nn.Module, Head | None]:
-    """The family, the encoder inside the model, and its head, unless that reads spans."""
-    if isinstance(model, SpanClassifier):
+    """The family, the encoder inside the model, and its head, unless that is one of ours."""
+    if isinstance(model, OwnHead):
         if pooling is not None:
             raise ConfigError(
-                f"pooling={pooling!r} is for base encoders; a span classifier has a head: leave it out"
+                f"pooling={pooling!r} is for base encoders; a {type(model).__name__} has a head: leave it out"
             )
-        check_classes(model, SpanClassifier.__module__, {"": SpanClassifier.__name__})
+        kind = next(each for each in OWN_HEADS.values() if isinstance(model, each))
+        check_classes(model, kind.__module__, {"": kind.__name__})
         model = model.encoder
     if model.training:
         raise unsupported("the model is in training mode: call model.eval() first")
@@ -135,14 +139,19 @@ def _parts(
     return family, encoder, head
 
 
-def _span_head(model: SpanClassifier, hidden: int) -> SpanHead:
+def _text_head(model: OwnHead, hidden: int) -> TextHead:
     linear = read_linear(model.classifier, "classifier")
     if linear.scale is not None or linear.activation != "none":
-        raise unsupported("the classifier of a span classifier is INT8: it stays float32")
-    num_spans = int(model.config.num_spans)
-    _expect("classifier", linear.depth, num_spans * hidden)
+        raise unsupported(f"the classifier of a {type(model).__name__} is INT8: it stays float32")
     bias = np.zeros(linear.rows, np.float32) if linear.bias is None else linear.bias
-    return SpanHead(num_spans, model.config.span_fill, linear.weight, bias)
+    config = model.config
+    if isinstance(model, PairClassifier):
+        _expect("classifier", linear.depth, 1)
+        ids = int(config.pair_separator_token_id), int(config.pair_first_token_id)
+        return PairHead(*ids, linear.weight, bias)
+    num_spans = int(config.num_spans)
+    _expect("classifier", linear.depth, num_spans * hidden)
+    return SpanHead(num_spans, config.span_fill, linear.weight, bias)
 
 
 def _is_sentence_transformer(model: nn.Module) -> bool:

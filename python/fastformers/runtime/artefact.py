@@ -13,7 +13,7 @@ from fastformers.kernels import NativeEncoder
 from fastformers.runtime.artefact_folder import EncoderArtefact, Verify, read_artefact
 from fastformers.runtime.encoder_manifest import Tokenization, check_attention
 from fastformers.runtime.tokenizer_files import open_tokenizer
-from fastformers.span_head import SpanHead
+from fastformers.text_head import TextHead
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,7 +34,7 @@ class LoadedEncoder:
         tokenization: the tokenizer's settings; ``None`` without one.
         labels: names of the logits' columns; ``None`` when it is no classifier.
         attention: the setting it was packed with.
-        span_head: of a span classifier; ``None`` for other models.
+        text_head: of a span or pair classifier; ``None`` for other models.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class LoadedEncoder:
     tokenization: Tokenization | None
     labels: tuple[str, ...] | None
     attention: str
-    span_head: SpanHead | None = None
+    text_head: TextHead | None = None
 
     @property
     def max_length(self) -> int:
@@ -96,7 +96,7 @@ def load_artefact(
         tokenization=manifest.tokenization,
         labels=manifest.labels,
         attention=chosen,
-        span_head=artefact.span_head,
+        text_head=artefact.text_head,
     )
 
 

@@ -30,7 +30,7 @@ from fastformers.files.plain_file import OpenFolder
 from fastformers.files.replaced_folder import replaced_folder
 from fastformers.files.strict_json import MOST_JSON_BYTES, json_bytes, parse_json
 from fastformers.kernels import NativeEncoder
-from fastformers.runtime.encoder_manifest import EncoderManifest, FileEntry, SpanHeadEntry, check_attention
+from fastformers.runtime.encoder_manifest import EncoderManifest, FileEntry, check_attention, head_entry
 from fastformers.runtime.expected_tensors import check_layout, check_values, expected_tensors
 from fastformers.runtime.golden import Golden
 from fastformers.runtime.readouts import Readout, readouts
@@ -42,7 +42,7 @@ from fastformers.runtime.tokenizer_files import (
     tokenization_of,
     write_tokenizer,
 )
-from fastformers.span_head import SpanHead
+from fastformers.text_head import TextHead
 
 __all__ = ["EncoderArtefact", "Verify", "read_artefact", "save_artefact"]
 
@@ -66,7 +66,7 @@ class EncoderArtefact:
         golden: sequences with their outputs.
         tokenizer_json: content of ``tokenizer.json``; ``None`` when no tokenizer was saved.
         report: what conversion measured; ``None`` when there is none.
-        span_head: of a span classifier; ``None`` for other models.
+        text_head: of a span or pair classifier; ``None`` for other models.
     """
 
     manifest: EncoderManifest
@@ -75,7 +75,7 @@ class EncoderArtefact:
     golden: Golden
     tokenizer_json: bytes | None
     report: dict[str, Any] | None
-    span_head: SpanHead | None = None
+    text_head: TextHead | None = None
 
     @property
     def plan(self) -> EncoderPlan:
@@ -96,7 +96,7 @@ def save_artefact(
     result: str | None = None,
     notes: tuple[str, ...] = (),
     source: Mapping[str, str] | None = None,
-    span_head: SpanHead | None = None,
+    text_head: TextHead | None = None,
     extra: ExtraFiles | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -114,7 +114,7 @@ def save_artefact(
         result: class of transformers' outputs that the torch-side encoder returns.
         notes: what the user should know.
         source: where the model came from, for people.
-        span_head: of a span classifier.
+        text_head: of a span or pair classifier.
         extra: further JSON files by name.
         overwrite: replace an artefact saved there before.
 
@@ -133,7 +133,7 @@ def save_artefact(
     _check_arguments(plan, tensors, attention)
     plain = {key: value for key, value in config.items() if key != "auto_map"}  # would point at code
     with replaced_folder(Path(path), overwrite, marker=MANIFEST) as folder:
-        write_tensors(folder / TENSORS, {**tensors, **({} if span_head is None else span_head.tensors())})
+        write_tensors(folder / TENSORS, {**tensors, **({} if text_head is None else text_head.tensors())})
         native = native or NativeEncoder(plan.to_dict(), dict(tensors), 0, attention)
         golden = Golden.record(plan, native)
         write_tensors(folder / GOLDEN, golden.tensors())
@@ -147,11 +147,11 @@ def save_artefact(
             plan=plan,
             attention=attention,
             tokenization=None if tokenizer is None else tokenization_of(tokenizer, plan),
-            labels=_labels(readouts(plan, span_head), config),
+            labels=_labels(readouts(plan, text_head), config),
             result=result,
             notes=notes,
             source=dict(source or {}),
-            span_head=None if span_head is None else SpanHeadEntry.of(span_head),
+            text_head=head_entry(text_head),
             golden_tokens=len(golden.ids),
             golden_sequences=len(golden.lengths),
             files={file.name: _noted(folder, file.name) for file in sorted(folder.iterdir())},
@@ -241,15 +241,15 @@ def _read(folder: OpenFolder, verify: Verify) -> EncoderArtefact:
     plan = manifest.plan
     golden_rules = Golden.rules(plan, manifest.golden_tokens, manifest.golden_sequences)
     golden = Golden.from_tensors(plan, read_tensors(contents[GOLDEN], GOLDEN, golden_rules))
-    entry = manifest.span_head
+    entry = manifest.text_head
     rules = {**expected_tensors(plan), **({} if entry is None else entry.rules(plan.hidden))}
     tensors = dict(read_tensors(contents[TENSORS], TENSORS, rules))
-    span_head = None if entry is None else SpanHead.taken_from(tensors, entry.num_spans, entry.fill)
-    _check_labels(manifest.labels, readouts(plan, span_head))
+    text_head = None if entry is None else entry.taken_from(tensors)
+    _check_labels(manifest.labels, readouts(plan, text_head))
     return EncoderArtefact(
         manifest=manifest,
         tensors=tensors,
-        span_head=span_head,
+        text_head=text_head,
         config=_config(contents, CONFIG) or {},
         golden=golden,
         tokenizer_json=_tokenizer(contents),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from fastformers.config import AttentionMode
 from fastformers.encoder_plan import EncoderPlan
@@ -24,14 +24,18 @@ from fastformers.files.fields import (
     short,
     size_field,
 )
+from fastformers.pair_head import PairHead
 from fastformers.runtime.expected_tensors import TensorRule, expected_tensors
 from fastformers.span_head import SPAN_FILLS, SpanFill, SpanHead
+from fastformers.text_head import TextHead
 
 __all__ = [
     "FORMAT_VERSION",
     "EncoderManifest",
     "FileEntry",
+    "PairHeadEntry",
     "SpanHeadEntry",
+    "TextHeadEntry",
     "Tokenization",
     "check_attention",
 ]
@@ -98,15 +102,49 @@ class SpanHeadEntry:
     labels: int
     fill: SpanFill
 
-    @classmethod
-    def of(cls, head: SpanHead) -> SpanHeadEntry:
-        """Notes a head."""
-        return cls(head.num_spans, head.labels, head.fill)
+    def taken_from(self, tensors: dict[str, Any]) -> SpanHead:
+        """Takes the head's tensors out of those of the file."""
+        return SpanHead.taken_from(tensors, self.num_spans, self.fill)
 
     def rules(self, hidden: int) -> dict[str, TensorRule]:
         """Returns the rules of its tensors, beside those of :func:`expected_tensors`."""
         shapes = SpanHead.shapes(self.num_spans, self.labels, hidden)
         return {name: TensorRule(shape=shape) for name, shape in shapes.items()}
+
+
+@dataclass(frozen=True)
+class PairHeadEntry:
+    """The head of a pair classifier without its weights.
+
+    Attributes:
+        labels: width of the logits.
+        separator_id: the token that ends each text.
+        first_id: the special token before the first text.
+    """
+
+    labels: int
+    separator_id: int
+    first_id: int
+
+    def taken_from(self, tensors: dict[str, Any]) -> PairHead:
+        """Takes the head's tensors out of those of the file."""
+        return PairHead.taken_from(tensors, self.separator_id, self.first_id)
+
+    def rules(self, hidden: int) -> dict[str, TensorRule]:
+        """Returns the rules of its tensors, beside those of :func:`expected_tensors`; no one depends on ``hidden``."""
+        return {name: TensorRule(shape=shape) for name, shape in PairHead.shapes(self.labels).items()}
+
+
+TextHeadEntry: TypeAlias = SpanHeadEntry | PairHeadEntry
+
+
+def head_entry(head: TextHead | None) -> TextHeadEntry | None:
+    """Notes a head; ``None`` for none."""
+    if head is None:
+        return None
+    if isinstance(head, PairHead):
+        return PairHeadEntry(head.labels, head.separator_id, head.first_id)
+    return SpanHeadEntry(head.num_spans, head.labels, head.fill)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +159,7 @@ class EncoderManifest:
         result: class of transformers' outputs that the torch-side encoder returns; ``None`` for none.
         notes: what its user should know.
         source: where the model came from, name -> text; for people.
-        span_head: of a span classifier; ``None`` for other models.
+        text_head: of a span or pair classifier; ``None`` for other models.
         golden_tokens: tokens of all golden sequences.
         golden_sequences: how many golden sequences there are.
         files: file name -> what was noted of it.
@@ -139,7 +177,7 @@ class EncoderManifest:
     golden_sequences: int
     files: dict[str, FileEntry]
     written_by: str
-    span_head: SpanHeadEntry | None = None
+    text_head: TextHeadEntry | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values, format name and version first."""
@@ -154,7 +192,8 @@ class EncoderManifest:
             "labels": None if self.labels is None else list(self.labels),
             "result": self.result,
             "notes": list(self.notes),
-            "span_head": None if self.span_head is None else asdict(self.span_head),
+            "span_head": asdict(self.text_head) if isinstance(self.text_head, SpanHeadEntry) else None,
+            "pair_head": asdict(self.text_head) if isinstance(self.text_head, PairHeadEntry) else None,
             "golden_tokens": self.golden_tokens,
             "golden_sequences": self.golden_sequences,
             "files": {name: asdict(entry) for name, entry in self.files.items()},
@@ -181,7 +220,7 @@ class EncoderManifest:
             golden_sequences=_count(content, "golden_sequences", 1, _MOST_GOLDEN_TOKENS),
             files=_files(field_of(content, "files", dict)),
             written_by=field_of(content, "written_by", str),
-            span_head=_span_head(content),
+            text_head=_text_head(content, plan),
         )
 
 
@@ -195,7 +234,15 @@ def check_attention(attention: str) -> None:
         raise ConfigError(f"attention is {attention!r}; allowed: {', '.join(map(repr, _ATTENTIONS))}")
 
 
-def _span_head(content: Mapping[str, Any]) -> SpanHeadEntry | None:
+def _text_head(content: Mapping[str, Any], plan: EncoderPlan) -> TextHeadEntry | None:
+    if content.get("pair_head") is not None:
+        if content.get("span_head") is not None:
+            raise FormatError(
+                "fastformers.json has a span_head and a pair_head; a model has one of them at most"
+            )
+        values = field_of(content, "pair_head", dict)
+        ids = (_count(values, name, 0, plan.vocab - 1) for name in ("separator_id", "first_id"))
+        return PairHeadEntry(_count(values, "labels", 1, _MOST_LABELS), *ids)
     if content.get("span_head") is None:
         return None
     values = field_of(content, "span_head", dict)

@@ -38,13 +38,14 @@ from fastformers.errors import (
     UnsupportedModelError,
 )
 from fastformers.kernels import InstancePool, NativeEncoder, Ticket
+from fastformers.pair_head import PairHead
 from fastformers.runtime.arrangement import Count, arrange
 from fastformers.runtime.artefact import load_artefact
 from fastformers.runtime.encoder_calls import EncoderCalls
 from fastformers.runtime.futures import CompletionThread, EngineFuture
 from fastformers.runtime.readouts import Readout, readouts
 from fastformers.runtime.tuning import Arrangement, Goal, Tuning, read_tuning
-from fastformers.span_head import SpanHead
+from fastformers.text_head import TextHead
 from fastformers.tokenization import (
     RaggedBatch,
     Text,
@@ -121,7 +122,7 @@ class Engine:
         max_length: tokens after which texts are cut; ``None``, or more than the plan takes, is the plan's
             ``max_tokens``.
         token_types: tell the model which text of a pair a token belongs to, if it can be told.
-        span_head: of a span classifier, which reads each text as a :class:`SpanText`.
+        text_head: of a span classifier, which reads each text as a :class:`SpanText`, or a pair classifier.
         instances: how many compute at once.
         threads: threads of each instance.
         batch_tokens: most tokens in one piece of work; longer lists of texts are cut into several.
@@ -156,7 +157,7 @@ class Engine:
         many_labels: bool = False,
         max_length: int | None = None,
         token_types: bool = True,
-        span_head: SpanHead | None = None,
+        text_head: TextHead | None = None,
         instances: Count = "auto",
         threads: Count = "auto",
         batch_tokens: Count = "auto",
@@ -169,12 +170,13 @@ class Engine:
         _check_count("max_length", longest, None)
         self._native = native
         self._plan = plan
-        self._span_head = span_head
-        self._readouts = readouts(plan, span_head)
+        self._text_head = text_head
+        self._readouts = readouts(plan, text_head)
         self._labels = _checked_labels(labels, self._readouts.get("logits"))
         self._many_labels = many_labels
-        num_spans = 0 if span_head is None else span_head.num_spans
-        self._texts = TextEncoder(tokenizer, min(longest, plan.max_tokens), num_spans)
+        num_spans = 0 if text_head is None else text_head.num_spans
+        only_pairs = isinstance(text_head, PairHead)
+        self._texts = TextEncoder(tokenizer, min(longest, plan.max_tokens), num_spans, only_pairs=only_pairs)
         self._token_types = token_types and plan.types > 1
         self._arrangement = arrange(instances, threads, batch_tokens, tuning, goal)
         if not isinstance(pin, bool):
@@ -227,7 +229,7 @@ class Engine:
             many_labels=has_many_labels(artefact.config.get("problem_type")),
             max_length=artefact.max_length,
             token_types=artefact.tokenization is None or artefact.tokenization.token_types,
-            span_head=artefact.span_head,
+            text_head=artefact.text_head,
             instances=instances,
             threads=threads,
             batch_tokens=batch_tokens,
@@ -247,7 +249,7 @@ class Engine:
             many_labels=self._many_labels,
             max_length=self.max_length,
             token_types=self._token_types,
-            span_head=self._span_head,
+            text_head=self._text_head,
             instances=arrangement.instances,
             threads=arrangement.threads,
             batch_tokens=arrangement.batch_tokens,
@@ -305,7 +307,7 @@ class Engine:
         Raises:
             UnsupportedModelError: the model has neither, or reads marked spans; otherwise as :meth:`predict`.
         """
-        if self._span_head is not None:
+        if self._text_head is not None and self._text_head.num_spans:
             raise UnsupportedModelError(
                 "rerank gives the model plain texts, and it reads texts with marked spans"
             )

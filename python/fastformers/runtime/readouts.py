@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an engine's answers are read from: an output of the plan, or a span head over one."""
+"""What an engine's answers are read from: an output of the plan, or a head over the rows of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from fastformers.encoder_plan import EncoderPlan, OutputPlan
-from fastformers.span_head import SpanHead
+from fastformers.text_head import TextHead, logits_of
 
 if TYPE_CHECKING:
     from fastformers.tokenization import RaggedBatch
@@ -32,22 +32,22 @@ class Readout:
     output: str
     columns: int
     per_token: bool
-    head: SpanHead | None = None
+    head: TextHead | None = None
 
     def rows(self, array: NDArray[Any], batch: RaggedBatch) -> NDArray[Any]:
         """Returns the rows of a batch, float32 [texts or tokens, columns].
 
         Args:
             array: what the plan's output is for the batch.
-            batch: with spans where there is a head.
+            batch: with spans where the head reads them.
         """
-        if self.head is None or batch.spans is None:
+        if self.head is None:
             return array
-        return self.head.logits(array, batch.offsets, batch.spans)
+        return logits_of(self.head, array, batch.offsets, batch.ids, batch.spans)
 
 
-def readouts(plan: EncoderPlan, head: SpanHead | None) -> Mapping[str, Readout]:
-    """Returns what a model puts out, by name: the plan's outputs, or the ``"logits"`` of a span head over the first."""
+def readouts(plan: EncoderPlan, head: TextHead | None) -> Mapping[str, Readout]:
+    """Returns what a model puts out, by name: the plan's outputs, or the ``"logits"`` of a head over the first."""
     if head is not None:
         return {"logits": Readout(plan.outputs[0].name, head.labels, per_token=False, head=head)}
     return {output.name: _of(output, plan) for output in plan.outputs}

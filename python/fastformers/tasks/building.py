@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A model for a task from a checkpoint: transformers' own class, or the span classifier.
+"""A model for a task from a checkpoint: transformers' own class, or one of our heads on its encoder.
 
 What a checkpoint lacks may only be the head. A checkpoint whose encoder is of other shapes, or incomplete, is refused:
 transformers would fill the gaps with random numbers.
@@ -7,6 +7,7 @@ transformers would fill the gaps with random numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from torch import nn
 
 from fastformers._optional import require
 from fastformers.answers import given_class_names, same_classes
+from fastformers.config import Head
 from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
 from fastformers.files.strict_json import read_json
 from fastformers.modules.config_names import set_activation_, set_known_
 from fastformers.modules.float_weights import with_float32_weights
+from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quiet_loading import quiet_loading
 from fastformers.tasks.task import Task
@@ -49,6 +52,7 @@ def build_model(
     *,
     dropout: float | None = None,
     activation: str | None = None,
+    head: Head | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """Loads an encoder and puts the task's head on it.
@@ -60,14 +64,18 @@ def build_model(
         dropout: every dropout share of the model, 0 to below 1; ``None`` leaves them as they are.
         activation: of the feed-forward layers, e.g. ``"relu"``; ``None`` leaves it. Another one than the checkpoint was
             trained with changes every answer until the model is trained again.
+        head: ``"cosine"`` compares the two texts of a pair, see
+            :class:`fastformers.modules.pair_classifier.PairClassifier`: for encoders of sentence embeddings, and labels
+            in order from unlike to alike. ``None`` for the task's own.
         seed: of the head's random weights; the global random state is left as it was.
 
     Returns:
         The model in evaluation mode: ``AutoModelForSequenceClassification``'s class, or
-        :class:`fastformers.modules.span_classifier.SpanClassifier` for tasks with spans.
+        :class:`fastformers.modules.span_classifier.SpanClassifier` for tasks with spans, or that of ``head``.
 
     Raises:
-        ConfigError: the folder holds no model, or an argument is out of range or unknown to the family.
+        ConfigError: the folder holds no model, or an argument is out of range or unknown to the family, or ``head`` is
+            for a task that marks spans, or the tokenizer has no separator.
         FormatError: transformers cannot read the config, or the weights.
         UnsupportedModelError: the checkpoint's encoder is incomplete or does not fit its config.
         MissingExtraError: transformers is not installed.
@@ -82,7 +90,7 @@ def build_model(
     config = _config(transformers, task, folder, dropout, activation)
     with quiet_loading(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _BUILDERS[task.kind](transformers, task, folder, config)
+        model = _builder(task, head)(transformers, task, folder, config)
     return model.eval()
 
 
@@ -138,6 +146,28 @@ def _spans(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Modul
     return SpanClassifier(encoder, len(task.span_texts), task.num_labels, float(share))
 
 
+def _pairs(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    separator = tokenizer.sep_token_id
+    if separator is None:
+        raise ConfigError(
+            f"{folder}'s tokenizer has no separator token, by which head='cosine' tells the texts of a pair apart"
+        )
+    first = separator if tokenizer.cls_token_id is None else tokenizer.cls_token_id
+    encoder = _loaded(transformers.AutoModel, folder, config)
+    return PairClassifier(encoder, task.num_labels, separator_id=int(separator), first_id=int(first))
+
+
+def _builder(task: Task, head: str | None) -> Callable[[Any, Task, Path, Any], nn.Module]:
+    if head is None:
+        return _BUILDERS[task.kind]
+    if head not in _HEAD_BUILDERS:
+        raise ConfigError(f"head is {head!r}; allowed: {', '.join(_HEAD_BUILDERS)}")
+    if task.kind == "spans":
+        raise ConfigError(f"head is {head!r}, and {task.name} marks spans, which have a head of their own")
+    return _HEAD_BUILDERS[head]
+
+
 def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
     """Loads weights and checks that only a head was missing or of another width."""
     try:
@@ -163,3 +193,5 @@ def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
 
 
 _BUILDERS = {"classification": _sequence, "regression": _sequence, "spans": _spans}
+#: Heads that a checkpoint can get instead.
+_HEAD_BUILDERS = {"cosine": _pairs}

@@ -16,7 +16,7 @@ from fastformers.tasks.example import Example
 from fastformers.tasks.hub import is_hub, load_hub_examples
 from fastformers.tasks.task import Split, Task
 
-__all__ = ["check_second_texts", "have_pairs", "load_examples"]
+__all__ = ["check_head", "check_second_texts", "have_pairs", "load_examples"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,6 +64,25 @@ def check_second_texts(train: Sequence[Example], others: Sequence[Example], spli
     if None not in (ours, theirs) and ours != theirs:
         one, other = ("train", split) if ours else (split, "train")
         raise ConfigError(f"the {one} set has pairs of texts and the {other} set none: give both text_pair")
+
+
+def check_head(head: str | None, examples: Sequence[Example], place: str = "") -> None:
+    """Refuses a head that compares the two texts of a pair where an example has one.
+
+    Args:
+        head: as for :func:`fastformers.tasks.build_model`.
+        examples: to be learned from.
+        place: what stands before the message.
+
+    Raises:
+        ConfigError: names the example.
+    """
+    single = next((example for example in examples if example.text_pair is None), None)
+    if head is not None and single is not None:
+        raise ConfigError(
+            f"{place}head is {head!r}, which compares the two texts of a pair, and example {single.guid} has one: "
+            "leave it out"
+        )
 
 
 def have_pairs(examples: Sequence[Example]) -> bool | None:

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""The head that compares two texts on the whole road: trained, distilled, pruned, quantized, compiled, asked."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fastformers as ff
+from fastformers.errors import ConfigError
+from fastformers.modules.pair_classifier import PairClassifier
+from fastformers.recipes.compile_folder import compile_folder
+from fastformers.recipes.model_folder import open_model
+from fastformers.recipes.pruning import prune_folder
+from fastformers.recipes.quantizing import quantize_folder
+from fastformers.recipes.recipe_run import make_plan
+
+WORDS = "the cat sat on mat dog ran because so not".split()
+LABELS = ("other", "same")
+QUICK = ff.TrainConfig(epochs=10, learning_rate=1e-3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of texts of equal or of other words, and texts without a second one."""
+    folder = tmp_path_factory.mktemp("pairs")
+    choose = random.Random(0)
+    for name, count in (("train", 64), ("val", 32)):
+        rows = []
+        for place in range(count):
+            words = choose.sample(WORDS, k=6)
+            same = place % 2
+            second = words[:3] if same else words[3:]
+            choose.shuffle(second)
+            rows.append({"text": " ".join(words[:3]), "text_pair": " ".join(second), "label": LABELS[same]})
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    single = folder / "single"
+    single.mkdir()
+    for name in ("train", "val"):
+        lines = [json.dumps({"text": word, "label": LABELS[place % 2]}) for place, word in enumerate(WORDS)]
+        (single / f"{name}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_checkpoint: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("teacher") / "out"
+    report = ff.train(tiny_checkpoint, data, out, config=QUICK, head="cosine", progress=None)
+    assert report.score == 100.0
+    return out
+
+
+def test_every_verb_takes_what_the_one_before_made(
+    teacher: Path, tiny_checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    config = ff.DistillConfig(train=QUICK)
+    ff.distill_folders(
+        teacher, tiny_checkpoint, data, tmp_path / "student", head="cosine", config=config, progress=None
+    )
+    prune_folder(tmp_path / "student", tmp_path / "pruned", data, ff.PruneConfig(heads=0.5, ffn=0.5))
+    ff.train(tmp_path / "pruned", data, tmp_path / "again", config=QUICK, progress=None)
+    quantize_folder(tmp_path / "again", tmp_path / "int8", ff.Int8Config(never_slower=False))
+    opened = open_model(tmp_path / "int8")
+    assert type(opened.model) is PairClassifier
+    assert type(opened.model.classifier) is torch.nn.Linear
+    compile_folder(tmp_path / "again", tmp_path / "compiled", ff.CompileConfig())
+    asked: list[Any] = [("the cat sat", "sat the cat"), ("the cat sat", "dog ran so")]
+    answers = ff.predict(tmp_path / "compiled", asked)
+    assert [answer.label for answer in answers] == ["same", "other"]
+
+
+def test_layers_of_a_teacher_are_a_student_with_its_head(teacher: Path, data: Path, tmp_path: Path) -> None:
+    config = ff.DistillConfig(train=QUICK)
+    for name, cut in (("cut", {"layers": (0, 2)}), ("narrow", {"hidden": 32})):
+        ff.distill_folders(teacher, teacher, data, tmp_path / name, config=config, progress=None, **cut)
+        assert type(open_model(tmp_path / name).model) is PairClassifier
+
+
+def test_a_smaller_vocabulary_keeps_the_answers(teacher: Path, data: Path) -> None:
+    opened = open_model(teacher)
+    texts = [("the cat sat", "sat the cat"), ("dog ran", "so not")]
+
+    def logits(tokenizer: Any) -> np.ndarray[Any, Any]:
+        rows = [tokenizer(*pair, return_tensors="pt") for pair in texts]
+        with torch.no_grad():
+            return np.concatenate([opened.model(**dict(row)).logits.numpy() for row in rows])
+
+    before = logits(opened.tokenizer)
+    smaller = ff.prune_vocabulary_(opened.model, opened.tokenizer, texts)
+    assert len(smaller) < len(opened.tokenizer)
+    assert opened.model.config.pair_separator_token_id == smaller.sep_token_id
+    assert np.array_equal(logits(smaller), before)
+
+
+def test_texts_without_a_second_one_are_refused(tiny_checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"compares the two texts of a pair, and example .* has one"):
+        ff.train(
+            tiny_checkpoint, data / "single", tmp_path / "out", config=QUICK, head="cosine", progress=None
+        )
+
+
+def test_a_trained_model_and_the_teachers_own_folder_keep_their_heads(
+    teacher: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"head is 'cosine'.*trained for its task already"):
+        ff.train(teacher, data, tmp_path / "out", config=QUICK, head="cosine", progress=None)
+    with pytest.raises(ConfigError, match=r"head is 'cosine'.*its student has the same"):
+        ff.distill_folders(
+            teacher, teacher, data, tmp_path / "out", head="cosine", layers=(0, 1), progress=None
+        )
+
+
+@pytest.mark.parametrize(
+    ("folder", "stages", "message"),
+    [
+        (
+            "",
+            [{"name": "t", "kind": "train", "model": "base", "head": "dot"}],
+            "head is 'dot', must be 'cosine'",
+        ),
+        (
+            "single",
+            [{"name": "t", "kind": "train", "model": "base", "head": "cosine"}],
+            "stage 't': head is 'cosine'.*has one",
+        ),
+        (
+            "",
+            [
+                {"name": "t", "kind": "train", "model": "base"},
+                {"name": "s", "kind": "train", "model": "t", "head": "cosine"},
+            ],
+            "stage 's': head is 'cosine', and 't' is trained",
+        ),
+    ],
+)
+def test_a_recipe_tells_a_head_that_does_not_fit_before_anything_runs(
+    tiny_checkpoint: Path, data: Path, tmp_path: Path, folder: str, stages: list[Any], message: str
+) -> None:
+    lines = ["[recipe]", "[models]", 'base = ""']
+    for stage in stages:
+        lines += ["[[stage]]", *(f"{key} = {json.dumps(value)}" for key, value in stage.items())]
+    path = tmp_path / "recipe.toml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=message):
+        make_plan(path, tmp_path / "out", data=data / folder, models={"base": tiny_checkpoint})
