@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import word_pieces
 
 import fastformers as ff
-from fastformers.errors import ConfigError, FormatError, UnsupportedModelError
+from fastformers.errors import CalibrationError, ConfigError, FormatError, UnsupportedModelError
 from fastformers.modules.pair_classifier import PairClassifier
 
 FLOAT = ff.CompileConfig(int8=None)
@@ -138,3 +139,15 @@ def test_spans_a_changed_head_and_pooling_are_refused() -> None:
     model.__class__ = Other
     with pytest.raises(UnsupportedModelError, match="forward"):
         ff.compile(model, FLOAT)
+
+
+def test_it_is_calibrated_on_pairs() -> None:
+    tokenizer = word_pieces(["the", "of", "and"])
+    assert (tokenizer.cls_token_id, tokenizer.sep_token_id) == (2, 3)
+    model = classifier()
+    report = ff.quantize_(model, ff.Int8Config(never_slower=False), tokenizer=tokenizer)
+    assert "pairs of bundled texts" in report.calibration
+    with pytest.raises(CalibrationError, match="give pairs"):
+        ff.quantize_(
+            classifier(), ff.Int8Config(never_slower=False), tokenizer=tokenizer, texts=["a text"] * 9
+        )

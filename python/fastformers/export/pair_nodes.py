@@ -62,4 +62,7 @@ def _direction(graph: GraphBuilder, rows: str, of: str) -> str:
     total = graph.node(
         "Squeeze", [graph.node("MatMul", [factors, rows], _PLACE), graph.number([1], np.int64)], _PLACE
     )
-    return graph.node("LpNormalization", [total], _PLACE, axis=-1, p=2)
+    length = graph.node("ReduceL2", [total], _PLACE, axes=[-1], keepdims=1)
+    is_none = graph.node("Not", [graph.node("Cast", [length], _PLACE, to=_BOOL)], _PLACE)
+    divisor = graph.node("Add", [length, graph.node("Cast", [is_none], _PLACE, to=_FLOAT)], _PLACE)
+    return graph.node("Div", [total, divisor], _PLACE)

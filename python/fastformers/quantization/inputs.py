@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
 from fastformers.config import Int8Config
 from fastformers.errors import CalibrationError
+from fastformers.modules.pair_classifier import PairClassifier
 
 __all__ = ["LEAST_TEXTS", "Batch", "Examples", "bundled_texts", "collect_examples", "input_of_call"]
 
@@ -84,12 +86,16 @@ def collect_examples(
         The examples, or None when there is neither a tokenizer nor anything given.
 
     Raises:
-        CalibrationError: too few, of mixed or unknown kind, or texts without a tokenizer.
+        CalibrationError: too few, of mixed or unknown kind, texts without a tokenizer, or single texts for a model
+            that compares pairs.
     """
     if texts is None:
         if tokenizer is None:
             return None
-        kept = _spread(bundled_texts(), config.max_texts)
+        kept: list[Text] = _spread(bundled_texts(), config.max_texts)
+        if isinstance(model, PairClassifier):  # which says the same of all single texts
+            kept = list(pairwise(kept))
+            return _tokenized(model, config, tokenizer, kept, f"{len(kept)} pairs of bundled texts")
         return _tokenized(model, config, tokenizer, kept, f"{len(kept)} bundled texts")
     if isinstance(texts, str | bytes | Mapping | Tensor):
         raise CalibrationError(
@@ -114,6 +120,10 @@ def _from_texts(
         raise CalibrationError(
             f"{len(given)} texts are too few to calibrate on: give at least {LEAST_TEXTS}, better 64 to 128, or none "
             "at all to use the bundled ones"
+        )
+    if isinstance(model, PairClassifier) and isinstance(given[0], str):
+        raise CalibrationError(
+            "the texts are single ones, and the model compares the two of a pair: give pairs"
         )
     if tokenizer is None:
         raise CalibrationError(
