@@ -69,6 +69,21 @@ def test_logits_rise_from_the_first_label_to_the_last_with_likeness() -> None:
     torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-5)
 
 
+def test_it_starts_from_the_middle_of_the_texts_that_it_learns_from() -> None:
+    model = make()
+    model.start_from_(torch.tensor([0.7, 0.8, 0.9]))
+    assert model.classifier.weight[:, 0].tolist() == [-5.0, 5.0]
+    assert model.classifier.bias.tolist() == [4.0, -4.0]
+    number = make(1)
+    number.start_from_(torch.tensor([0.7, 0.8, 0.9]), torch.tensor([1.0, 2.0, 3.0]))
+    assert number.classifier.weight.item() == pytest.approx(10.0)
+    assert number.classifier.bias.item() == pytest.approx(2.0 - 8.0)
+    number.start_from_(
+        torch.tensor([0.8, 0.8]), torch.tensor([1.0, 3.0])
+    )  # all alike: the scale stays finite
+    assert number.classifier.weight.item() == pytest.approx(2**0.5 / 0.01)
+
+
 def test_it_learns_what_is_alike() -> None:
     model = make().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -75,6 +75,37 @@ def test_every_verb_takes_what_the_one_before_made(
     assert [answer.label for answer in answers] == ["same", "other"]
 
 
+@pytest.mark.parametrize("regression", [False, True])
+def test_a_new_head_starts_in_the_middle_of_what_it_is_to_learn(
+    regression: bool, tiny_checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    for name in ("train", "val"):
+        rows = [json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()]
+        numbers = (
+            [{**row, "label": 3.0 + 2.0 * LABELS.index(row["label"])} for row in rows] if regression else rows
+        )
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in numbers))
+    barely = ff.TrainConfig(max_steps=1, learning_rate=1e-9, batch_size=8)
+    ff.train(
+        tiny_checkpoint,
+        tmp_path,
+        tmp_path / "out",
+        config=barely,
+        head="cosine",
+        regression=regression,
+        progress=None,
+    )
+    opened = open_model(tmp_path / "out")
+    scores = []
+    for row in map(json.loads, (tmp_path / "train.jsonl").read_text().splitlines()):
+        with torch.no_grad():
+            encoded = opened.tokenizer(row["text"], row["text_pair"], return_tensors="pt")
+            scores.append(opened.model(**dict(encoded)).logits[0])
+    logits = torch.stack(scores)
+    middle = float(logits.mean()) if regression else float((logits[:, 1] - logits[:, 0]).mean())
+    assert middle == pytest.approx(4.0 if regression else 0.0, abs=0.1)  # the mean cosine is rounded to 0.01
+
+
 def test_layers_of_a_teacher_are_a_student_with_its_head(teacher: Path, data: Path, tmp_path: Path) -> None:
     config = ff.DistillConfig(train=QUICK)
     for name, cut in (("cut", {"layers": (0, 2)}), ("narrow", {"hidden": 32})):

@@ -92,10 +92,10 @@ def collect_examples(
     if texts is None:
         if tokenizer is None:
             return None
-        kept: list[Text] = _spread(bundled_texts(), config.max_texts)
+        kept = _spread(bundled_texts(), config.max_texts)
         if isinstance(model, PairClassifier):  # which says the same of all single texts
-            kept = list(pairwise(kept))
-            return _tokenized(model, config, tokenizer, kept, f"{len(kept)} pairs of bundled texts")
+            pairs = list(pairwise(kept))
+            return _tokenized(model, config, tokenizer, pairs, f"{len(pairs)} pairs of bundled texts")
         return _tokenized(model, config, tokenizer, kept, f"{len(kept)} bundled texts")
     if isinstance(texts, str | bytes | Mapping | Tensor):
         raise CalibrationError(

@@ -35,9 +35,9 @@ from fastformers.quantization.progress import ProgressCallback
 from fastformers.recipes.distilling_data import PairData, pair_data
 from fastformers.recipes.model_folder import LONGEST, OpenedModel, learned_from, open_model, save_model
 from fastformers.recipes.output_names import work_folder
+from fastformers.recipes.pair_start import start_head_
 from fastformers.recipes.students import open_student
 from fastformers.tasks import EncodedExamples, evaluate
-from fastformers.tasks.loading import check_head
 from fastformers.training import train_
 from fastformers.training.checks import check_run, device_of, precision_of
 
@@ -218,7 +218,7 @@ def distill_folders(
         hidden=hidden,
     )
     data = pair_data(Path(data_dir), task_file, student.tokenizer, teacher.tokenizer, unlabelled)
-    check_head(head, data.train.examples)
+    start_head_(student.model, head, data.train)
     work = work_folder(target)
     report = distill(
         teacher.model,

@@ -14,6 +14,7 @@ from fastformers.files.replaced_folder import check_place
 from fastformers.files.strict_json import read_json
 from fastformers.recipes.model_folder import LONGEST, learned_from, open_for_task, save_model
 from fastformers.recipes.output_names import work_folder
+from fastformers.recipes.pair_start import start_head_
 from fastformers.tasks import (
     LostSpans,
     Task,
@@ -24,7 +25,7 @@ from fastformers.tasks import (
     load_examples,
 )
 from fastformers.tasks.custom import CUSTOM, task_with_labels
-from fastformers.tasks.loading import check_head, check_second_texts
+from fastformers.tasks.loading import check_second_texts
 from fastformers.training import TrainingReport, train_
 from fastformers.training.progress import ProgressCallback
 
@@ -105,7 +106,7 @@ def train(
         for split in ("train", "val")
     )
     check_second_texts(learned.examples, scored.examples, "val")
-    check_head(head, learned.examples)
+    start_head_(model, head, learned)
     task_file = learned_from(task_file, model, learned, scored)
     work = work_folder(target)
     report = train_(model, learned, scored, config, work_dir=work, progress=progress)
