@@ -106,6 +106,32 @@ def test_a_new_head_starts_in_the_middle_of_what_it_is_to_learn(
     assert middle == pytest.approx(4.0 if regression else 0.0, abs=0.1)  # the mean cosine is rounded to 0.01
 
 
+def test_a_student_that_predicts_numbers_learns_from_texts_without_any(
+    tiny_checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    further = []
+    for name in ("train", "val"):
+        rows = [json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()]
+        numbers = [{**row, "label": float(LABELS.index(row["label"]))} for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in numbers))
+        further = [{name: row[name] for name in ("text", "text_pair")} for row in rows]
+    (tmp_path / "further.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in further))
+    once = ff.TrainConfig(epochs=1, batch_size=8)
+    teacher = tmp_path / "teacher"
+    ff.train(tiny_checkpoint, tmp_path, teacher, config=once, head="cosine", regression=True, progress=None)
+    report = ff.distill_folders(
+        teacher,
+        tiny_checkpoint,
+        tmp_path,
+        tmp_path / "student",
+        head="cosine",
+        unlabelled=tmp_path / "further.jsonl",
+        config=ff.DistillConfig(train=once),
+        progress=None,
+    )
+    assert (report.examples, report.unlabelled) == (64 + 32, 32)
+
+
 def test_layers_of_a_teacher_are_a_student_with_its_head(teacher: Path, data: Path, tmp_path: Path) -> None:
     config = ff.DistillConfig(train=QUICK)
     for name, cut in (("cut", {"layers": (0, 2)}), ("narrow", {"hidden": 32})):

@@ -33,17 +33,25 @@ def start_head_(model: torch.nn.Module, head: Head | None, learned: EncodedExamp
         ConfigError: the head compares the two texts of a pair, and an example has one.
     """
     check_head(head, learned.examples)
-    if head is None or not isinstance(model, PairClassifier) or len(learned) < 2:
+    if head is None or not isinstance(model, PairClassifier):
         return
-    step = -(-len(learned) // _MOST_TEXTS)
-    some = learned.subset(range(0, len(learned), step))
+    is_number = model.config.num_labels == 1
+    some = _some(learned, labelled=is_number)
+    if len(some) < 2:
+        return
     collate = Collator(some.tokenizer)
     cosines = []
     with evaluating(model), torch.no_grad():
         for start in range(0, len(some), _BATCH):
             batch = collate([some[place] for place in range(start, min(start + _BATCH, len(some)))])
             cosines.append(model.cosines(**accepted_inputs(model, batch))[0])
-    numbers = (
-        torch.tensor([float(example["labels"]) for example in some]) if model.config.num_labels == 1 else None
-    )
+    numbers = torch.tensor([float(example["labels"]) for example in some]) if is_number else None
     model.start_from_(torch.cat(cosines), numbers)
+
+
+def _some(learned: EncodedExamples, *, labelled: bool) -> EncodedExamples:
+    """Examples evenly spread; with ``labelled`` only such as have a label, which a distillation's need not."""
+    places = [
+        place for place, example in enumerate(learned.examples) if not labelled or example.label is not None
+    ]
+    return learned.subset(places[:: max(1, -(-len(places) // _MOST_TEXTS))])
