@@ -151,3 +151,14 @@ def test_it_is_calibrated_on_pairs() -> None:
         ff.quantize_(
             classifier(), ff.Int8Config(never_slower=False), tokenizer=tokenizer, texts=["a text"] * 9
         )
+
+
+def test_a_compiled_one_is_calibrated_on_pairs_and_its_own_answers_are_compared() -> None:
+    tokenizer = word_pieces(["the", "of", "and"])
+    report = ff.compile(classifier(), tokenizer=tokenizer).report
+    assert report is not None
+    assert "pairs of bundled texts" in report.calibration
+    assert report.agreement is not None
+    assert "nearest" not in report.agreement.disagreement_of
+    with pytest.raises(CalibrationError, match="give pairs"):
+        ff.compile(classifier(), tokenizer=tokenizer, texts=["a text"] * 9)

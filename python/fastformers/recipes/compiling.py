@@ -14,7 +14,8 @@ from torch import nn
 from fastformers.config import CompileConfig, Int8Config
 from fastformers.errors import ConfigError, UnsupportedModelError
 from fastformers.modules import holds_packed_layers
-from fastformers.modules.own_heads import OwnHead, without_own_head
+from fastformers.modules.own_heads import without_own_head
+from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quantization import QuantizationReport
 from fastformers.quantization.progress import ProgressCallback
 from fastformers.quantization.twin import quantized_twin
@@ -135,7 +136,7 @@ def _quantized(
         _refuse_vain_options(config.int8)
         return model, None
     int8 = replace(config.int8, never_slower=False)
-    if not isinstance(model, OwnHead):
+    if not isinstance(model, SpanClassifier):
         return quantized_twin(model, int8, tokenizer=tokenizer, texts=texts, progress=progress)
     # Texts for calibration come without spans, and the head stays float32: what is quantized is the encoder.
     encoder, report = quantized_twin(model.encoder, int8, tokenizer=tokenizer, texts=texts, progress=progress)
