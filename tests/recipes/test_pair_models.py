@@ -20,6 +20,8 @@ from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.pruning import prune_folder
 from fastformers.recipes.quantizing import quantize_folder
 from fastformers.recipes.recipe_run import make_plan
+from fastformers.recipes.search_checks import check_search
+from fastformers.recipes.search_space import SearchSpace
 
 WORDS = "the cat sat on mat dog ran because so not".split()
 LABELS = ("other", "same")
@@ -206,3 +208,49 @@ def test_a_recipe_tells_a_head_that_does_not_fit_before_anything_runs(
     path.write_text("\n".join(lines))
     with pytest.raises(ConfigError, match=message):
         make_plan(path, tmp_path / "out", data=data / folder, models={"base": tiny_checkpoint})
+
+
+SEARCH = """
+[recipe]
+[models]
+base = ""
+[[stage]]
+name = "t"
+kind = "train"
+model = "base"
+[search]
+teacher = "t"
+student = "base"
+depth = [1]
+heads = [0.5]
+head = "cosine"
+"""
+
+
+def test_the_students_of_a_search_get_the_head_before_they_are_pruned(
+    tiny_checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(SEARCH)
+    plan = make_plan(path, tmp_path / "out", data=data, models={"base": tiny_checkpoint})
+    space = SearchSpace.of(plan.recipe)
+    layers = check_search(plan.recipe, space, plan.task)
+    stages = space.recipe_for(plan.recipe, next(space.candidates()), layers).stages
+    heads = {stage.name: stage.options.arguments.get("head") for stage in stages if stage.kind == "distill"}
+    assert heads == {"1-layers": "cosine", "1-layers-h50-f100": None}
+
+
+def test_a_search_tells_of_single_texts_before_anything_runs(
+    tiny_checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(SEARCH)
+    with pytest.raises(ConfigError, match=r"\[search\] head is 'cosine'.*has one"):
+        ff.search(
+            path,
+            tmp_path / "out",
+            data=data / "single",
+            models={"base": tiny_checkpoint},
+            max_drop=1.0,
+            progress=False,
+        )

@@ -46,6 +46,7 @@ from fastformers.recipes.search_space import (
 from fastformers.recipes.search_times import SearchTimes, Timing
 from fastformers.recipes.speed import Timed, spread_over, time_models, timed_with
 from fastformers.tasks import TaskFile
+from fastformers.tasks.loading import check_head
 
 __all__ = ["SearchPoint", "SearchReport", "search"]
 
@@ -181,6 +182,7 @@ def search(
     plan = make_plan(path, output, data=data, models=models)
     space = SearchSpace.of(plan.recipe)
     layers = check_search(plan.recipe, space, plan.task)
+    check_head(space.training.get("head"), plan.train, "[search] ")
     Path(output).mkdir(parents=True, exist_ok=True)
     with only_run(Path(output)):
         report = _Search(plan, space, layers, Path(output), max_drop, target_speedup, progress).run()

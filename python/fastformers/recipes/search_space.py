@@ -217,7 +217,8 @@ class SearchSpace:
             shares = {name: share for name, share in pruning.items() if share < 1}
             stages.append(_stage(candidate.weights_name, "prune", {"model": whole}, shares))
             inputs = {"teacher": whole, "student": candidate.weights_name}
-            stages.append(_stage(last, "distill", inputs, self.training))
+            again = {name: value for name, value in self.training.items() if name != "head"}  # it has one
+            stages.append(_stage(last, "distill", inputs, again))
         stages.append(_stage(candidate.name, "compile", {"model": last}, {"float32": not candidate.int8}))
         return replace(recipe, stages=tuple(stages))
 
