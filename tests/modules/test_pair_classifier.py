@@ -133,3 +133,12 @@ def test_arguments_out_of_range_are_refused(change: dict[str, Any], message: str
     arguments = {"num_labels": 2, "separator_id": END, "first_id": FIRST, **change}
     with pytest.raises(ConfigError, match=message):
         PairClassifier(make().encoder, **arguments)
+
+
+def test_long_texts_in_half_do_not_overflow() -> None:
+    ids = torch.full((1, 4099), 5)
+    ids[0, 0], ids[0, 2049], ids[0, 4098] = 2, 3, 3
+    hidden = torch.full(
+        (1, 4099, 8), 40.0, dtype=torch.float16
+    )  # 2048 of them add up to 81920, halves end at 65504
+    assert cosine_of_pairs(hidden, ids, torch.ones_like(ids), 3, 2).item() == pytest.approx(1.0)

@@ -151,7 +151,7 @@ class PairClassifier(nn.Module):
             options: to the encoder, e.g. ``output_hidden_states=True``.
         """
         cosine, encoded = self.cosines(input_ids, attention_mask, token_type_ids, **options)
-        logits = self.classifier(cosine[:, None])
+        logits = self.classifier(cosine[:, None].to(self.classifier.weight.dtype))
         return self._output_class(
             loss=None if labels is None else _loss(logits, labels),
             logits=logits,
@@ -173,7 +173,7 @@ def cosine_of_pairs(
         first_id: the special token before the first text.
 
     Returns:
-        Shape [batch]; 0 where one of the texts has no token.
+        Float32, shape [batch]; 0 where one of the texts has no token.
     """
     kept = attention_mask.bool()
     ends = (input_ids == separator_id) & kept
@@ -185,7 +185,8 @@ def cosine_of_pairs(
 
 def _mean(hidden: Tensor, of: Tensor) -> Tensor:
     weights = of[..., None].to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+    total = (hidden * weights).sum(1, dtype=torch.float32)  # of a long text beyond the largest float16
+    return total / of.sum(1, keepdim=True).clamp(min=1)
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
