@@ -24,8 +24,6 @@ from fastformers.quantization.manifest import LayerEntry, Manifest
 
 __all__ = ["TensorFile", "fill", "hollow_model", "open_tensors"]
 
-#: What an artefact calls the only class that is ours and not of transformers.
-
 _ATTENTIONS = ("eager", "sdpa")
 
 
