@@ -71,7 +71,7 @@ def test_logits_rise_from_the_first_label_to_the_last_with_likeness() -> None:
 
 def test_it_starts_from_the_middle_of_the_texts_that_it_learns_from() -> None:
     model = make()
-    model.start_from_(torch.tensor([0.7, 0.8, 0.9]))
+    model.start_from_(torch.tensor([0.7, 0.8, 0.9]), torch.tensor([0, 1, 1]))
     assert model.classifier.weight[:, 0].tolist() == [-5.0, 5.0]
     assert model.classifier.bias.tolist() == [4.0, -4.0]
     number = make(1)
@@ -82,6 +82,25 @@ def test_it_starts_from_the_middle_of_the_texts_that_it_learns_from() -> None:
         torch.tensor([0.8, 0.8]), torch.tensor([1.0, 3.0])
     )  # all alike: the scale stays finite
     assert number.classifier.weight.item() == pytest.approx(2**0.5 / 0.01)
+
+
+@pytest.mark.parametrize(
+    ("labels", "weights"),
+    [
+        ([0, 0, 1, 1, 2, 2], [-5.0, 0.0, 5.0]),
+        ([2, 2, 1, 1, 0, 0], [5.0, 0.0, -5.0]),
+        ([1, 1, 2, 2, 0, 0], [5.0, -5.0, 0.0]),
+        ([0, 0, 0, 0, 0, 0], [-5.0, 0.0, 5.0]),  # classes without texts say nothing
+        ([0, 2, 2, 0, 1, 1], [-5.0, 5.0, 0.0]),  # 0 and 2 are equally alike and stay as they stand, below 1
+    ],
+)
+def test_the_class_of_the_most_alike_texts_gets_the_largest_weight(
+    labels: list[int], weights: list[float]
+) -> None:
+    model = make(3)
+    model.start_from_(torch.tensor([0.5, 0.5, 0.6, 0.6, 0.7, 0.7]), torch.tensor(labels))
+    assert model.classifier.weight[:, 0].tolist() == weights
+    torch.testing.assert_close(model.classifier.bias, -0.6 * model.classifier.weight[:, 0])
 
 
 def test_it_learns_what_is_alike() -> None:

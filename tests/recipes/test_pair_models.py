@@ -134,6 +134,28 @@ def test_a_student_that_predicts_numbers_learns_from_texts_without_any(
     assert (report.examples, report.unlabelled) == (64 + 32, 32)
 
 
+def test_a_new_head_finds_out_which_label_means_alike(
+    tiny_checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    barely = ff.TrainConfig(max_steps=1, learning_rate=1e-9, batch_size=8)
+    scores = []
+    for names in (
+        LABELS,
+        ("unlike", "same"),
+    ):  # in the order of their names the alike ones come last, and first
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name in ("train", "val"):
+            rows = [json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()]
+            renamed = [{**row, "label": names[LABELS.index(row["label"])]} for row in rows]
+            (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in renamed))
+        report = ff.train(
+            tiny_checkpoint, folder, folder / "out", config=barely, head="cosine", progress=None
+        )
+        scores.append(report.score)
+    assert scores[0] == scores[1] > 70
+
+
 def test_layers_of_a_teacher_are_a_student_with_its_head(teacher: Path, data: Path, tmp_path: Path) -> None:
     config = ff.DistillConfig(train=QUICK)
     for name, cut in (("cut", {"layers": (0, 2)}), ("narrow", {"hidden": 32})):

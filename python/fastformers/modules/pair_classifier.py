@@ -30,7 +30,8 @@ class PairClassifier(nn.Module):
     """An encoder of transformers with a head that compares both texts of a pair.
 
     ``logits = weight * cosine + bias``, the cosine that of the mean rows of the first and of the second text, special
-    tokens left out. The labels stand in order from unlike to alike: at first, the last one's weight is largest.
+    tokens left out. Labels are to say how alike the texts are; at first, the last one stands for the most alike, unless
+    :meth:`start_from_` has seen which one does.
 
     Args:
         encoder: a base model (``AutoModel``); taken over, and its pooler, which nothing reads, taken out.
@@ -96,26 +97,32 @@ class PairClassifier(nn.Module):
             first_id=config.pair_first_token_id,
         )
 
-    def start_from_(self, cosines: Tensor, labels: Tensor | None = None) -> None:
+    def start_from_(self, cosines: Tensor, labels: Tensor) -> None:
         """Sets the head so that texts to be learned from lie in the middle of its range; call it before training.
 
         Encoders put any two sentences at a cosine well above 0 (MiniLM those of COPA's pairs at 0.75 in the mean), and
-        to a head without a bias all of them would be alike.
+        to a head without a bias all of them would be alike. The largest weight goes to the class whose texts are the
+        most alike; classes whose mean cosines differ by less than 0.01 keep their order.
 
         Args:
             cosines: of pairs of texts, shape [n], n >= 2.
-            labels: for one output the numbers to predict, shape [n].
+            labels: their classes, int64, or for one output the numbers to predict, shape [n].
         """
         middle, spread = (
             round(float(cosines.mean()), 2),
             max(round(float(cosines.std()), 2), _LEAST_DEVIATION),
         )
         with torch.no_grad():
-            if labels is None:
-                self.classifier.bias.copy_(-middle * self.classifier.weight[:, 0])
-            else:
-                self.classifier.weight.fill_(float(labels.std()) / spread)
-                self.classifier.bias.copy_(labels.mean() - middle * self.classifier.weight[:, 0])
+            weight, bias = self.classifier.weight[:, 0], self.classifier.bias
+            if self.config.num_labels == 1:
+                weight.fill_(float(labels.float().std()) / spread)
+                bias.copy_(labels.float().mean() - middle * weight)
+                return
+            of_class = [cosines[labels == place] for place in range(self.config.num_labels)]
+            means = [round(float(some.mean()), 2) if len(some) else middle for some in of_class]
+            ascending = sorted(range(len(means)), key=means.__getitem__)
+            weight[ascending] = weight.sort().values
+            bias.copy_(-middle * weight)
 
     def cosines(
         self,

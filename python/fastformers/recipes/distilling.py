@@ -175,7 +175,7 @@ def distill_folders(
             are of no use before it has learned; :func:`fastformers.prune_` chooses heads and neurons by their worth.
         activation: of the student's feed-forward network, e.g. ``"relu"``; ``None`` leaves it.
         head: of a student's checkpoint: ``"cosine"`` compares the two texts of a pair, for encoders of sentence
-            embeddings and labels in order from unlike to alike, see
+            embeddings and labels that say how alike both are, see
             :class:`fastformers.modules.pair_classifier.PairClassifier`; ``None`` for the class's own.
         config: see :class:`fastformers.DistillConfig`.
         max_length: tokens after which texts are cut; ``None``: as the teacher's ``task.json`` says, without one at most

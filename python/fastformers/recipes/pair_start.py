@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Where a new head that compares two texts starts: in the middle of the cosines of the texts that it is to learn from.
+"""Where a new head that compares two texts starts: in the middle of the cosines of what it is to learn from.
 
-A bias moves by about the learning rate in a step, so one that has to cross several units would never arrive.
+Its classes stand in the order of their texts' likeness. Weights move by about the learning rate in a step, so that ones
+which have to cross several units would not arrive.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ def start_head_(model: torch.nn.Module, head: Head | None, learned: EncodedExamp
     check_head(head, learned.examples)
     if head is None or not isinstance(model, PairClassifier):
         return
-    is_number = model.config.num_labels == 1
-    some = _some(learned, labelled=is_number)
+    some = _labelled(learned)
     if len(some) < 2:
         return
     collate = Collator(some.tokenizer)
@@ -45,13 +45,11 @@ def start_head_(model: torch.nn.Module, head: Head | None, learned: EncodedExamp
         for start in range(0, len(some), _BATCH):
             batch = collate([some[place] for place in range(start, min(start + _BATCH, len(some)))])
             cosines.append(model.cosines(**accepted_inputs(model, batch))[0])
-    numbers = torch.tensor([float(example["labels"]) for example in some]) if is_number else None
-    model.start_from_(torch.cat(cosines), numbers)
+    labels = torch.tensor([example["labels"] for example in some])
+    model.start_from_(torch.cat(cosines), labels)
 
 
-def _some(learned: EncodedExamples, *, labelled: bool) -> EncodedExamples:
-    """Examples evenly spread; with ``labelled`` only such as have a label, which a distillation's need not."""
-    places = [
-        place for place, example in enumerate(learned.examples) if not labelled or example.label is not None
-    ]
+def _labelled(learned: EncodedExamples) -> EncodedExamples:
+    """Examples evenly spread that have a label, which not all of a distillation's need."""
+    places = [place for place, example in enumerate(learned.examples) if example.label is not None]
     return learned.subset(places[:: max(1, -(-len(places) // _MOST_TEXTS))])

@@ -71,8 +71,8 @@ def train(
             of transformers ``"keep_question"``.
         lost_spans: likewise; how many examples are dropped is in the report.
         activation: of the feed-forward layers, e.g. ``"relu"``; ``None`` leaves it. Checkpoints of transformers only.
-        head: ``"cosine"`` compares the two texts of a pair, for encoders of sentence embeddings and labels in order
-            from unlike to alike, see :class:`fastformers.modules.pair_classifier.PairClassifier`; ``None`` for the
+        head: ``"cosine"`` compares the two texts of a pair, for encoders of sentence embeddings and labels that say
+            how alike both are, see :class:`fastformers.modules.pair_classifier.PairClassifier`; ``None`` for the
             class's own. Checkpoints of transformers only.
         overwrite: replace a model saved there before.
         progress: as :func:`fastformers.training.train_`.

@@ -66,7 +66,7 @@ def build_model(
             trained with changes every answer until the model is trained again.
         head: ``"cosine"`` compares the two texts of a pair, see
             :class:`fastformers.modules.pair_classifier.PairClassifier`: for encoders of sentence embeddings, and labels
-            in order from unlike to alike. ``None`` for the task's own.
+            that say how alike both are. ``None`` for the task's own.
         seed: of the head's random weights; the global random state is left as it was.
 
     Returns:
