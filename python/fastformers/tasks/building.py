@@ -7,7 +7,6 @@ transformers would fill the gaps with random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from fastformers.modules.span_classifier import SpanClassifier
 from fastformers.quiet_loading import quiet_loading
 from fastformers.tasks.task import Task
 
-__all__ = ["build_model"]
+__all__ = ["build_model", "check_head_of_task"]
 
 _PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 #: Names that model families give their dropout shares in a config.
@@ -87,10 +86,12 @@ def build_model(
     folder = Path(checkpoint_dir)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: it must be a folder that transformers saved")
+    check_head_of_task(head, task)
     config = _config(transformers, task, folder, dropout, activation)
     with quiet_loading(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _builder(task, head)(transformers, task, folder, config)
+        build = _BUILDERS[task.kind] if head is None else _HEAD_BUILDERS[head]
+        model = build(transformers, task, folder, config)
     return model.eval()
 
 
@@ -158,14 +159,25 @@ def _pairs(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Modul
     return PairClassifier(encoder, task.num_labels, separator_id=int(separator), first_id=int(first))
 
 
-def _builder(task: Task, head: str | None) -> Callable[[Any, Task, Path, Any], nn.Module]:
+def check_head_of_task(head: str | None, task: Task, place: str = "") -> None:
+    """Refuses a head that does not exist, or that a task has no use for.
+
+    Args:
+        head: as for :func:`build_model`.
+        task: the task.
+        place: what stands before the message.
+
+    Raises:
+        ConfigError: says which heads there are, or what the task has.
+    """
     if head is None:
-        return _BUILDERS[task.kind]
+        return
     if head not in _HEAD_BUILDERS:
-        raise ConfigError(f"head is {head!r}; allowed: {', '.join(_HEAD_BUILDERS)}")
+        raise ConfigError(f"{place}head is {head!r}; allowed: {', '.join(_HEAD_BUILDERS)}")
     if task.kind == "spans":
-        raise ConfigError(f"head is {head!r}, and {task.name} marks spans, which have a head of their own")
-    return _HEAD_BUILDERS[head]
+        raise ConfigError(
+            f"{place}head is {head!r}, and {task.name} marks spans, which have a head of their own"
+        )
 
 
 def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
