@@ -48,6 +48,9 @@ def test_a_missing_model_and_a_malformed_one_are_usage_errors(
     status, _, err = run(capsys, *arguments, "--model", "large")
     assert status == ExitCode.USAGE
     assert "NAME=DIR" in err
+    status, _, err = run(capsys, *arguments, "--model", "large=a", "--model", "large=b")
+    assert status == ExitCode.USAGE
+    assert "--model large=... is there twice, with a and b" in err
     assert not (tmp_path / "out").exists()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -73,7 +74,7 @@ def run(
     from fastformers.recipes import dry_run as planning
     from fastformers.recipes import recipe_run, recipe_search
 
-    models = dict(_pair(text) for text in model or ())
+    models = _folders(model or ())
     searching = max_drop is not None or target_speedup is not None
     if dry_run:
         plan = recipe_run.make_plan(recipe, output, data=data, models=models)
@@ -96,6 +97,17 @@ def run(
         return
     report = recipe_run.recipe(recipe, output, data=data, models=models, progress=not as_json)
     print_report(report, output, as_json=as_json)
+
+
+def _folders(texts: Sequence[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, folder in map(_pair, texts):
+        if name in found:
+            raise ConfigError(
+                f"--model {name}=... is there twice, with {found[name]} and {folder}: leave one out"
+            )
+        found[name] = folder
+    return found
 
 
 def _pair(text: str) -> tuple[str, Path]:
