@@ -3,7 +3,8 @@
 
 For RTE: premise and hypothesis of its test set, of CB's training and test set, and RTE's own pairs once more with a
 part of the premise. For COPA: the choices of its test set; premises with the other connective, and with choices of
-others. No label is read, and no pair of a validation set is among them.
+others. For WiC: its test set; and of the sentences that mark the same word further pairs. No label is read, and no pair
+of a validation set is among them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
+from typing import Any
 
 from fastformers.files.rows import Row, json_rows
 from fastformers.tasks.superglue import CONNECTIVES, copa_stem
@@ -22,16 +25,23 @@ FURTHER = "further.jsonl"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'])")
 _SHORTEST = 20
 _OTHERS = 3
+#: Further pairs of WiC, of 43,582 that there are: as many as two epochs of its training set.
+_SAME_WORD = 12_000
 
 Pair = tuple[str, str]
+#: A sentence with a marked word: [start, end) in characters.
+Marked = tuple[str, int, int]
 
 
 def write_further(task: str, data: Path, path: Path) -> int:
     """Writes the pairs as a recipe's `unlabelled` reads them, each once, and says how many they are."""
-    pairs = dict.fromkeys(_WRITERS[task](data))
-    rows = (json.dumps({"text": first, "text_pair": second}) for first, second in pairs)
+    rows = dict.fromkeys(json.dumps(row) for row in _WRITERS[task](data))
     path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    return len(pairs)
+    return len(rows)
+
+
+def _unmarked(pairs: Callable[[Path], Iterator[Pair]]) -> Callable[[Path], Iterator[dict[str, Any]]]:
+    return lambda data: ({"text": first, "text_pair": second} for first, second in pairs(data))
 
 
 def _rte(data: Path) -> Iterator[Pair]:
@@ -83,4 +93,34 @@ def _asked(row: Row, question: str, choices: list[str]) -> Iterator[Pair]:
         yield copa_stem(row, question), choice
 
 
-_WRITERS: dict[str, Callable[[Path], Iterator[Pair]]] = {"rte": _rte, "copa-choices": _copa}
+def _wic(data: Path) -> Iterator[dict[str, Any]]:
+    """Pairs of the test set; then pairs of sentences of the same word that no set has, drawn evenly."""
+    train, test, val = (list(json_rows(data / "WiC" / f"{part}.jsonl")) for part in ("train", "test", "val"))
+    sentences: dict[str, set[Marked]] = defaultdict(set)
+    for row in (*train, *test):
+        sentences[row.text("word").lower()].update(_marked(row))
+    known = {frozenset(_marked(row)) for row in (*train, *test, *val)}
+    found = [
+        pair
+        for same in sentences.values()
+        for pair in combinations(sorted(same), 2)
+        if frozenset(pair) not in known
+    ]
+    drawn = random.Random(0).sample(found, min(len(found), _SAME_WORD))
+    for first, second in chain(map(_marked, test), drawn):
+        yield {"text": first[0], "text_pair": second[0], "spans": [first[1:], second[1:]]}
+
+
+def _marked(row: Row) -> tuple[Marked, Marked]:
+    first, second = (
+        (row.text(f"sentence{number}"), row.number(f"start{number}"), row.number(f"end{number}"))
+        for number in (1, 2)
+    )
+    return first, second
+
+
+_WRITERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
+    "rte": _unmarked(_rte),
+    "copa-choices": _unmarked(_copa),
+    "wic": _wic,
+}

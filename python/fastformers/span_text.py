@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastformers.errors import ShapeError
+from fastformers.files.rows import Row
 from fastformers.token_spans import Span
 
-__all__ = ["SpanText"]
+__all__ = ["SpanText", "marked_text"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,24 @@ class SpanText:
     def marked(self) -> list[tuple[int, Span]]:
         """For each span the text it lies in, and its characters."""
         return list(zip(self.span_texts or (), self.spans, strict=True))
+
+
+def marked_text(row: Row, span_texts: Sequence[int] | None = None) -> SpanText:
+    """Reads a text with marked spans from a row of a file.
+
+    Args:
+        row: with ``text``, ``spans``, and for pairs ``text_pair``; ``span_texts`` if it says that itself.
+        span_texts: for each span the text it lies in, where the row does not say it.
+
+    Raises:
+        FormatError: the spans do not fit their text; names the line.
+    """
+    values = row.values
+    where = span_texts if values.get("span_texts") is None else values["span_texts"]
+    try:
+        return SpanText(values["text"], values["spans"], values.get("text_pair"), where)
+    except ShapeError as error:
+        raise row.error(str(error)) from error
 
 
 def _spans(given: object) -> tuple[Span, ...]:

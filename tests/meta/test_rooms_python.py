@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {"errors"},
     "measuring": set(),
     "ort_library": {"errors"},
-    "span_text": {"errors", "token_spans"},
+    "span_text": {"errors", "files", "token_spans"},
     "ascii_texts": set(),
     "tokenization": {"ascii_texts", "errors", "span_text", "token_spans"},
     "answers": set(),

@@ -587,9 +587,50 @@ def test_texts_are_cut_at_the_fixed_length(teacher_dir: Path, data: Path, tmp_pa
     assert open_model(tmp_path / "out").required_task().max_length == 4
 
 
-def test_unlabelled_texts_have_no_spans_to_mark(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="wic marks spans"):
-        read_unlabelled(tmp_path / "a.txt", get_task("wic"), tmp_path, False)
+def test_unlabelled_texts_have_the_spans_that_a_task_marks(tmp_path: Path) -> None:
+    path = tmp_path / "more.jsonl"
+    path.write_text(
+        '{"text": "A sun.", "text_pair": "The sun.", "spans": [[2, 5], [4, 7]]}\n'
+        '{"text": "The sun.", "text_pair": "A sun.", "spans": [[4, 7], [2, 5]], "span_texts": [0, 1]}\n',
+        encoding="utf-8",
+    )
+    found = read_unlabelled(path, get_task("wic"), tmp_path, True)
+    assert [(each.text, each.text_pair, each.label) for each in found] == [
+        ("A sun.", "The sun.", None),
+        ("The sun.", "A sun.", None),
+    ]
+    assert [each.spans for each in found] == [((2, 5), (4, 7)), ((4, 7), (2, 5))]
+    path.write_text('{"text": "Mark lies, he says.", "spans": [[0, 4], [11, 13]]}\n', encoding="utf-8")
+    (found,) = read_unlabelled(path, get_task("wsc"), tmp_path, False)
+    assert found.spans == ((0, 4), (11, 13))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, "line 1: has no field 'spans', and wic marks spans in its texts"),
+        ({"spans": [[2, 5]]}, r"line 1: span_texts is \(0, 1\), must name the text of each of the 1 spans"),
+        ({"spans": [[2, 5], [4, 9]]}, r"line 1: span 1, \[4, 9\), is not a range"),
+        (
+            {"spans": [[2, 5], [0, 1]], "span_texts": [0, 0]},
+            r"line 1: marks spans in the texts \(0, 0\); wic marks them in \(0, 1\)",
+        ),
+        ({"spans": [[1, 2], [4, 7]]}, r"line 1: the span \[1, 2\) of text 0 marks white space"),
+    ],
+)
+def test_unlabelled_texts_without_a_task_s_spans_are_refused(
+    row: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "more.jsonl"
+    path.write_text(json.dumps({"text": "A sun.", "text_pair": "The sun.", **row}), encoding="utf-8")
+    with pytest.raises(FormatError, match=message):
+        read_unlabelled(path, get_task("wic"), tmp_path, True)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_unlabelled_texts_with_spans_come_as_json_lines(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"wic marks spans.*\.jsonl with text, spans"):
+        read_unlabelled(tmp_path / name, get_task("wic"), tmp_path, True)
 
 
 def test_both_models_leave_out_what_either_lost_a_span_of(tmp_path: Path) -> None:

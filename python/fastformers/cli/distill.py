@@ -91,7 +91,7 @@ def distill(
         typer.Option(
             metavar="test|FILE",
             help="Further texts: the task's own test set, its labels unseen; or .txt, one a line; or .csv or .jsonl "
-            'with "text" (and "text_pair").',
+            'with "text" (and "text_pair"; in .jsonl "spans", where the task marks some).',
         ),
     ] = None,
     epochs: Epochs = _TRAINING.epochs,

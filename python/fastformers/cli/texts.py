@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fastformers.errors import ConfigError, FastformersError
+from fastformers.errors import ConfigError
 from fastformers.files.rows import Row
 from fastformers.files.text_rows import text_rows
-from fastformers.span_text import SpanText
+from fastformers.span_text import marked_text
 
 if TYPE_CHECKING:
     from fastformers.recipes.compile_folder import Text as PlainText
@@ -55,7 +55,7 @@ def read_marked_texts(path: Path) -> list[Text]:
         FormatError: as :func:`read_texts`, or spans do not fit their text.
         ConfigError: the file holds no text.
     """
-    texts = [_text(row) if row.values.get("spans") is None else _marked(row) for row in text_rows(path)]
+    texts = [_text(row) if row.values.get("spans") is None else marked_text(row) for row in text_rows(path)]
     if not texts:
         raise ConfigError(f"{path} holds no text: write one a line")
     return texts
@@ -64,11 +64,3 @@ def read_marked_texts(path: Path) -> list[Text]:
 def _text(row: Row) -> PlainText:
     text, pair = row.values["text"], row.values.get("text_pair")
     return text if pair is None else (text, pair)
-
-
-def _marked(row: Row) -> SpanText:
-    values = row.values
-    try:
-        return SpanText(values["text"], values["spans"], values.get("text_pair"), values.get("span_texts"))
-    except FastformersError as error:
-        raise row.error(str(error)) from error

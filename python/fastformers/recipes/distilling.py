@@ -182,7 +182,8 @@ def distill_folders(
             256; at most the fixed length if there is one.
         unlabelled: further texts to learn the teacher's answers on: ``"test"``, the task's own test set, whose labels
             are not looked at; or a file: ``.txt``, one a line, or ``.csv`` or ``.jsonl`` with ``text`` and, for
-            tasks of pairs, ``text_pair``, in the form that the task gives its own.
+            tasks of pairs, ``text_pair``, in the form that the task gives its own; for tasks that mark spans ``.jsonl``
+            with ``spans``, characters [start, end) in the order of the task's.
         cache_dir: as :func:`fastformers.distill`.
         overwrite: replace a model saved there before.
         progress: as :func:`fastformers.train`.

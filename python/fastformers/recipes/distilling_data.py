@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastformers.errors import ConfigError, FormatError
+from fastformers.files.rows import Row
 from fastformers.files.text_rows import TABLES, text_rows
+from fastformers.span_text import marked_text
 from fastformers.tasks import EncodedExamples, Example, Task, TaskFile, load_examples
 from fastformers.tasks.loading import check_second_texts
+from fastformers.token_spans import Span
 
 __all__ = ["TEST_SET", "PairData", "in_common", "pair_data", "read_unlabelled"]
 
@@ -56,7 +59,8 @@ def pair_data(
 
     Raises:
         FormatError: a file is missing or malformed; names the line.
-        ConfigError: unlabelled texts for a task that marks spans, pairs of texts in one set only, or nothing is left.
+        ConfigError: texts without marks for a task that marks spans, pairs of texts in one set only, or nothing is
+            left.
     """
     task = task_file.task
     train, val = (load_examples(task, data_dir, split) for split in ("train", "val"))
@@ -77,7 +81,8 @@ def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool)
 
     Args:
         source: ``"test"``, whose labels, if it has any, are left out; or a file: ``.txt``, one a line, or ``.csv``
-            or ``.jsonl`` with ``text`` and, for pairs, ``text_pair``.
+            or ``.jsonl`` with ``text`` and, for pairs, ``text_pair``; of a task that marks spans ``.jsonl``, with
+            ``spans``, characters [start, end) in the order of the task's own, each in the text where those are.
         task: the task whose model will answer them.
         data_dir: folder of the task's files.
         pairs: each needs a second text.
@@ -87,14 +92,17 @@ def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool)
 
     Raises:
         FormatError: the file is missing, empty or malformed; names the line.
-        ConfigError: a file for a task that marks spans, or a .txt file for one of pairs.
+        ConfigError: another file than .jsonl for a task that marks spans, or a .txt file for one of pairs.
     """
     if source == TEST_SET:
         return load_examples(task, data_dir, TEST_SET, labelled=False)
     path = Path(source)
-    if task.span_texts:
-        raise ConfigError(f"{task.name} marks spans in its texts: texts without any cannot be learned from")
     suffix = path.suffix.lower()
+    if task.span_texts and suffix != ".jsonl":
+        raise ConfigError(
+            f"{task.name} marks spans in its texts: give unlabelled ones as .jsonl with text, spans and, for pairs, "
+            "text_pair"
+        )
     if suffix not in (".txt", *TABLES):
         raise ConfigError(
             f"{path}: unlabelled texts come as .txt, one a line, as .csv or .jsonl, or from the task's test set: "
@@ -104,17 +112,34 @@ def read_unlabelled(source: str | Path, task: Task, data_dir: Path, pairs: bool)
         raise ConfigError(
             f"{task.name} has pairs of texts: give unlabelled ones as .csv or .jsonl with text and text_pair"
         )
-    examples = list(_examples(path, pairs))
+    examples = list(_examples(path, task, pairs))
     if not examples:
         raise FormatError(f"{path} holds no texts")
     return examples
 
 
-def _examples(path: Path, pairs: bool) -> Iterator[Example]:
+def _examples(path: Path, task: Task, pairs: bool) -> Iterator[Example]:
     for number, row in enumerate(text_rows(path), start=1):
         if not pairs and row.values.get("text_pair") is not None:
             raise row.error("has a text_pair; the task has single texts")
-        yield Example(f"{path.name}:{number}", row.text("text"), row.text("text_pair") if pairs else None)
+        text, pair = row.text("text"), row.text("text_pair") if pairs else None
+        spans = _spans(row, task) if task.span_texts else ()
+        yield Example(f"{path.name}:{number}", text, pair, spans=spans)
+
+
+def _spans(row: Row, task: Task) -> tuple[Span, ...]:
+    """The marked spans of a row, one where each of the task's is."""
+    if row.values.get("spans") is None:
+        raise row.error(f"has no field 'spans', and {task.name} marks spans in its texts")
+    marked = marked_text(row, task.span_texts)
+    if marked.span_texts != task.span_texts:
+        raise row.error(
+            f"marks spans in the texts {marked.span_texts}; {task.name} marks them in {task.span_texts}"
+        )
+    for text, (start, end) in marked.marked:
+        if not (marked.text, marked.text_pair or "")[text][start:end].strip():
+            raise row.error(f"the span [{start}, {end}) of text {text} marks white space")
+    return tuple(marked.spans)
 
 
 def in_common(encoded: Sequence[EncodedExamples]) -> list[EncodedExamples]:
