@@ -56,6 +56,7 @@ def test_each_option_reaches_the_config(model_folder: Path, data: Path, tmp_path
         "--accumulation": 2,
         "--weight-decay": 0.1,
         "--warmup": 0.2,
+        "--max-grad-norm": 0.5,
         "--seed": 7,
         "--evaluate-every": 1,
         "--patience": 3,

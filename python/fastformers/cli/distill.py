@@ -18,6 +18,7 @@ from fastformers.cli.options import (
     FixedLength,
     JsonReport,
     LearningRate,
+    MaxGradNorm,
     MaxSteps,
     OutputFolder,
     Overwrite,
@@ -101,6 +102,7 @@ def distill(
     accumulation: Accumulation = _TRAINING.accumulation,
     weight_decay: WeightDecay = _TRAINING.weight_decay,
     warmup: Warmup = _TRAINING.warmup,
+    max_grad_norm: MaxGradNorm = _TRAINING.max_grad_norm,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = _TRAINING.seed,
     max_length: Annotated[
         int | None,
@@ -138,6 +140,7 @@ def distill(
             accumulation=accumulation,
             weight_decay=weight_decay,
             warmup=warmup,
+            max_grad_norm=max_grad_norm,
             seed=seed,
             evaluate_every=evaluate_every,
             patience=patience,

@@ -24,6 +24,7 @@ __all__ = [
     "JsonTable",
     "JsonText",
     "LearningRate",
+    "MaxGradNorm",
     "MaxSteps",
     "ModelFolder",
     "Normalize",
@@ -110,6 +111,7 @@ MaxSteps: TypeAlias = Annotated[int | None, typer.Option(help="Stop after so man
 Accumulation: TypeAlias = Annotated[int, typer.Option(help="Batches of a step.")]
 WeightDecay: TypeAlias = Annotated[float, typer.Option(help="Of matrices.")]
 Warmup: TypeAlias = Annotated[float, typer.Option(help="Share of the steps.")]
+MaxGradNorm: TypeAlias = Annotated[float, typer.Option(help="Longer gradients are shortened to it; 0: none.")]
 EvaluateEvery: TypeAlias = Annotated[
     int | None, typer.Option(metavar="STEPS", help="Default: after each epoch.")
 ]

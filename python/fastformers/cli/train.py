@@ -17,6 +17,7 @@ from fastformers.cli.options import (
     FixedLength,
     JsonReport,
     LearningRate,
+    MaxGradNorm,
     MaxSteps,
     OutputFolder,
     Overwrite,
@@ -58,6 +59,7 @@ def train(
     accumulation: Accumulation = _DEFAULTS.accumulation,
     weight_decay: WeightDecay = _DEFAULTS.weight_decay,
     warmup: Warmup = _DEFAULTS.warmup,
+    max_grad_norm: MaxGradNorm = _DEFAULTS.max_grad_norm,
     seed: Annotated[
         int, typer.Option(help="Of the head, dropout and the order of examples.")
     ] = _DEFAULTS.seed,
@@ -109,6 +111,7 @@ def train(
         accumulation=accumulation,
         weight_decay=weight_decay,
         warmup=warmup,
+        max_grad_norm=max_grad_norm,
         seed=seed,
         evaluate_every=evaluate_every,
         patience=patience,
