@@ -161,3 +161,14 @@ def test_long_texts_in_half_do_not_overflow() -> None:
         (1, 4099, 8), 40.0, dtype=torch.float16
     )  # 2048 of them add up to 81920, halves end at 65504
     assert cosine_of_pairs(hidden, ids, torch.ones_like(ids), 3, 2).item() == pytest.approx(1.0)
+
+
+def test_the_head_sees_fine_differences_under_autocast_too() -> None:
+    model = make()
+    cosines = torch.tensor([0.7500, 0.7505])  # one number in bfloat16
+    with pytest.MonkeyPatch.context() as patch, torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        patch.setattr(model, "cosines", lambda *_: (cosines, {}))
+        logits = model(IDS[:2]).logits
+    assert logits.dtype == torch.float32
+    weight, bias = model.classifier.weight, model.classifier.bias
+    torch.testing.assert_close(logits, cosines[:, None] * weight[:, 0] + bias, rtol=0, atol=1e-6)
