@@ -2,9 +2,8 @@
 """Further pairs of texts without labels, for students of tasks with few examples, which they soon know by heart.
 
 For RTE: premise and hypothesis of its test set, of CB's training and test set, and RTE's own pairs once more with a
-part of the premise. For COPA: the choices of its test set; premises with the other connective, and with choices of
-others. For WiC: its test set; and of the sentences that mark the same word further pairs. No label is read, and no pair
-of a validation set is among them.
+part of the premise. For WiC: its test set, and further pairs of sentences that mark the same word. No label is read,
+and no pair of a validation set is among them.
 """
 
 from __future__ import annotations
@@ -19,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from fastformers.files.rows import Row, json_rows
-from fastformers.tasks.superglue import CONNECTIVES, copa_stem
 
 FURTHER = "further.jsonl"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'])")
 _SHORTEST = 20
-_OTHERS = 3
 #: Further pairs of WiC, of 43,582 that there are: as many as two epochs of its training set.
 _SAME_WORD = 12_000
 
@@ -40,18 +37,16 @@ def write_further(task: str, data: Path, path: Path) -> int:
     return len(rows)
 
 
-def _unmarked(pairs: Callable[[Path], Iterator[Pair]]) -> Callable[[Path], Iterator[dict[str, Any]]]:
-    return lambda data: ({"text": first, "text_pair": second} for first, second in pairs(data))
-
-
-def _rte(data: Path) -> Iterator[Pair]:
+def _rte(data: Path) -> Iterator[dict[str, Any]]:
     train, test, *others = (
         list(_premise_and_hypothesis(data / task / f"{part}.jsonl"))
         for task in ("RTE", "CB")
         for part in ("train", "test")
     )
     scored = set(_premise_and_hypothesis(data / "RTE" / "val.jsonl"))  # the test set has one of them, too
-    yield from (pair for pair in chain(test, *others, _parts([*train, *test])) if pair not in scored)
+    for pair in chain(test, *others, _parts([*train, *test])):
+        if pair not in scored:
+            yield dict(zip(("text", "text_pair"), pair, strict=True))
 
 
 def _premise_and_hypothesis(path: Path) -> Iterator[Pair]:
@@ -68,29 +63,6 @@ def _parts(pairs: list[Pair]) -> Iterator[Pair]:
             one = draw.randrange(len(sentences))
             kept = sentences[one : one + 1] if draw.random() < 0.5 else sentences[:one] + sentences[one + 1 :]
             yield " ".join(kept), hypothesis
-
-
-def _copa(data: Path) -> Iterator[Pair]:
-    """Pairs as `copa-choices` has them; those of the training set itself are not among them."""
-    train, test = (list(json_rows(data / "COPA" / f"{part}.jsonl")) for part in ("train", "test"))
-    draw, rows = random.Random(0), [*train, *test]
-    for row in test:
-        yield from _asked(row, row.text("question"), _choices(row))
-    for row in rows:
-        question = row.text("question")
-        yield from _asked(row, next(other for other in CONNECTIVES if other != question), _choices(row))
-        yield from _asked(
-            row, question, [draw.choice(_choices(other)) for other in draw.sample(rows, _OTHERS)]
-        )
-
-
-def _choices(row: Row) -> list[str]:
-    return [row.text("choice1"), row.text("choice2")]
-
-
-def _asked(row: Row, question: str, choices: list[str]) -> Iterator[Pair]:
-    for choice in choices:
-        yield copa_stem(row, question), choice
 
 
 def _wic(data: Path) -> Iterator[dict[str, Any]]:
@@ -120,7 +92,6 @@ def _marked(row: Row) -> tuple[Marked, Marked]:
 
 
 _WRITERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
-    "rte": _unmarked(_rte),
-    "copa-choices": _unmarked(_copa),
+    "rte": _rte,
     "wic": _wic,
 }

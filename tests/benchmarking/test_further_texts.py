@@ -11,7 +11,7 @@ import pytest
 from bench.accuracy.further import write_further
 from fastformers.errors import FormatError
 from fastformers.recipes.distilling_data import read_unlabelled
-from fastformers.tasks import get_task, load_examples
+from fastformers.tasks import get_task
 
 TWO_SENTENCES = "The cat sat on the mat all day. The dog ran into the bank again."
 
@@ -39,36 +39,6 @@ def test_pairs_of_test_sets_and_parts_of_premises(tmp_path: Path) -> None:
     again = tmp_path / "again.jsonl"
     write_further("rte", tmp_path, again)
     assert again.read_bytes() == path.read_bytes()  # a recipe's key names it
-
-
-def copa_rows(start: int, **fields: object) -> list[dict[str, object]]:
-    return [
-        {
-            "premise": f"Premise {number}.",
-            "choice1": f"first {number}",
-            "choice2": f"second {number}",
-            "question": ("cause", "effect")[number % 2],
-            "idx": number,
-            **fields,
-        }
-        for number in range(start, start + 4)
-    ]
-
-
-def test_copas_pairs_are_in_the_form_of_the_task_and_not_those_it_learns_from_anyway(tmp_path: Path) -> None:
-    (tmp_path / "COPA").mkdir()
-    for name, rows in (("train", copa_rows(0, label=1)), ("test", copa_rows(10))):
-        (tmp_path / "COPA" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    file = tmp_path / "further.jsonl"
-    count = write_further("copa-choices", tmp_path, file)
-    task = get_task("copa-choices")
-    found = [(each.text, each.text_pair) for each in read_unlabelled(file, task, tmp_path, pairs=True)]
-    assert len(found) == len(set(found)) == count
-    tests = {(each.text, each.text_pair) for each in load_examples(task, tmp_path, "test")}
-    assert tests <= set(found)
-    assert ("Premise 0 so", "first 0") in found
-    assert ("Premise 11 because", "second 11") in found
-    assert any(premise[8:].split()[0] not in str(choice) for premise, choice in found)
 
 
 def wic_row(word: str, *sentences: str) -> dict[str, object]:
@@ -107,6 +77,6 @@ def test_wics_pairs_are_of_one_word_and_in_no_set_but_the_test_set(tmp_path: Pat
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    for task, folder in (("rte", "RTE"), ("copa-choices", "COPA"), ("wic", "WiC")):
+    for task, folder in (("rte", "RTE"), ("wic", "WiC")):
         with pytest.raises(FormatError, match=folder):
             write_further(task, tmp_path, tmp_path / "further.jsonl")

@@ -24,11 +24,11 @@ from fastformers.tasks.spans import word_span
 from fastformers.tasks.task import Split, Task, TaskFiles
 from fastformers.token_spans import Span
 
-__all__ = ["CONNECTIVES", "SUPERGLUE", "copa_stem"]
+__all__ = ["SUPERGLUE", "copa_stem"]
 
 _TRUTH = ("True", "False")
 _ENTAILMENT = ("entailment", "not_entailment")
-CONNECTIVES = {"cause": "because", "effect": "so"}
+_CONNECTIVES = {"cause": "because", "effect": "so"}
 _CHOICES = ("choice1", "choice2")
 
 
@@ -73,14 +73,14 @@ def _copa_choices(row: Row, task: Task, split: Split) -> Iterator[Example]:
 
 def _stem(row: Row) -> str:
     question = row.text("question")
-    if question not in CONNECTIVES:
+    if question not in _CONNECTIVES:
         raise row.error(f"'question' is {short(question)}, must be 'cause' or 'effect'")
     return copa_stem(row, question)
 
 
 def copa_stem(row: Row, question: str) -> str:
     """What a choice of COPA continues: the premise without its full stop, and the question's connective."""
-    return f"{row.text('premise')[:-1]} {CONNECTIVES[question]}"
+    return f"{row.text('premise')[:-1]} {_CONNECTIVES[question]}"
 
 
 def _multirc(row: Row, task: Task, split: Split) -> Iterator[Example]:
