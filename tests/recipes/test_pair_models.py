@@ -15,11 +15,13 @@ import torch
 import fastformers as ff
 from fastformers.errors import ConfigError
 from fastformers.modules.pair_classifier import PairClassifier
+from fastformers.pair_head import PairHead
 from fastformers.recipes.compile_folder import compile_folder
 from fastformers.recipes.model_folder import open_model
 from fastformers.recipes.pruning import prune_folder
 from fastformers.recipes.quantizing import quantize_folder
 from fastformers.recipes.recipe_run import make_plan
+from fastformers.recipes.recipe_search import _Search
 from fastformers.recipes.search_checks import check_search
 from fastformers.recipes.search_space import SearchSpace
 
@@ -260,6 +262,23 @@ def test_the_students_of_a_search_get_the_head_before_they_are_pruned(
     stages = space.recipe_for(plan.recipe, next(space.candidates()), layers).stages
     heads = {stage.name: stage.options.arguments.get("head") for stage in stages if stage.kind == "distill"}
     assert heads == {"1-layers": "cosine", "1-layers-h50-f100": None}
+
+
+def test_a_search_times_the_head_that_is_trained(tiny_checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    for of_teacher, expected in (
+        ("", "BertForSequenceClassification"),
+        ('head = "cosine"\n', "PairClassifier"),
+    ):
+        path.write_text(SEARCH.replace("[search]", f"{of_teacher}[search]"))
+        plan = make_plan(path, tmp_path / "out", data=data, models={"base": tiny_checkpoint})
+        space = SearchSpace.of(plan.recipe)
+        layers = check_search(plan.recipe, space, plan.task)
+        search = _Search(plan, space, layers, tmp_path, 1.0, None, False)
+        assert type(search._teacher.model).__name__ == expected
+        fast, shape = search._cut(next(space.candidates()))
+        assert isinstance(fast.text_head, PairHead)
+        assert shape.heads == 2
 
 
 def test_a_search_tells_of_single_texts_before_anything_runs(

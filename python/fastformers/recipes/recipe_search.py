@@ -34,7 +34,7 @@ from fastformers.recipes.output_names import SEARCH
 from fastformers.recipes.recipe_plan import Plan, digest_of, digest_of_folder, plan_recipe
 from fastformers.recipes.recipe_report import table
 from fastformers.recipes.recipe_run import StageResult, make_plan, run_locked
-from fastformers.recipes.search_checks import check_search, starting_checkpoint
+from fastformers.recipes.search_checks import Start, check_search, starting_checkpoint
 from fastformers.recipes.search_space import (
     PROPOSALS_PER_TRIAL,
     SECONDS_TO_TIME,
@@ -208,24 +208,21 @@ class _Search:
         self._plan, self._space, self._layers, self._output = plan, space, layers, output
         self._max_drop, self._target = max_drop, target_speedup
         self._progress = progress
-        teacher, activation = starting_checkpoint(plan.recipe, "teacher", space.teacher)
-        student, inherited = starting_checkpoint(plan.recipe, "student", space.student)
-        activations = activation, space.training.get("activation") or inherited
-        self._teacher = self._untrained(teacher, activations[0])
-        self._student = self._untrained(student, activations[1])
-        self._times = SearchTimes(output, self._timed((teacher, student), activations))
+        teacher = starting_checkpoint(plan.recipe, "teacher", space.teacher)
+        student = starting_checkpoint(plan.recipe, "student", space.student).with_options(space.training)
+        self._teacher, self._student = self._untrained(teacher), self._untrained(student)
+        self._times = SearchTimes(output, self._timed((teacher, student)))
         self._timings: dict[Candidate, Timing] = {}
         self._points: dict[Candidate, SearchPoint] = {}
         self._failed: dict[Candidate, str] = {}
         self._teacher_score: float | None = None
 
-    def _timed(self, folders: Sequence[Path], activations: Sequence[str | None]) -> str:
+    def _timed(self, starts: Sequence[Start]) -> str:
         """Names all that times depend on but a student's shape."""
         found = self._plan.recipe
         return digest_of(
             [
-                [digest_of_folder(folder) for folder in folders],
-                activations,
+                [[digest_of_folder(start.folder), start.activation, start.head] for start in starts],
                 [self._plan.task.name, self._plan.task.labels, found.max_length, found.truncation],
                 digest_of(self._plan.val),
                 [timed_with(), __version__],
@@ -378,12 +375,12 @@ class _Search:
         tokenizer = self._student.tokenizer if candidate.int8 else None
         return compiling.compile(model, config, tokenizer=tokenizer), shape
 
-    def _untrained(self, folder: Path, activation: str | None) -> OpenedModel:
-        """The model of a checkpoint with the task's head, before any stage has run."""
+    def _untrained(self, start: Start) -> OpenedModel:
+        """The model of a checkpoint with its head, before any stage has run."""
         found = self._plan.recipe
-        opened = open_for_task(folder, self._plan.task, seed=found.seed)
-        if activation is not None:
-            opened = replace(opened, model=make_student(opened.model, activation=activation))
+        opened = open_for_task(start.folder, self._plan.task, seed=found.seed, head=start.head)
+        if start.activation is not None:
+            opened = replace(opened, model=make_student(opened.model, activation=start.activation))
         return replace(opened, task_file=TaskFile(self._plan.task, found.max_length, found.truncation))
 
     def _report(self) -> SearchReport:

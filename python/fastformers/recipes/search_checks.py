@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from fastformers.config import Head
 from fastformers.errors import ConfigError
 from fastformers.recipes.plan_checks import check_stages, shape_of_folder
 from fastformers.recipes.recipe_file import Recipe
@@ -12,7 +16,30 @@ from fastformers.recipes.recipe_stages import SHAPING
 from fastformers.recipes.search_space import SearchSpace
 from fastformers.tasks import Task
 
-__all__ = ["check_search", "starting_checkpoint"]
+__all__ = ["Start", "check_search", "starting_checkpoint"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a model begins as.
+
+    Attributes:
+        folder: of its checkpoint.
+        activation: that it gets, if another.
+        head: that it gets, if not the class's own.
+    """
+
+    folder: Path
+    activation: str | None
+    head: Head | None
+
+    def with_options(self, options: Mapping[str, Any]) -> Start:
+        """Returns it with what a stage gives it, where it gives something."""
+        return Start(
+            self.folder,
+            options.get("activation") or self.activation,
+            options.get("head") or self.head,
+        )
 
 
 def check_search(recipe: Recipe, space: SearchSpace, task: Task) -> int:
@@ -31,7 +58,7 @@ def check_search(recipe: Recipe, space: SearchSpace, task: Task) -> int:
             goes back to a stage that changes its shape; or as :func:`.plan_checks.check_stages`.
     """
     starting_checkpoint(recipe, "teacher", space.teacher)
-    folder, _ = starting_checkpoint(recipe, "student", space.student)
+    folder = starting_checkpoint(recipe, "student", space.student).folder
     layers = shape_of_folder(folder).get("layers")
     if layers is None:
         raise ConfigError(
@@ -53,7 +80,7 @@ def check_search(recipe: Recipe, space: SearchSpace, task: Task) -> int:
     return layers
 
 
-def starting_checkpoint(recipe: Recipe, role: str, name: str) -> tuple[Path, str | None]:
+def starting_checkpoint(recipe: Recipe, role: str, name: str) -> Start:
     """Follows a model back through the stages that train it.
 
     Args:
@@ -62,13 +89,13 @@ def starting_checkpoint(recipe: Recipe, role: str, name: str) -> tuple[Path, str
         name: of a stage or a model.
 
     Returns:
-        The folder of the checkpoint that the model begins as, and the activation that a stage gives it.
+        The checkpoint that the model begins as, and what the stages give it.
 
     Raises:
         ConfigError: a stage on the way changes the model's shape, which times are of.
     """
     stages = {stage.name: stage for stage in recipe.stages}
-    activation = None
+    given: list[Mapping[str, Any]] = []
     while name in stages:
         stage = stages[name]
         if stage.kind not in ("train", "distill") or stage.options.arguments.keys() & {*SHAPING}:
@@ -76,8 +103,11 @@ def starting_checkpoint(recipe: Recipe, role: str, name: str) -> tuple[Path, str
                 f"[search] {role} goes back to stage {name!r}, which changes the shape of its model: a search needs "
                 "one that only trains"
             )
-        activation = activation or stage.options.arguments.get("activation")
+        given.append(stage.options.arguments)
         name = stage.inputs["student" if stage.kind == "distill" else "model"]
     folder = recipe.models[name]
     assert folder is not None
-    return folder, activation
+    start = Start(folder, None, None)
+    for options in reversed(given):
+        start = start.with_options(options)
+    return start
