@@ -2,8 +2,7 @@
 """Further pairs of texts without labels, for students of tasks with few examples, which they soon know by heart.
 
 For RTE: premise and hypothesis of its test set, of CB's training and test set, and RTE's own pairs once more with a
-part of the premise. For WiC: its test set, and further pairs of sentences that mark the same word. No label is read,
-and no pair of a validation set is among them.
+part of the premise. No label is read, and no pair of a validation set is among them.
 """
 
 from __future__ import annotations
@@ -11,23 +10,18 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fastformers.files.rows import Row, json_rows
+from fastformers.files.rows import json_rows
 
 FURTHER = "further.jsonl"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'])")
 _SHORTEST = 20
-#: Further pairs of WiC, of 43,582 that there are: as many as two epochs of its training set.
-_SAME_WORD = 12_000
 
 Pair = tuple[str, str]
-#: A sentence with a marked word: [start, end) in characters.
-Marked = tuple[str, int, int]
 
 
 def write_further(task: str, data: Path, path: Path) -> int:
@@ -65,33 +59,4 @@ def _parts(pairs: list[Pair]) -> Iterator[Pair]:
             yield " ".join(kept), hypothesis
 
 
-def _wic(data: Path) -> Iterator[dict[str, Any]]:
-    """Pairs of the test set; then pairs of sentences of the same word that no set has, drawn evenly."""
-    train, test, val = (list(json_rows(data / "WiC" / f"{part}.jsonl")) for part in ("train", "test", "val"))
-    sentences: dict[str, set[Marked]] = defaultdict(set)
-    for row in (*train, *test):
-        sentences[row.text("word").lower()].update(_marked(row))
-    known = {frozenset(_marked(row)) for row in (*train, *test, *val)}
-    found = [
-        pair
-        for same in sentences.values()
-        for pair in combinations(sorted(same), 2)
-        if frozenset(pair) not in known
-    ]
-    drawn = random.Random(0).sample(found, min(len(found), _SAME_WORD))
-    for first, second in chain(map(_marked, test), drawn):
-        yield {"text": first[0], "text_pair": second[0], "spans": [first[1:], second[1:]]}
-
-
-def _marked(row: Row) -> tuple[Marked, Marked]:
-    first, second = (
-        (row.text(f"sentence{number}"), row.number(f"start{number}"), row.number(f"end{number}"))
-        for number in (1, 2)
-    )
-    return first, second
-
-
-_WRITERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
-    "rte": _rte,
-    "wic": _wic,
-}
+_WRITERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {"rte": _rte}

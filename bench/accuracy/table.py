@@ -75,8 +75,8 @@ _ABOUT_DIFFERENCES = (
 )
 
 _ABOUT_CHANGED = (
-    "Answers that INT8 changed, in percent of the validation examples (a question of `copa-choices` is two examples in "
-    "the last columns):"
+    "Answers that INT8 changed, in percent of the validation examples, and what that did to the accuracy of all, in "
+    "points: changed answers may have been wrong before (a question of `copa-choices` is two examples here):"
 )
 
 _ABOUT_TIMES = (
@@ -161,17 +161,46 @@ def tables(lines: list[dict[str, Any]]) -> str:
 
 
 def changed_answers(lines: list[dict[str, Any]]) -> str:
-    """Returns the table of the answers that INT8 changed: mean of the runs, largest of them, and share of them all."""
-    rows = []
+    """Returns the table of the answers that INT8 changed: mean of the runs, largest of them, and over all examples.
+
+    The accuracy is of all examples together, where a task of few cannot outweigh the others by one answer.
+    """
+    float32 = {(line["task"], line["seed"], line["stage"]): line["metrics"] for line in lines}
+    rows, everything = [], []
     for stage, original in _QUANTIZED:
-        found = [(line["changed"], line["examples"][1]) for line in lines if line["stage"] == stage]
+        found = [
+            (
+                line["examples"][1],
+                100 * line["changed"],
+                100
+                * (line["metrics"]["accuracy"] - float32[line["task"], line["seed"], original]["accuracy"]),
+            )
+            for line in lines
+            if line["stage"] == stage
+        ]
         if found:
-            shares = [share for share, _ in found]
-            asked = sum(number for _, number in found)
-            pooled = sum(share * number for share, number in found) / asked
-            percents = (f"{100 * share:.2f}" for share in (mean(shares), max(shares), pooled))
-            rows.append([ROWS[original], *percents, f"{asked:,}"])
-    return table(["% of answers", "mean of runs", "most in a run", "of all examples", "examples"], rows)
+            rows.append([ROWS[original], *_changed(found)])
+            everything += found
+    if everything:
+        rows.append(["all models", *_changed(everything)])
+    head = [
+        "% of answers",
+        "mean of runs",
+        "most in a run",
+        "of all examples",
+        "accuracy, points",
+        "examples",
+    ]
+    return table(head, rows)
+
+
+def _changed(found: list[tuple[int, float, float]]) -> list[str]:
+    """Cells of the runs' (examples, changed answers in percent, accuracy's change in points)."""
+    asked = sum(number for number, _, _ in found)
+    changed, gained = (sum(run[0] * run[field] for run in found) / asked for field in (1, 2))
+    shares = [share for _, share, _ in found]
+    percents = (f"{share:.2f}" for share in (mean(shares), max(shares), changed))
+    return [*percents, f"{gained:+.2f}" if abs(gained) >= 0.005 else "0.00", f"{asked:,}"]
 
 
 def times(lines: list[dict[str, Any]]) -> str:

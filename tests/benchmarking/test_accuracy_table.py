@@ -27,7 +27,7 @@ def line(
     kind = "compile" if stage.endswith("-int8") else "distill"
     return {
         "task": task, "seed": seed, "stage": stage, "kind": kind, "score": score, "changed": changed, "constant": 50.0,
-        "examples": [100, val], "seconds": seconds,
+        "examples": [100, val], "seconds": seconds, "metrics": {"accuracy": score / 100},
     }  # fmt: skip
 
 
@@ -82,11 +82,14 @@ def test_int8_is_compared_with_its_own_float32_model() -> None:
 
 def test_changed_answers_are_counted_by_run_and_by_example() -> None:
     lines = [
-        line("cb", 1, "teacher-int8", 89, changed=0.02, val=100), line("rte", 1, "teacher-int8", 89, 0.0, val=300),
-        line("cb", 1, "student-int8", 89, changed=0.0),
+        line("cb", 1, "teacher", 91), line("cb", 1, "teacher-int8", 89, changed=0.02, val=100),
+        line("rte", 1, "teacher", 89), line("rte", 1, "teacher-int8", 89, 0.0, val=300),
+        line("cb", 1, "student", 89.001), line("cb", 1, "student-int8", 89, changed=0.0),
     ]  # fmt: skip
-    assert row_of(changed_answers(lines), "teacher") == ["1.00", "2.00", "0.50", "400"]
-    assert row_of(changed_answers(lines), "MiniLM 6 x 384, distilled") == ["0.00", "0.00", "0.00", "50"]
+    text = changed_answers(lines)
+    assert row_of(text, "teacher") == ["1.00", "2.00", "0.50", "-0.50", "400"]
+    assert row_of(text, "MiniLM 6 x 384, distilled") == ["0.00", "0.00", "0.00", "0.00", "50"]
+    assert row_of(text, "all models") == ["0.67", "2.00", "0.44", "-0.44", "450"]
 
 
 def test_times_are_of_the_stages_that_train() -> None:

@@ -10,8 +10,6 @@ import pytest
 
 from bench.accuracy.further import write_further
 from fastformers.errors import FormatError
-from fastformers.recipes.distilling_data import read_unlabelled
-from fastformers.tasks import get_task
 
 TWO_SENTENCES = "The cat sat on the mat all day. The dog ran into the bank again."
 
@@ -41,42 +39,6 @@ def test_pairs_of_test_sets_and_parts_of_premises(tmp_path: Path) -> None:
     assert again.read_bytes() == path.read_bytes()  # a recipe's key names it
 
 
-def wic_row(word: str, *sentences: str) -> dict[str, object]:
-    marks = [sentence.lower().index(word.lower()) for sentence in sentences]
-    fields = {"word": word, "label": True, "idx": 0}
-    for number, (sentence, start) in enumerate(zip(sentences, marks, strict=True), start=1):
-        fields |= {f"sentence{number}": sentence, f"start{number}": start, f"end{number}": start + len(word)}
-    return fields
-
-
-def test_wics_pairs_are_of_one_word_and_in_no_set_but_the_test_set(tmp_path: Path) -> None:
-    (tmp_path / "WiC").mkdir()
-    sets = {
-        "train": [wic_row("bank", "A bank.", "The bank."), wic_row("sun", "A sun.", "The sun.")],
-        "test": [wic_row("Bank", "Bank notes.", "By the bank.")],
-        "val": [
-            wic_row("bank", "The bank.", "By the bank."),
-            wic_row("bank", "Nobody may read this bank.", "A bank."),
-        ],
-    }
-    for name, rows in sets.items():
-        (tmp_path / "WiC" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    file, task = tmp_path / "further.jsonl", get_task("wic")
-    assert write_further("wic", tmp_path, file) == 4
-    test, *found = read_unlabelled(file, task, tmp_path, pairs=True)
-    assert (test.text, test.text_pair, test.spans) == ("Bank notes.", "By the bank.", ((0, 4), (7, 11)))
-    assert {frozenset((each.text, each.text_pair)) for each in found} == {
-        frozenset(("A bank.", "Bank notes.")),
-        frozenset(("A bank.", "By the bank.")),
-        frozenset(("The bank.", "Bank notes.")),
-    }
-    for each in found:
-        texts = (each.text, each.text_pair or "")
-        marked = [text[start:end].lower() for text, (start, end) in zip(texts, each.spans, strict=True)]
-        assert marked == ["bank", "bank"]
-
-
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    for task, folder in (("rte", "RTE"), ("wic", "WiC")):
-        with pytest.raises(FormatError, match=folder):
-            write_further(task, tmp_path, tmp_path / "further.jsonl")
+    with pytest.raises(FormatError, match="RTE"):
+        write_further("rte", tmp_path, tmp_path / "further.jsonl")
