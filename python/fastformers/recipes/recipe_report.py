@@ -144,7 +144,8 @@ class RecipeReport:
                 f"points: against {first}; changed: answers that differ from the float model's;",
                 "ms/text: one text at a time on one thread, not padded, tokenizing not counted;",
                 f"faster: than {first}; over padded: than {first} with every text padded "
-                f"({self.padded[0].median:.1f} ms). {self.machine}",
+                f"({self.padded[0].median:.1f} ms)",
+                f"machine: {self.machine}",  # a line of its own: names of CPUs have up to 50 characters
                 *(f"note: {note}" for note in self.notes),
             )
         )
