@@ -88,6 +88,15 @@ def renumbering_tokenizer() -> Any:
     return word_pieces(WORDS[::-1], lower_case=True)
 
 
+@pytest.fixture(scope="session")
+def framing_tokenizer() -> Any:
+    """Cuts texts into the same words and frames them as MPNet's does."""
+    import transformers
+
+    words = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>", *WORDS]
+    return transformers.MPNetTokenizerFast(vocab={word: place for place, word in enumerate(words)})
+
+
 def texts(count: int) -> list[str]:
     """Of one to six words."""
     return [

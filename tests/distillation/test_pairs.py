@@ -85,6 +85,19 @@ def test_the_same_words_under_other_numbers_are_not_called_other_words(
             check_pair(build(), build(seed=1), config, encoded, theirs)
 
 
+def test_other_special_tokens_around_the_same_words_are_not_called_other_words(
+    build: Build, encoded: EncodedExamples, tokenizer: Any, framing_tokenizer: Any
+) -> None:
+    pairs = [Example("1", "the cat sat", "a dog ran", 0), Example("2", "the river", "the bank", 1)]
+    ours, theirs = (encode_again(encoded, each, pairs) for each in (tokenizer, framing_tokenizer))
+    assert [one + 1 for one in ours.lengths] == theirs.lengths  # MPNet has two separators between texts
+    (note,) = check_pair(build(), build(seed=1), DistillConfig(), ours, theirs)
+    assert "different special tokens around the same tokens" in note
+    for config in TOKEN_CONFIGS:
+        with pytest.raises(ConfigError, match="same tokens, but put different special tokens around them"):
+            check_pair(build(), build(seed=1), config, ours, theirs)
+
+
 def test_a_teacher_does_not_read_the_numbers_of_a_smaller_vocabulary(
     build: Build, encoded: EncodedExamples, examples: list[Example], tokenizer: Any
 ) -> None:

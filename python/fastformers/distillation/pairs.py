@@ -18,20 +18,31 @@ from fastformers.tasks.prediction import evaluating
 
 __all__ = ["check_pair"]
 
-_Differing = Literal["pieces", "numbers"]
+_Differing = Literal["pieces", "frames", "numbers"]
 
 #: What differs between two tokenisations -> why losses of tokens cannot be computed.
 _DIFFERING: dict[_Differing, str] = {
     "pieces": "cut these texts into different tokens, so hidden states and attention have no counterparts",
+    "frames": (
+        "cut these texts into the same tokens, but put different special tokens around them, and for hidden states and "
+        "attention the teacher reads the student's"
+    ),
     "numbers": (
         "cut these texts into the same tokens, but number them differently, and for hidden states and attention the "
         "teacher reads the student's numbers"
     ),
 }
-_ONLY_LOGITS = (
-    "teacher and student cut texts into different tokens: only logits pass between them, which worked less well in the "
-    "paper (section 2) than within one tokenizer"
-)
+#: The same -> what a report says of logits.
+_ONLY_LOGITS: dict[_Differing, str] = {
+    "pieces": (
+        "teacher and student cut texts into different tokens: only logits pass between them, which worked less well in "
+        "the paper (section 2) than within one tokenizer"
+    ),
+    "frames": (
+        "teacher and student put different special tokens around the same tokens of the texts: only logits pass "
+        "between them"
+    ),
+}
 
 
 def check_pair(
@@ -94,7 +105,7 @@ def check_pair(
             f"teacher and student {_DIFFERING[differing]}: set embeddings, hidden_states and attention to 0, or take a "
             "student with the teacher's tokenizer"
         )
-    return (_ONLY_LOGITS,) if differing == "pieces" else ()
+    return (_ONLY_LOGITS[differing],) if differing in _ONLY_LOGITS else ()
 
 
 def _check_student(teacher: nn.Module, student: nn.Module) -> None:
@@ -227,5 +238,19 @@ def _differing(train: EncodedExamples, teacher_train: EncodedExamples) -> _Diffe
     ]
     if not ids:
         return None
-    words, their_words = (each.tokenizer.convert_ids_to_tokens for each in (train, teacher_train))
-    return "numbers" if all(words(one) == their_words(other) for one, other in ids) else "pieces"
+    tokens = [(_tokens(train, one), _tokens(teacher_train, other)) for one, other in ids]
+    if all(one == other for one, other in tokens):
+        return "numbers"
+    plain = [(_plain(train, one), _plain(teacher_train, other)) for one, other in tokens]
+    return "frames" if all(one == other for one, other in plain) else "pieces"
+
+
+def _tokens(encoded: EncodedExamples, ids: list[int]) -> list[str]:
+    tokens: list[str] = encoded.tokenizer.convert_ids_to_tokens(ids)
+    return tokens
+
+
+def _plain(encoded: EncodedExamples, tokens: list[str]) -> list[str]:
+    """The tokens of the texts, those that the tokenizer does not know among them."""
+    special = {*encoded.tokenizer.all_special_tokens} - {encoded.tokenizer.unk_token}
+    return [token for token in tokens if token not in special]
