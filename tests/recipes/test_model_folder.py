@@ -174,7 +174,8 @@ def test_a_checkpoint_in_half_opens_in_float32(
     tmp_path: Path, checkpoint: Path, tokenizer: Any, dtype: torch.dtype, task: TaskFile | None
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    half = transformers.AutoModel.from_pretrained(checkpoint).to(dtype)
+    kind = transformers.AutoModel if task is None else transformers.AutoModelForSequenceClassification
+    half = kind.from_pretrained(checkpoint).to(dtype)
     half.save_pretrained(tmp_path / "half")
     tokenizer.save_pretrained(tmp_path / "half")
     if task is not None:

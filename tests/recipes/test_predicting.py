@@ -168,6 +168,8 @@ def test_texts_in_a_form_that_the_model_did_not_learn_are_refused(
         ff.predict(tmp_path / "pairs", [pair, "the cat sat"])
     with pytest.raises(ConfigError, match="learned from single texts, and text 0 is a pair"):
         ff.predict(tmp_path / "single", [pair, "the cat sat"])
+    with pytest.raises(ShapeError, match="text 1"):  # as an empty cell of a table comes
+        ff.predict(tmp_path / "single", ["the cat sat", float("nan")])  # type: ignore[list-item]
     known = ff.predict(tmp_path / "both", [pair, "the cat sat"])
     assert_alike(ff.predict(tmp_path / "pairs", [pair]), known[:1])
     assert_alike(ff.predict(tmp_path / "single", ["the cat sat"]), known[1:])
@@ -190,3 +192,17 @@ def test_what_cannot_be_answered_is_refused(
     tokenizer.save_pretrained(tmp_path / "nan")
     with pytest.raises(NonFiniteError, match="the answer to text 0 is nan"):
         ff.predict(tmp_path / "nan", ["the cat"])
+
+
+@pytest.mark.parametrize("labels", [None, 3], ids=["no head", "a head of another width"])
+@pytest.mark.parametrize("task", ["rte", "wic"])
+def test_a_folder_without_the_tasks_head_is_refused_and_not_given_a_random_one(
+    task: str, labels: int | None, tmp_path: Path, tiny_checkpoint: Path, model: Any, tokenizer: Any
+) -> None:
+    (AutoModel.from_pretrained(tiny_checkpoint) if labels is None else model).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    TaskFile(get_task(task), 32).save(tmp_path)
+    with pytest.raises(
+        UnsupportedModelError, match=f"no trained head for the task {task}: .* train it first"
+    ):
+        open_model(tmp_path)

@@ -136,6 +136,8 @@ class PairClassifier(nn.Module):
         inputs = {name: tensor for name, tensor in given.items() if tensor is not None}
         encoded = self.encoder(input_ids=input_ids, **inputs, **options)
         keep = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if keep.dim() == 4:  # [batch, 1, 1, tokens], as encoders take it without a look at what is masked
+            keep = keep[:, 0, 0]
         ids = int(self.config.pair_separator_token_id), int(self.config.pair_first_token_id)
         return cosine_of_pairs(encoded.last_hidden_state, input_ids, keep, *ids), encoded
 
@@ -151,7 +153,7 @@ class PairClassifier(nn.Module):
 
         Args:
             input_ids: int64, shape [batch, tokens]; a row without a second text has the cosine 0.
-            attention_mask: 1 for text, 0 for padding, shape [batch, tokens].
+            attention_mask: 1 for text, 0 for padding, shape [batch, tokens]; or boolean, [batch, 1, 1, tokens].
             token_type_ids: shape [batch, tokens].
             labels: shape [batch]; gives ``loss``: int64, the mean cross-entropy, or numbers, of one output, the mean
                 squared error.

@@ -270,7 +270,7 @@ def _compiled(folder: Path, _: TaskFile | None) -> nn.Module:
 def _of_transformers(folder: Path, task_file: TaskFile | None) -> nn.Module:
     if task_file is not None:
         _check_class_order(folder, task_file.task)
-        return build_model(task_file.task, folder)
+        return build_model(task_file.task, folder, new_head=False)
     transformers = require("transformers", "torch", "opening a model")
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)

@@ -12,6 +12,7 @@ import torch
 from fastformers.config import Head
 from fastformers.modules.pair_classifier import PairClassifier
 from fastformers.tasks import Collator, EncodedExamples
+from fastformers.tasks.fitting import check_fits
 from fastformers.tasks.loading import check_head
 from fastformers.tasks.prediction import accepted_inputs, evaluating
 
@@ -31,11 +32,13 @@ def start_head_(model: torch.nn.Module, head: Head | None, learned: EncodedExamp
         learned: the examples to be learned from.
 
     Raises:
-        ConfigError: the head compares the two texts of a pair, and an example has one.
+        ConfigError: the head compares the two texts of a pair, and an example has one; or an example does not fit the
+            model's tables.
     """
     check_head(head, learned.examples)
     if head is None or not isinstance(model, PairClassifier):
         return
+    check_fits(model, learned)
     some = _labelled(learned)
     if len(some) < 2:
         return

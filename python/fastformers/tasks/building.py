@@ -43,6 +43,9 @@ _DROPOUTS = (
 _HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob")
 #: First parts of parameters' names that belong to heads, in all families supported.
 _HEADS = {"classifier", "pre_classifier", "pooler", "head"}
+#: A model, and what of its head was drawn at random.
+_Built = tuple[nn.Module, list[str]]
+_NEW = ["the head"]
 
 
 def build_model(
@@ -53,6 +56,7 @@ def build_model(
     activation: str | None = None,
     head: Head | None = None,
     seed: int = 0,
+    new_head: bool = True,
 ) -> nn.Module:
     """Loads an encoder and puts the task's head on it.
 
@@ -67,6 +71,7 @@ def build_model(
             :class:`fastformers.modules.pair_classifier.PairClassifier`: for encoders of sentence embeddings, and labels
             that say how alike both are. ``None`` for the task's own.
         seed: of the head's random weights; the global random state is left as it was.
+        new_head: whether a head may be made; ``False`` for models that are to answer as they are.
 
     Returns:
         The model in evaluation mode: ``AutoModelForSequenceClassification``'s class, or
@@ -76,7 +81,8 @@ def build_model(
         ConfigError: the folder holds no model, or an argument is out of range or unknown to the family, or ``head`` is
             for a task that marks spans, or the tokenizer has no separator.
         FormatError: transformers cannot read the config, or the weights.
-        UnsupportedModelError: the checkpoint's encoder is incomplete or does not fit its config.
+        UnsupportedModelError: the checkpoint's encoder is incomplete or does not fit its config; or it has no head of
+            the task, and none may be made.
         MissingExtraError: transformers is not installed.
 
     Example:
@@ -91,7 +97,12 @@ def build_model(
     with quiet_loading(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build = _BUILDERS[task.kind] if head is None else _HEAD_BUILDERS[head]
-        model = build(transformers, task, folder, config)
+        model, made = build(transformers, task, folder, config)
+    if made and not new_head:
+        raise UnsupportedModelError(
+            f"{folder} has no trained head for the task {task.name}: {made[0]} is missing or of another shape, and one "
+            "drawn at random would answer; train it first (fastformers train)"
+        )
     return model.eval()
 
 
@@ -118,11 +129,11 @@ def _config(
     return config
 
 
-def _sequence(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
+def _sequence(transformers: Any, task: Task, folder: Path, config: Any) -> _Built:
     names = given_class_names(read_json(folder / "config.json").get("id2label"))
-    model = _loaded(transformers.AutoModelForSequenceClassification, folder, config)
+    model, made = _loaded(transformers.AutoModelForSequenceClassification, folder, config)
     _put_in_order_(model, same_classes(task.labels, names))
-    return model
+    return model, made
 
 
 def _put_in_order_(model: nn.Module, rows: list[int] | None) -> None:
@@ -140,14 +151,14 @@ def _put_in_order_(model: nn.Module, rows: list[int] | None) -> None:
             parameter.copy_(parameter[rows].clone())
 
 
-def _spans(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
-    encoder = _loaded(transformers.AutoModel, folder, config)
+def _spans(transformers: Any, task: Task, folder: Path, config: Any) -> _Built:
+    encoder, _ = _loaded(transformers.AutoModel, folder, config)
     shares = (getattr(config, name, None) for name in _HEAD_DROPOUTS)
     share = next((share for share in shares if share is not None), 0.1)
-    return SpanClassifier(encoder, len(task.span_texts), task.num_labels, float(share))
+    return SpanClassifier(encoder, len(task.span_texts), task.num_labels, float(share)), _NEW
 
 
-def _pairs(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Module:
+def _pairs(transformers: Any, task: Task, folder: Path, config: Any) -> _Built:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     separator = tokenizer.sep_token_id
     if separator is None:
@@ -155,8 +166,9 @@ def _pairs(transformers: Any, task: Task, folder: Path, config: Any) -> nn.Modul
             f"{folder}'s tokenizer has no separator token, by which head='cosine' tells the texts of a pair apart"
         )
     first = separator if tokenizer.cls_token_id is None else tokenizer.cls_token_id
-    encoder = _loaded(transformers.AutoModel, folder, config)
-    return PairClassifier(encoder, task.num_labels, separator_id=int(separator), first_id=int(first))
+    encoder, _ = _loaded(transformers.AutoModel, folder, config)
+    model = PairClassifier(encoder, task.num_labels, separator_id=int(separator), first_id=int(first))
+    return model, _NEW
 
 
 def check_head_of_task(head: str | None, task: Task, place: str = "") -> None:
@@ -180,8 +192,8 @@ def check_head_of_task(head: str | None, task: Task, place: str = "") -> None:
         )
 
 
-def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
-    """Loads weights and checks that only a head was missing or of another width."""
+def _loaded(auto_class: Any, folder: Path, config: Any) -> _Built:
+    """Loads weights and checks that only a head was missing or of another width; returns what of it was drawn."""
     try:
         model, found = auto_class.from_pretrained(
             folder,
@@ -201,7 +213,7 @@ def _loaded(auto_class: Any, folder: Path, config: Any) -> nn.Module:
                 f"{folder} {problem} {odd[0]} ({len(odd)} such): it does not fit its config.json; pruned models load "
                 "with fastformers.load_pretrained_torch"
             )
-    return with_float32_weights(model)
+    return with_float32_weights(model), sorted({*found["missing_keys"], *mismatched})
 
 
 _BUILDERS = {"classification": _sequence, "regression": _sequence, "spans": _spans}
