@@ -238,19 +238,18 @@ def _differing(train: EncodedExamples, teacher_train: EncodedExamples) -> _Diffe
     ]
     if not ids:
         return None
-    tokens = [(_tokens(train, one), _tokens(teacher_train, other)) for one, other in ids]
-    if all(one == other for one, other in tokens):
+    words, their_words = (each.tokenizer.convert_ids_to_tokens for each in (train, teacher_train))
+    if all(words(one) == their_words(other) for one, other in ids):
         return "numbers"
-    plain = [(_plain(train, one), _plain(teacher_train, other)) for one, other in tokens]
-    return "frames" if all(one == other for one, other in plain) else "pieces"
+    ours, theirs = (_special_ids(each.tokenizer) for each in (train, teacher_train))
+    same = all(words(_without(ours, one)) == their_words(_without(theirs, other)) for one, other in ids)
+    return "frames" if same else "pieces"
 
 
-def _tokens(encoded: EncodedExamples, ids: list[int]) -> list[str]:
-    tokens: list[str] = encoded.tokenizer.convert_ids_to_tokens(ids)
-    return tokens
+def _special_ids(tokenizer: Any) -> set[int]:
+    """Tokens that a tokenizer puts around texts; what it does not know of a text is a part of it."""
+    return {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
 
 
-def _plain(encoded: EncodedExamples, tokens: list[str]) -> list[str]:
-    """The tokens of the texts, those that the tokenizer does not know among them."""
-    special = {*encoded.tokenizer.all_special_tokens} - {encoded.tokenizer.unk_token}
-    return [token for token in tokens if token not in special]
+def _without(special: set[int], ids: list[int]) -> list[int]:
+    return [token for token in ids if token not in special]

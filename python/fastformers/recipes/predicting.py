@@ -59,7 +59,7 @@ def predict(folder: str | Path, texts: Sequence[Text]) -> list[Prediction]:
 
 
 def _is_pair(text: Text) -> bool:
-    return text.text_pair is not None if isinstance(text, SpanText) else isinstance(text, (tuple, list))
+    return text.text_pair is not None if isinstance(text, SpanText) else isinstance(text, tuple | list)
 
 
 def _compiled(folder: str | Path, texts: Sequence[Text]) -> list[Prediction]:

@@ -7,6 +7,7 @@ transformers would fill the gaps with random numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ _HEAD_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_p
 #: First parts of parameters' names that belong to heads, in all families supported.
 _HEADS = {"classifier", "pre_classifier", "pooler", "head"}
 #: A model, and what of its head was drawn at random.
-_Built = tuple[nn.Module, list[str]]
-_NEW = ["the head"]
+_Built = tuple[nn.Module, Sequence[str]]
+_NEW = ("the head",)
 
 
 def build_model(
